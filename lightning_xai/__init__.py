@@ -1,0 +1,51 @@
+"""Explanation quality as a training metric, for PyTorch Lightning."""
+
+from lightning_xai._lazy import lazy_names
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AOPC": "metrics",
+        "AvgSensitivity": "metrics",
+        "BoxLocalization": "metrics",
+        "CAM": "explainers",
+        "Case": "evidence",
+        "CenterHeatmap": "explainers",
+        "Classifier": "model",
+        "Complexity": "metrics",
+        "DeletionAUC": "metrics",
+        "Evidence": "evidence",
+        "Explainer": "explainers",
+        "ExplanationMetric": "metrics",
+        "ExplanationMonitor": "callbacks",
+        "FakeCAM": "explainers",
+        "GradCAM": "explainers",
+        "GradCAMPlusPlus": "explainers",
+        "HeatmapDrift": "metrics",
+        "HiResCAM": "explainers",
+        "InsertionAUC": "metrics",
+        "InsertionDeletion": "metrics",
+        "LayerCAM": "explainers",
+        "MaskingCurve": "evidence",
+        "MaxSensitivity": "metrics",
+        "MetricSuite": "metrics",
+        "Neighbourhood": "evidence",
+        "PixelFlipping": "metrics",
+        "PointingGame": "metrics",
+        "RandomHeatmap": "explainers",
+        "Readout": "model",
+        "RelativeFaithfulness": "metrics",
+        "RelevanceMassAccuracy": "metrics",
+        "RelevanceRankAccuracy": "metrics",
+        "ShapesDataset": "datasets",
+        "Sparseness": "metrics",
+        "XGradCAM": "explainers",
+        "get_explainer": "explainers",
+        "get_metric": "metrics",
+        "list_explainers": "explainers",
+        "list_metrics": "metrics",
+        "preserved": "model",
+    },
+)

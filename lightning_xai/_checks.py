@@ -1,0 +1,121 @@
+"""Checks of arguments, so that every layer says what it expected in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+
+def check_images(images: object, name: str = "images") -> Tensor:
+    """Return ``images`` if it is a floating-point batch (N, C, H, W).
+
+    Raises:
+        TypeError: If it is no floating-point tensor.
+        ValueError: If it is empty or not four-dimensional.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"Expected `{name}` to be a Tensor of shape (N, C, H, W), but got {type(images).__name__}.")
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"Expected `{name}` to have shape (N, C, H, W) without empty axes, but got {shape(images)}.")
+    if not images.is_floating_point():
+        raise TypeError(
+            f"Expected `{name}` to be floating point, as the model sees them, but got {images.dtype}. "
+            "Apply the model's own preprocessing first."
+        )
+    return images
+
+
+def check_target(target: object, images: Tensor) -> Tensor:
+    """Return ``target`` as int64 (N,) on the device of ``images``; an int stands for the whole batch.
+
+    Raises:
+        TypeError: If it holds no integers.
+        ValueError: If its shape does not match ``images`` or a class is negative.
+    """
+    if isinstance(target, int) and not isinstance(target, bool):
+        target = torch.full((len(images),), target, device=images.device)
+    if (
+        not isinstance(target, Tensor)
+        or target.is_floating_point()
+        or target.is_complex()
+        or target.dtype == torch.bool
+    ):
+        found = target.dtype if isinstance(target, Tensor) else type(target).__name__
+        raise TypeError(f"Expected `target` to hold class indices (an integer Tensor of shape (N,)), but got {found}.")
+    if target.shape != images.shape[:1]:
+        raise ValueError(
+            f"Expected `target` to have shape ({len(images)},), one class per image, but got {shape(target)}."
+        )
+    check_device(target, images, "target")
+    if target.numel() and int(target.min()) < 0:
+        raise ValueError(f"Expected `target` to hold class indices from 0, but got {int(target.min())}.")
+    return target.long()
+
+
+def check_maps(maps: object, images: Tensor | None, name: str) -> Tensor:
+    """Return ``maps`` if it is (N, H, W), matches ``images`` where given, and is finite.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If its shape or device does not match, or a value is not finite.
+    """
+    if not isinstance(maps, Tensor):
+        raise TypeError(f"Expected `{name}` to be a Tensor of shape (N, H, W), but got {type(maps).__name__}.")
+    expected = None if images is None else (images.shape[0], *images.shape[2:])
+    if maps.ndim != 3 or 0 in maps.shape or (expected is not None and tuple(maps.shape) != expected):
+        wanted = "(N, H, W)" if expected is None else f"{expected} to match `images`"
+        raise ValueError(f"Expected `{name}` to have shape {wanted}, but got {shape(maps)}.")
+    if images is not None:
+        check_device(maps, images, name)
+    if maps.is_floating_point():
+        check_finite(maps, name)
+    return maps
+
+
+def check_finite(maps: Tensor, name: str) -> None:
+    """Raise ValueError that names the images of ``maps`` (N, ...) which hold NaN or infinity."""
+    finite = maps.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = (~finite).nonzero().flatten().tolist()
+        listed = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+        raise ValueError(
+            f"Expected `{name}` to be finite, but {len(bad)} of {len(maps)} contain NaN or infinity (index {listed})."
+        )
+
+
+def check_device(tensor: Tensor, images: Tensor, name: str) -> None:
+    """Raise ValueError if ``tensor`` is on another device than ``images``."""
+    if tensor.device != images.device:
+        raise ValueError(f"Expected `{name}` on {images.device} like `images`, but got {tensor.device}.")
+
+
+def check_choice(value: object, choices: Sequence[object], name: str) -> None:
+    """Raise ValueError that lists ``choices`` and names the nearest one if ``value`` is none of them."""
+    if value not in choices:
+        near = get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"Expected `{name}` to be one of {listed}, but got {value!r}.{hint}")
+
+
+def check_at_least(value: float, least: float, name: str, *, strict: bool = False) -> None:
+    """Raise TypeError or ValueError unless ``value`` is a number ≥ ``least`` (> if ``strict``)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"Expected `{name}` to be a number, but got {type(value).__name__}.")
+    if not (value > least if strict else value >= least):
+        raise ValueError(f"Expected `{name}` to be {'>' if strict else '>='} {least}, but got {value}.")
+
+
+def check_count(value: int, name: str, *, least: int = 1) -> None:
+    """Raise TypeError or ValueError unless ``value`` is a whole number ≥ ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"Expected `{name}` to be a whole number, but got {type(value).__name__}.")
+    check_at_least(value, least, name)
+
+
+def shape(tensor: Tensor) -> str:
+    """Return the shape of ``tensor`` as a reader writes it, ``(6, 8, 8)``."""
+    return str(tuple(tensor.shape))

@@ -1,0 +1,89 @@
+"""Random numbers that belong to an image: the same alone, in any batch, chunk, rank, epoch and on any device.
+
+A counter-based generator: every value is a hash of (seed, sample, key of the image, position), computed with wrapping
+64-bit integers, so nothing is drawn from, or left in, a global generator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+_KEY_BITS = (1 << 62) - 1
+_MAX_VALUES = 4096
+
+
+def content_keys(images: Tensor) -> Tensor:
+    """Return a 62-bit key of each image's content.
+
+    A multilinear hash of the float32 bits of at most 4,096 evenly spaced values, mixed at the end; exact integer
+    arithmetic, so equal images have equal keys in any batch and on any device.
+
+    Args:
+        images: Floating point, shape (N, C, H, W) or (N, ...).
+
+    Returns:
+        int64, shape (N,), in [0, 2**62).
+    """
+    flat = images.detach().flatten(1)
+    size = flat.shape[1]
+    count = min(size, _MAX_VALUES)
+    index = torch.arange(count, device=flat.device) * size // count
+    bits = flat[:, index].float().contiguous().view(torch.int32).long()
+    bits = bits ^ (bits >> 16) ^ (bits >> 23)
+    weights = _mix(torch.arange(1, count + 1, device=flat.device) * _GOLDEN) | 1
+    return _mix((bits * weights).sum(1) ^ _wrapped(size * _GOLDEN)) & _KEY_BITS
+
+
+def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0) -> Tensor:
+    """Return values U[0, 1) for each key.
+
+    Args:
+        keys: int64, shape (N,); zeros for noise that is shared by all images.
+        size: Shape of what is drawn per image.
+        seed: Any whole number.
+        sample: Index of the draw, or one index per image as int64 of shape (N,).
+
+    Returns:
+        float32, shape (N, *size), 24 random bits each.
+    """
+    return _fraction(_hashes(keys, size, seed, sample) >> 40)
+
+
+def normal(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0) -> Tensor:
+    """Return values N(0, 1) for each key (Box-Muller), float32 of shape (N, *size); see `uniform`."""
+    hashes = _hashes(keys, size, seed, sample)
+    radius = torch.sqrt(-2.0 * torch.log(1.0 - _fraction(hashes >> 40)))
+    return radius * torch.cos(2.0 * math.pi * _fraction(hashes >> 8))
+
+
+def random_bits(keys: Tensor, size: tuple[int, ...], *, seed: int) -> Tensor:
+    """Return 31 random bits for each key and position, int64 of shape (N, *size); see `uniform`."""
+    return (_hashes(keys, size, seed, 0) >> 33) & 0x7FFFFFFF
+
+
+def _hashes(keys: Tensor, size: tuple[int, ...], seed: int, sample: int | Tensor) -> Tensor:
+    draw = torch.as_tensor(sample, dtype=torch.int64, device=keys.device)
+    stream = _mix(keys ^ _mix(draw * _GOLDEN + _wrapped(seed)))
+    position = torch.arange(1, math.prod(size) + 1, device=keys.device) * _GOLDEN
+    return _mix(stream[:, None] + position).view(len(keys), *size)
+
+
+def _mix(values: Tensor) -> Tensor:
+    """Return the splitmix64 finaliser of int64 ``values``; `>>` is arithmetic, so the sign bits are masked off."""
+    values = (values ^ ((values >> 30) & 0x3FFFFFFFF)) * _FIRST
+    values = (values ^ ((values >> 27) & 0x1FFFFFFFFF)) * _SECOND
+    return values ^ ((values >> 31) & 0x1FFFFFFFF)
+
+
+def _fraction(bits: Tensor) -> Tensor:
+    return (bits & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def _wrapped(number: int) -> int:
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

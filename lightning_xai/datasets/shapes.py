@@ -1,0 +1,170 @@
+"""Procedural images of shapes: something to train on and to explain, at once and anywhere."""
+
+from typing import Literal, TypedDict
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from lightning_xai.datasets.drawing import DIFFICULTIES, draw_scenes
+from lightning_xai.datasets.outlines import OUTLINES
+from lightning_xai.datasets.watermark import choose_classes, draw_watermarks
+
+NUM_CYCLES = 8
+"""Images are drawn in blocks of this many times `num_classes`."""
+
+
+class ShapesSample(TypedDict):
+    """One item of `ShapesDataset`; the default collate function makes batches of them.
+
+    Attributes:
+        image: float32 of shape (3, S, S) in [0, 1].
+        label: Index into `ShapesDataset.classes`.
+        mask: bool of shape (S, S), True where the centre of a pixel lies on the object.
+        box: int64 of shape (4,): x0, y0, x1, y1 in pixels; x1 and y1 are exclusive, so that the width is x1 - x0.
+    """
+
+    image: Tensor
+    label: int
+    mask: Tensor
+    box: Tensor
+
+
+class ShapesDataset(Dataset[ShapesSample]):
+    """Images of one shape each on a cluttered background, with its class, its mask and its box.
+
+    Nothing is downloaded: the images are drawn when the dataset is made. Only the shape tells the class; colours,
+    place, rotation and area are drawn without looking at it. Every `num_classes` images hold each class once, shuffled.
+
+    A **shortcut** can be planted: a badge of S // 8 pixels in a random corner, its colour stands for a class. It agrees
+    with the label with probability `shortcut` and otherwise shows another class, all equally likely. A model trained
+    with 0.95 reads the badge; at `1 / num_classes` the badge says nothing, and validation shows what is known about
+    shapes. Badges never cover the object, and the rest of the image is the same without them.
+
+    Image i does not depend on `num_images`: a short dataset is the beginning of a longer one. Different seeds give
+    different images. The global random state is neither read nor changed.
+
+    Args:
+        num_images: Number of images N.
+        image_size: Side S of the images in pixels, at least 32.
+        num_classes: Number of shapes, from 2 to 8: circle, square, triangle, cross, ring, star, crescent, heart.
+        difficulty: "easy", "medium" or "hard": more clutter, texture and noise, less contrast, smaller objects.
+        shortcut: Probability that the badge agrees with the label, in [0, 1]; None for no badges.
+        seed: Seed of all randomness, from 0 to 2**32 - 1.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> dataset = ShapesDataset(num_images=6, num_classes=3)
+        >>> dataset.classes, dataset.labels.bincount()
+        (('circle', 'square', 'triangle'), tensor([2, 2, 2]))
+        >>> sample = dataset[0]
+        >>> sample["image"].shape, sample["mask"].shape, sample["box"].shape
+        (torch.Size([3, 64, 64]), torch.Size([64, 64]), torch.Size([4]))
+    """
+
+    classes: tuple[str, ...]
+    """Names of the classes."""
+    images: Tensor
+    """All images, uint8 of shape (N, 3, S, S)."""
+    labels: Tensor
+    """Classes of the objects, int64 of shape (N,)."""
+    masks: Tensor
+    """Where the objects are, bool of shape (N, S, S)."""
+    boxes: Tensor
+    """Smallest boxes around the masks, int64 of shape (N, 4), as in `ShapesSample`."""
+    watermark_classes: Tensor
+    """Classes that the badges stand for, int64 of shape (N,); -1 where there is no badge."""
+    watermark_masks: Tensor
+    """Where the badges are, bool of shape (N, S, S)."""
+
+    def __init__(
+        self,
+        num_images: int = 512,
+        image_size: int = 64,
+        num_classes: int = 4,
+        difficulty: Literal["easy", "medium", "hard"] = "medium",
+        shortcut: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        _check_integer("num_images", num_images, 1, 2**31 - 1, "as many as are to be drawn")
+        _check_integer("image_size", image_size, 32, 4096, "in pixels: shapes need room")
+        _check_integer("num_classes", num_classes, 2, len(OUTLINES), "the number of shapes")
+        _check_integer("seed", seed, 0, 2**32 - 1, "what a torch generator tells apart")
+        _check_difficulty(difficulty)
+        _check_shortcut(shortcut)
+        self.image_size, self.num_classes, self.seed = image_size, num_classes, seed
+        self.difficulty, self.shortcut = difficulty, shortcut
+        self.classes = tuple(outline.name for outline in OUTLINES[:num_classes])
+        scenes = Generator().manual_seed(seed)
+        # A stream of its own for the badges: with and without them, the rest of the image is the same.
+        badges = Generator().manual_seed(int(torch.randint(2**32, (), generator=scenes)))
+        # One generator runs through whole blocks of fixed size: this is what makes image i independent of `num_images`.
+        num_blocks = -(-num_images // (NUM_CYCLES * num_classes))
+        blocks = [self._draw_block(scenes, badges) for _ in range(num_blocks)]
+        parts = (torch.cat(part)[:num_images] for part in zip(*blocks, strict=True))
+        self.images, self.labels, self.masks, self.watermark_classes, self.watermark_masks = parts
+        self.boxes = boxes_around(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> ShapesSample:
+        return {
+            "image": self.images[index] / 255,
+            "label": int(self.labels[index]),
+            "mask": self.masks[index].clone(),
+            "box": self.boxes[index].clone(),
+        }
+
+    def _draw_block(self, scenes: Generator, badges: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        labels = torch.rand(NUM_CYCLES, self.num_classes, generator=scenes).argsort(dim=1).flatten()
+        images, masks = draw_scenes(labels, self.image_size, DIFFICULTIES[self.difficulty], scenes)
+        shown, where = torch.full_like(labels, -1), torch.zeros_like(masks)
+        if self.shortcut is not None:
+            shown = choose_classes(labels, self.num_classes, self.shortcut, badges)
+            images, where = draw_watermarks(images, shown, self.num_classes, badges)
+        return (255 * images).round().to(torch.uint8), labels, masks, shown, where
+
+
+def boxes_around(masks: Tensor) -> Tensor:
+    """Return the smallest boxes around masks that are nowhere empty.
+
+    Args:
+        masks: bool of shape (N, height, width), each with at least one True.
+
+    Returns:
+        Boxes, int64 of shape (N, 4): x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
+    """
+    ends = []
+    for occupied in (masks.any(dim=1).int(), masks.any(dim=2).int()):
+        first, last = occupied.argmax(dim=1), occupied.shape[1] - occupied.flip(1).argmax(dim=1)
+        ends.append(torch.stack([first, last]))
+    (x0, x1), (y0, y1) = ends
+    return torch.stack([x0, y0, x1, y1], dim=1)
+
+
+def _check_integer(name: str, value: object, lowest: int, highest: int, why: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"Expected `{name}` to be an integer, but got {value!r} of type {type(value).__name__}.")
+    if not lowest <= value <= highest:
+        raise ValueError(f"Expected `{name}` to be between {lowest} and {highest} ({why}), but got {value}.")
+
+
+def _check_difficulty(difficulty: object) -> None:
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"Expected `difficulty` to be one of {', '.join(DIFFICULTIES)}, but got {difficulty!r}.")
+
+
+def _check_shortcut(shortcut: object) -> None:
+    if shortcut is None:
+        return
+    if isinstance(shortcut, bool) or not isinstance(shortcut, int | float):
+        raise TypeError(f"Expected `shortcut` to be a probability or None (no watermark), but got {shortcut!r}.")
+    if not 0 <= shortcut <= 1:
+        raise ValueError(
+            "Expected `shortcut`, the probability that the watermark agrees with the label, to be in [0, 1], "
+            f"but got {shortcut}."
+        )

@@ -1,0 +1,67 @@
+"""Masks and boxes: checked, padded, and derived from one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_device, shape
+
+
+def check_boxes(boxes: object, anchor: Tensor) -> Tensor:
+    """Return ``boxes`` as float32 (N, M, 4), x0, y0, x1, y1 in pixels with exclusive ends, padded with NaN rows.
+
+    Args:
+        boxes: (N, 4), (N, M, 4), or a sequence of N tensors (M_i, 4).
+        anchor: A tensor with the batch's first axis and device.
+
+    Raises:
+        TypeError: If it is neither tensor nor sequence of tensors.
+        ValueError: If a shape does not fit, or a box has no area.
+    """
+    if isinstance(boxes, Sequence) and all(isinstance(box, Tensor) for box in boxes):
+        boxes = _padded([box.reshape(-1, 4) for box in boxes], anchor)
+    if not isinstance(boxes, Tensor):
+        raise TypeError(f"Expected `boxes` to be a Tensor or a sequence of Tensors, but got {type(boxes).__name__}.")
+    boxes = boxes[:, None] if boxes.ndim == 2 else boxes
+    if boxes.ndim != 3 or boxes.shape[0] != len(anchor) or boxes.shape[2] != 4:
+        raise ValueError(f"Expected `boxes` to have shape ({len(anchor)}, M, 4), but got {shape(boxes)}.")
+    check_device(boxes, anchor, "boxes")
+    given = boxes[~boxes.isnan().any(-1)] if boxes.is_floating_point() else boxes.flatten(0, 1)
+    if bool((given[:, 2:] <= given[:, :2]).any()):
+        raise ValueError("Expected `boxes` as x0, y0, x1, y1 with x1 > x0 and y1 > y0, but got a box without area.")
+    return boxes.detach().float()
+
+
+def masks_of_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the union of each image's boxes (N, M, 4) as boolean masks (N, H, W); pixel centres decide."""
+    y = torch.arange(size[0], device=boxes.device)[:, None] + 0.5
+    x = torch.arange(size[1], device=boxes.device)[None, :] + 0.5
+    x0, y0, x1, y1 = (edge[:, :, None, None] for edge in boxes.unbind(-1))
+    return ((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).any(1)
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """Return the tight box of each mask as float32 (N, 1, 4); a row of NaN where the mask is empty."""
+    rows, columns = masks.any(2), masks.any(1)
+    edges = [_first(columns), _first(rows), _past(columns), _past(rows)]
+    boxes = torch.stack(edges, -1).float()
+    boxes[~masks.flatten(1).any(1)] = torch.nan
+    return boxes[:, None]
+
+
+def _first(line: Tensor) -> Tensor:
+    return line.int().argmax(1)
+
+
+def _past(line: Tensor) -> Tensor:
+    return line.shape[1] - line.flip(1).int().argmax(1)
+
+
+def _padded(boxes: list[Tensor], anchor: Tensor) -> Tensor:
+    padded = torch.full((len(boxes), max((len(box) for box in boxes), default=0), 4), torch.nan, device=anchor.device)
+    for row, box in zip(padded, boxes, strict=True):
+        row[: len(box)] = box.to(anchor.device)
+    return padded

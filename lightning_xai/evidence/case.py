@@ -1,0 +1,180 @@
+"""One batch under study, with a memo of the evidence about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_images, check_maps, check_target
+from lightning_xai._randomness import content_keys
+from lightning_xai.evidence.annotations import boxes_of_masks, check_boxes, masks_of_boxes
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.logits import Logits
+from lightning_xai.model.classifier import Classifier, Model
+from lightning_xai.model.preserved import preserved
+
+if TYPE_CHECKING:
+    from lightning_xai.explainers.explainer import Explainer
+
+Value = TypeVar("Value")
+
+
+class Case:
+    """Model, images, heatmaps and what else is known about one batch; ``case[evidence]`` collects once.
+
+    A field that was not given names itself in the error when a metric reads it. Arguments are checked here, once.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        target: Class per image, int64 (N,), or one class for all.
+        heatmaps: Floating point (N, H, W), raw; made by ``explainer`` when they are first read, if not given.
+        masks: Boolean or {0, 1} (N, H, W), the annotated object; derived from ``boxes`` if not given.
+        boxes: (N, 4), (N, M, 4) padded with NaN, or a sequence of (M_i, 4): x0, y0, x1, y1 in pixels, ends exclusive;
+            derived from ``masks`` if not given.
+        explainer: Makes heatmaps of changed images.
+        previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch; NaN where there are none.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If shapes, devices or values do not fit; heatmaps must be finite.
+    """
+
+    def __init__(
+        self,
+        model: Model | None = None,
+        images: Tensor | None = None,
+        target: Tensor | int | None = None,
+        *,
+        heatmaps: Tensor | None = None,
+        masks: Tensor | None = None,
+        boxes: Tensor | Sequence[Tensor] | None = None,
+        explainer: Explainer | None = None,
+        previous_heatmaps: Tensor | None = None,
+    ) -> None:
+        self._images = None if images is None else check_images(images)
+        self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
+        self._anchor = self._images if self._images is not None else self._heatmaps
+        self._target = None if target is None else check_target(target, self._require(self._anchor, "images"))
+        self._masks = None if masks is None else check_maps(masks, self._images, "masks").detach() > 0
+        self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "images"))
+        self._explainer = explainer
+        self._previous = previous_heatmaps
+        chunk_size = 1 if self._anchor is None else len(self._anchor)
+        self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
+        self._keys: Tensor | None = None
+        self._memo: dict[Evidence, Any] = {}
+        self._image_memo: dict[Evidence, Any] = {}
+        self._readers: dict[Evidence, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._require(self._anchor, "images"))
+
+    def __getitem__(self, evidence: Evidence) -> Any:  # noqa: ANN401
+        """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
+        memo = self._memo if evidence.reads_heatmaps else self._image_memo
+        if evidence not in memo:
+            memo[evidence] = self._collect(evidence)
+        found = memo[evidence]
+        if evidence in self._readers:
+            self._readers[evidence] -= 1
+            if self._readers[evidence] <= 0:
+                del memo[evidence], self._readers[evidence]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def announce(self, evidence: Evidence) -> None:
+        """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
+        if evidence.reads_heatmaps:
+            self._readers[evidence] = self._readers.get(evidence, 0) + 1
+
+    def with_heatmaps(self, heatmaps: Tensor | None = None, explainer: Explainer | None = None) -> Case:
+        """Return the same images with other heatmaps; what is known about the images alone is shared."""
+        other = Case(self._classifier, self._images, self._target, heatmaps=heatmaps, explainer=explainer)
+        other._masks, other._boxes, other._keys = self._masks, self._boxes, self._keys  # noqa: SLF001
+        other._image_memo = self._image_memo  # noqa: SLF001
+        return other
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model under study."""
+        return self._require(self._classifier, "model")
+
+    @property
+    def images(self) -> Tensor:
+        """Images (N, C, H, W)."""
+        return self._require(self._images, "images")
+
+    @property
+    def target(self) -> Tensor:
+        """Class per image, int64 (N,)."""
+        return self._require(self._target, "target")
+
+    @property
+    def heatmaps(self) -> Tensor:
+        """Raw heatmaps, float32 (N, H, W)."""
+        if self._heatmaps is None and self._explainer is not None:
+            self._heatmaps = self._explainer(self.classifier, self.images, self.target)
+        return self._require(self._heatmaps, "heatmaps")
+
+    @property
+    def has_target(self) -> bool:
+        """Whether `target` was given."""
+        return self._target is not None
+
+    @property
+    def explainer(self) -> Explainer:
+        """What made the heatmaps."""
+        return self._require(self._explainer, "explainer")
+
+    @property
+    def masks(self) -> Tensor:
+        """Annotated object, boolean (N, H, W)."""
+        if self._masks is None and self._boxes is not None:
+            anchor = self._require(self._anchor, "images")
+            self._masks = masks_of_boxes(self._boxes, (anchor.shape[-2], anchor.shape[-1]))
+        return self._require(self._masks, "masks")
+
+    @property
+    def boxes(self) -> Tensor:
+        """Annotated boxes, float32 (N, M, 4), NaN rows where an image has fewer than M."""
+        if self._boxes is None and self._masks is not None:
+            self._boxes = boxes_of_masks(self._masks)
+        return self._require(self._boxes, "boxes")
+
+    @property
+    def previous_heatmaps(self) -> Tensor:
+        """Earlier heatmaps (N, h, w), NaN where there are none."""
+        return self._require(self._previous, "previous_heatmaps")
+
+    @property
+    def keys(self) -> Tensor:
+        """Content key of each image, int64 (N,)."""
+        if self._keys is None:
+            self._keys = content_keys(self.images)
+        return self._keys
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of the unchanged images, float32 (N, K); evaluated once."""
+        logits: Tensor = self[Logits()]
+        return logits
+
+    def _collect(self, evidence: Evidence) -> Any:  # noqa: ANN401
+        try:
+            if self._classifier is None:
+                return evidence.collect(self)
+            with preserved(self._classifier.model), torch.no_grad():
+                return evidence.collect(self)
+        except Exception as error:  # noqa: BLE001 - remembered, so that each reader gets the same error at once
+            return error
+
+    @staticmethod
+    def _require(value: Value | None, name: str) -> Value:
+        if value is None:
+            raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.")
+        return value

@@ -1,0 +1,38 @@
+"""Parts of an image that are removed together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def grid_labels(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the cell of each pixel, int64 (H, W) in 0..rows*columns-1, row by row; cells differ by a pixel at most.
+
+    Example:
+        >>> grid_labels((2, 4), (1, 2), torch.device("cpu"))
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1]])
+    """
+    rows, columns = (
+        torch.arange(length, device=device) * cells // length for length, cells in zip(size, grid, strict=True)
+    )
+    return rows[:, None] * grid[1] + columns[None, :]
+
+
+def region_means(heatmaps: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the mean heat of each region.
+
+    Args:
+        heatmaps: (N, H, W).
+        labels: int64 (H, W) or (N, H, W), in 0..count-1.
+        count: Number of regions.
+
+    Returns:
+        (N, count); -inf for regions that no pixel of the image belongs to.
+    """
+    flat = heatmaps.flatten(1)
+    index = labels.reshape(-1, flat.shape[1]).expand_as(flat)
+    total = torch.zeros(len(flat), count, dtype=flat.dtype, device=flat.device).scatter_add_(1, index, flat)
+    size = torch.zeros_like(total).scatter_add_(1, index, torch.ones_like(flat))
+    return torch.where(size > 0, total / size.clamp(min=1), -torch.inf)

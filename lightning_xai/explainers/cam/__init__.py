@@ -1,0 +1,1 @@
+"""The class activation map family: feature maps of one layer, weighed."""

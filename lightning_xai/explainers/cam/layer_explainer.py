@@ -1,0 +1,82 @@
+"""What the CAM family shares: a target layer, one capture there, a map at the layer's resolution."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.model.capture import Capture, capture
+from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.target_layer import CapturePoint, Layer, capture_points
+
+
+class LayerExplainer(Explainer):
+    """Explain by the feature maps A and the gradients g = ∂y/∂A of one layer, where y is the target's logit.
+
+    A subclass overrides `combine`: activations and gradients in, one map per image out.
+
+    Args:
+        target_layer: ``"auto"`` (what enters the last pooling, flattening or attention; logged and kept in
+            `picked`), a dotted name, a module of the model, or a list of these: then each map is divided by its
+            maximum, and the maps are averaged at the first layer's resolution.
+        relu: Whether negative values are cut at the layer's resolution, before resizing.
+
+    Raises:
+        TypeError: If ``target_layer`` is none of these.
+    """
+
+    needs_gradients = True
+
+    def __init__(
+        self, target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto", *, relu: bool = True
+    ) -> None:
+        layers = [target_layer] if isinstance(target_layer, (str, nn.Module)) else list(target_layer)
+        if not layers or not all(isinstance(layer, (str, nn.Module)) for layer in layers):
+            raise TypeError(
+                f"Expected `target_layer` to be 'auto', a name, a module or a list of these, but got {target_layer!r}."
+            )
+        self.target_layer: Layer | Sequence[Layer] = target_layer
+        self.relu = relu
+        self._picked: list[str] = []
+
+    @property
+    def picked(self) -> list[str]:
+        """What the last call captured, in words, such as ``["the output of `layer4`"]``."""
+        return list(self._picked)
+
+    @abstractmethod
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Return the map (n, h, w) of activations and gradients (n, C, h, w), before the ReLU."""
+
+    def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
+        """Return maps (n, h, w) at the resolution of the (first) layer."""
+        points = capture_points(classifier, self.target_layer, images)
+        self._picked = [str(point) for point in points]
+        maps = [self.layer_map(classifier, images, target, point) for point in points]
+        return maps[0] if len(maps) == 1 else _averaged(maps)
+
+    def layer_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
+        """Return the map (n, h, w) of one layer."""
+        found = capture(classifier, images, target, point, gradients=self.needs_gradients)
+        raw = self.from_capture(found, classifier, target)
+        return raw.relu() if self.relu else raw
+
+    def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the map of a capture; for methods that need more than activations and gradients."""
+        if found.gradients is None:
+            raise RuntimeError(f"{type(self).__name__} needs gradients: set `needs_gradients = True`.")
+        return self.combine(found.activations, found.gradients)
+
+
+def _averaged(maps: list[Tensor]) -> Tensor:
+    size = maps[0].shape[1:]
+    resized = [
+        nn.functional.interpolate(m[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] for m in maps
+    ]
+    peaks = [m.flatten(1).amax(1)[:, None, None] for m in resized]
+    scaled = [torch.where(peak > 0, m / peak, torch.zeros_like(m)) for m, peak in zip(resized, peaks, strict=True)]
+    return torch.stack(scaled).mean(0)

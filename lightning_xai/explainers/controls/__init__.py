@@ -1,0 +1,1 @@
+"""Heatmaps that explain nothing: what every score is read against."""

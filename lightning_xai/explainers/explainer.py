@@ -1,0 +1,88 @@
+"""What every explainer is: settings in the constructor, model and data in the call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_xai._registry import alias_of
+from lightning_xai._checks import check_finite, check_images, check_target, shape
+from lightning_xai.model.classifier import Classifier, Model
+from lightning_xai.model.preserved import preserved
+
+
+class Explainer(ABC):
+    """Map (model, images, target) to one heatmap per image.
+
+    A subclass overrides `explain`, which sees at most one chunk of images; chunking, resizing, checks and leaving no
+    trace are done here. Settings are constructor arguments of type str, number or None, kept under their own names.
+
+    Attributes:
+        alias: Name in `get_explainer` and in keys; the file's name, or the snake_case of a class defined elsewhere.
+        evaluations: Cost per image in model evaluations.
+        class_discriminative: Whether the map depends on the target class.
+        completeness: Whether the raw map promises to sum to a difference of logits.
+    """
+
+    alias: ClassVar[str]
+    evaluations: ClassVar[int] = 1
+    class_discriminative: ClassVar[bool] = True
+    completeness: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.alias = alias_of(cls)
+
+    def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
+        """Return raw heatmaps, resized to the images (bilinear), not normalised.
+
+        Args:
+            model: A module or a `Classifier`; it is left exactly as it was.
+            images: Floating point (N, C, H, W), as the model sees them.
+            target: Class per image, int64 (N,), or one class for all.
+
+        Returns:
+            float32 (N, H, W) on the images' device, finite, detached. Each row depends on its own image only.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If a shape, device or class does not fit, or a heatmap is not finite.
+        """
+        images = check_images(images)
+        target = check_target(target, images)
+        classifier = Classifier.of(model, chunk_size=len(images))
+        with preserved(classifier.model):
+            images = images.detach().clone() if images.is_inference() else images.detach()
+            target = target.clone() if target.is_inference() else target
+            chunks = classifier.chunks(len(images))
+            heatmaps = torch.cat([self._resized(classifier, images[chunk], target[chunk]) for chunk in chunks])
+        check_finite(heatmaps, f"heatmaps of {type(self).__name__}")
+        return heatmaps
+
+    @abstractmethod
+    def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
+        """Return raw maps (n, h, w) of any size for one chunk of images (n, C, H, W)."""
+
+    def _resized(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
+        maps = self.explain(classifier, images, target).detach().float()
+        if maps.ndim != 3 or len(maps) != len(images):
+            raise ValueError(
+                f"Expected `{type(self).__name__}.explain` to return maps of shape ({len(images)}, h, w), "
+                f"but got {shape(maps)}."
+            )
+        if maps.shape[1:] == images.shape[2:]:
+            return maps
+        return F.interpolate(maps[:, None], size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+    def __repr__(self) -> str:
+        """Return the class with the settings that were given or defaulted."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({settings})"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the public settings by name."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}

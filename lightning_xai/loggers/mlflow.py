@@ -1,0 +1,21 @@
+"""Pictures in MLflow."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lightning_xai.loggers.record import PictureRecord
+from lightning_xai.loggers.scalars import scalar_name
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+
+def show_in_mlflow(logger: MLFlowLogger, record: PictureRecord) -> None:
+    """Add a picture to the time-stepped images of an MLflow run; they have no place for a caption.
+
+    Characters that MLflow refuses in names are dropped, as Lightning drops them from the names of scalars.
+    """
+    key = re.sub(r"[^a-zA-Z0-9_/. -]+", "", scalar_name(logger, record.name))
+    logger.experiment.log_image(logger.run_id, record.pixels, key=key, step=record.step)

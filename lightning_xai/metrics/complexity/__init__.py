@@ -1,0 +1,1 @@
+"""Complexity: is the heatmap concise?"""

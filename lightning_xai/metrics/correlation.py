@@ -1,0 +1,53 @@
+"""Correlations between rows, and the test for maps that have none."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FLAT = 1e-8
+
+
+def is_degenerate(rows: Tensor) -> Tensor:
+    """Return which rows (N, ...) are constant, ``max − min ≤ 1e-8 · max|m|``, or not finite; boolean (N,)."""
+    flat = rows.flatten(1)
+    spread = flat.amax(1) - flat.amin(1)
+    return ~(spread > _FLAT * flat.abs().amax(1)) | ~flat.isfinite().all(1)
+
+
+def pearson(first: Tensor, second: Tensor) -> Tensor:
+    """Return Pearson's correlation of each pair of rows (N, ...), (N,) in [-1, 1]; NaN where a row is degenerate.
+
+    Example:
+        >>> pearson(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[3.0, 5.0, 9.0]]))
+        tensor([1.])
+    """
+    undefined = is_degenerate(first) | is_degenerate(second)
+    a, b = (rows.flatten(1) - rows.flatten(1).mean(1, keepdim=True) for rows in (first, second))
+    a, b = (rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True) for rows in (a, b))
+    return torch.where(undefined, torch.nan, (a * b).sum(1).clamp(-1.0, 1.0))
+
+
+def spearman(first: Tensor, second: Tensor) -> Tensor:
+    """Return Spearman's correlation of each pair of rows (N, ...), with average ranks; NaN where a row is degenerate.
+
+    Example:
+        >>> spearman(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[3.0, 7.0, 5.0]]))
+        tensor([0.5000])
+    """
+    undefined = is_degenerate(first) | is_degenerate(second)
+    return torch.where(undefined, torch.nan, pearson(average_ranks(first), average_ranks(second)))
+
+
+def average_ranks(rows: Tensor) -> Tensor:
+    """Return ranks from 1 within each row (N, ...), equal values sharing their mean rank; float32 (N, P).
+
+    Example:
+        >>> average_ranks(torch.tensor([[5.0, 0.0, 0.0]]))
+        tensor([[3.0000, 1.5000, 1.5000]])
+    """
+    flat = rows.flatten(1).contiguous()
+    ordered = flat.sort(dim=1).values
+    below = torch.searchsorted(ordered, flat, right=False)
+    up_to = torch.searchsorted(ordered, flat, right=True)
+    return (below + up_to + 1).float() / 2.0

@@ -1,0 +1,1 @@
+"""Faithfulness: does the heatmap rank what the model uses?"""

@@ -1,0 +1,91 @@
+"""Insertion minus deletion: what ``faithfulness`` means in this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.ranking import Ties
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.model.classifier import Model
+
+
+def insertion_deletion(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    target: Tensor | int,
+    *,
+    num_steps: int = 32,
+    ties: Ties = "random",
+    seed: int = 0,
+) -> Tensor:
+    """Return insertion minus deletion of each image, float32 (N,) in [-1, 1], higher is better; see `InsertionDeletion`.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        heatmaps: Floating point (N, H, W), raw.
+        target: Class per image, int64 (N,), or one class for all.
+        num_steps: Equal parts of each curve.
+        ties: How equally hot pixels are ordered.
+        seed: Of random ties.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> insertion_deletion(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
+        torch.Size([3])
+    """
+    metric = InsertionDeletion(num_steps, ties, seed)
+    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+
+
+class InsertionDeletion(ExplanationMetric):
+    """Does the heatmap rank what the model uses? Insertion minus deletion.
+
+    `InsertionAUC` − `DeletionAUC`, in [-1, 1], higher is better; logged as ``faithfulness``. A random map is not at 0
+    (insertion starts from a blurred image, deletion ends in nothing), which is why the monitor also logs
+    ``faithfulness_gain``, the difference to a random map. Fake-CAM does not fool it: a constant map scores like a
+    random one.
+
+    Evaluations per image: ``2 (num_steps + 1)``, both curves and the unchanged image shared.
+
+    Source: Englebert et al., "Poly-CAM: High resolution class activation map for convolutional neural networks",
+    2022, https://arxiv.org/abs/2204.13359.
+
+    Args:
+        num_steps: Equal parts of each curve.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
+        seed: Of random ties.
+        **kwargs: Of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> metric = InsertionDeletion(num_steps=4)
+        >>> metric.update(model=net, images=torch.rand(3, 1, 2, 2), heatmaps=torch.rand(3, 2, 2), target=1)
+        >>> metric.compute().shape
+        torch.Size([])
+    """
+
+    key = "faithfulness"
+    higher_is_better = True
+    range = (-1.0, 1.0)
+    logs_gain = True
+
+    def __init__(self, num_steps: int = 32, ties: Ties = "random", seed: int = 0, **kwargs: Any) -> None:
+        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed)
+        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed)
+        super().__init__([insertion, deletion], **kwargs)
+
+    def score(self, case: Case) -> Tensor:
+        """Return the difference of the areas, (N,)."""
+        insertion, deletion = (area(case[curve]) for curve in self.evidence)
+        return insertion - deletion

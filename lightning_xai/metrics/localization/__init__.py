@@ -1,0 +1,1 @@
+"""Localization: does the heatmap point at the annotated object?"""

@@ -1,0 +1,84 @@
+"""The pointing game."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_xai._checks import check_at_least
+from lightning_xai.evidence.case import Case
+from lightning_xai.metrics.metric import ExplanationMetric
+
+
+def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: float = 0.0) -> Tensor:
+    """Return whether each heatmap's maximum lies in the mask, float32 (N,) in [0, 1]; see `PointingGame`.
+
+    Args:
+        heatmaps: Floating point (N, H, W).
+        masks: Boolean (N, H, W).
+        tolerance: Distance in pixels at which a miss still counts as a hit.
+
+    Example:
+        >>> pointing_game(torch.tensor([[[0.0, 2.0, 1.0]]]), torch.tensor([[[False, True, True]]]))
+        tensor([1.])
+    """
+    inside = _dilated(masks, tolerance).flatten(1)
+    heat = heatmaps.flatten(1)
+    peak = heat.amax(1, keepdim=True)
+    hottest = heat == peak
+    hits = (hottest & inside).sum(1) / hottest.sum(1)
+    hits = torch.where(peak[:, 0] > 0, hits, 0.0)
+    return torch.where(masks.flatten(1).any(1), hits, torch.nan)
+
+
+def _dilated(masks: Tensor, tolerance: float) -> Tensor:
+    """Return the pixels within ``tolerance`` (Euclidean, px) of each mask."""
+    reach = int(tolerance)
+    if reach == 0:
+        return masks
+    offset = torch.arange(-reach, reach + 1, device=masks.device)
+    disk = (offset[:, None] ** 2 + offset[None, :] ** 2 <= tolerance**2).float()
+    return F.conv2d(masks[:, None].float(), disk[None, None], padding=reach)[:, 0] > 0.5
+
+
+class PointingGame(ExplanationMetric):
+    """Does the hottest pixel lie on the object?
+
+    Share of the maximal pixels that lie in the mask, so that a constant map scores chance; 0 where the maximum is not
+    positive; the mean is the accuracy, in [0, 1], higher is better. An image without a mask is undefined. Fake-CAM
+    scores chance, and so may any map when objects are large: read it beside `CenterHeatmap`.
+
+    Evaluations per image: none.
+
+    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016,
+    https://arxiv.org/abs/1608.00507, who allow ``tolerance=15``.
+
+    Args:
+        tolerance: Distance in pixels (Euclidean) at which a miss still counts as a hit.
+        **kwargs: Of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If ``tolerance`` is negative.
+
+    Example:
+        >>> metric = PointingGame()
+        >>> metric.update(heatmaps=torch.tensor([[[0.0, 2.0]]]), masks=torch.tensor([[[False, True]]]))
+        >>> metric.compute()
+        tensor(1.)
+    """
+
+    higher_is_better = True
+    range = (0.0, 1.0)
+    needs = frozenset({"masks"})
+    can_be_undefined = True
+
+    def __init__(self, tolerance: float = 0.0, **kwargs: Any) -> None:
+        check_at_least(tolerance, 0.0, "tolerance")
+        super().__init__(settings={"tolerance": tolerance}, **kwargs)
+
+    def score(self, case: Case) -> Tensor:
+        """Return the share of maximal pixels in the mask, (N,)."""
+        return pointing_game(case.heatmaps, case.masks, tolerance=self.settings["tolerance"])

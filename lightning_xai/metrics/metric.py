@@ -1,0 +1,198 @@
+"""What every metric is: a score per image, a mean over the images for which it is defined, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from lightning_xai._registry import alias_of
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.model.classifier import Model
+
+
+class ExplanationMetric(Metric):
+    """One number about explanations.
+
+    A subclass declares its `evidence` in ``__init__`` and overrides `score`, a cheap function of a `Case` that returns
+    one value per image, NaN where the metric is undefined. The mean over defined images, its standard error, means per
+    class, counts of undefined images, synchronisation and plotting come from here. No model is ever held.
+
+    Args:
+        evidence: What `score` reads from the case beside heatmaps and annotations; equal evidence is shared.
+        settings: The constructor's arguments by name; they tell states of differently set instances apart.
+        **kwargs: Of `torchmetrics.Metric`, such as ``sync_on_compute``.
+
+    Attributes:
+        alias: Name in `get_metric`; the file's name.
+        key: Name under which the monitor logs it; the alias unless overridden.
+        range: Least and greatest value, infinite where unbounded.
+        logs_gain: Whether the monitor logs the difference to the random control beside it.
+        can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
+        needs: Fields of a case that `score` reads beside heatmaps: any of ``"masks"``, ``"explainer"``,
+            ``"previous_heatmaps"``.
+    """
+
+    is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
+    full_state_update: ClassVar[bool] = False  # type: ignore[misc]
+    alias: ClassVar[str]
+    key: ClassVar[str]
+    family: ClassVar[str]
+    range: ClassVar[tuple[float, float]]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    logs_gain: ClassVar[bool] = False
+    can_be_undefined: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.alias = alias_of(cls)
+        cls.key = cls.__dict__.get("key", cls.alias)
+        low, high = cls.range if "range" in vars(cls) else (-math.inf, math.inf)
+        cls.plot_lower_bound = low if math.isfinite(low) else None
+        cls.plot_upper_bound = high if math.isfinite(high) else None
+        cls.family = cls.__module__.split(".")[-2] if cls.__module__.startswith("lightning_xai.") else "custom"
+
+    def __init__(
+        self, evidence: Sequence[Evidence] = (), settings: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.evidence = tuple(evidence)
+        self.settings = dict(settings or {})
+        digest = zlib.crc32(repr((self.evidence, sorted(self.settings.items()))).encode())
+        self._rows_name = f"rows_{self.alias}_{digest:08x}"
+        self._target_name = f"target_{self.alias}_{digest:08x}"
+        self.add_state(self._rows_name, default=[], dist_reduce_fx="cat")
+        self.add_state(self._target_name, default=[], dist_reduce_fx="cat")
+
+    @abstractmethod
+    def score(self, case: Case) -> Tensor:
+        """Return one value per image, float (N,), NaN where undefined (or rows (N, D) for `aggregate`)."""
+
+    def aggregate(self, rows: Tensor) -> Tensor:
+        """Return the metric's value from all rows; the mean over defined images."""
+        return rows.nanmean(0)
+
+    def update(
+        self,
+        *,
+        case: Case | None = None,
+        model: Model | None = None,
+        images: Tensor | None = None,
+        heatmaps: Tensor | None = None,
+        target: Tensor | int | None = None,
+        masks: Tensor | None = None,
+        boxes: Tensor | Sequence[Tensor] | None = None,
+        explainer: Explainer | None = None,
+        previous_heatmaps: Tensor | None = None,
+    ) -> None:
+        """Add a batch, given as a `Case` or by the arguments of one; a metric asks only for what it reads.
+
+        Args:
+            case: Everything below in one object, with shared evidence.
+            model: A module or a `Classifier`.
+            images: Floating point (N, C, H, W), as the model sees them.
+            heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if not given.
+            target: Class per image, int64 (N,), or one class for all.
+            masks: Boolean (N, H, W), the annotated object.
+            boxes: x0, y0, x1, y1 in pixels, (N, 4), (N, M, 4) or a sequence of (M_i, 4).
+            explainer: Makes heatmaps of changed images.
+            previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch.
+        """
+        if case is None:
+            case = Case(
+                model,
+                images,
+                target,
+                heatmaps=heatmaps,
+                masks=masks,
+                boxes=boxes,
+                explainer=explainer,
+                previous_heatmaps=previous_heatmaps,
+            )
+        self.append(self.score(case), case.target if case.has_target else None)
+
+    def append(self, rows: Tensor, target: Tensor | None = None) -> None:
+        """Add rows that `score` returned, with the class of each where it is known."""
+        if target is None:
+            target = torch.full((len(rows),), -1, device=rows.device)
+        with torch.inference_mode(False):
+            getattr(self, self._rows_name).append(rows.detach().float().clone())
+            getattr(self, self._target_name).append(target.clone())
+
+    def compute(self) -> Tensor:
+        """Return the metric's value, a float32 scalar; NaN if it is defined for no image."""
+        return self.aggregate(self.rows).float()
+
+    @property
+    def rows(self) -> Tensor:
+        """All rows so far on this process (inside `compute`, of all), float32 (N,) or (N, D)."""
+        return self._state(self._rows_name, torch.float32)
+
+    @property
+    def undefined(self) -> int:
+        """Number of images so far for which the metric is undefined."""
+        return int(self.rows.isnan().any(-1).sum() if self.rows.ndim > 1 else self.rows.isnan().sum())
+
+    def standard_error(self) -> Tensor:
+        """Return the standard error of `compute` over images, float32; NaN for fewer than two defined images."""
+        return standard_error(self.rows, self.aggregate).float()
+
+    def per_class(self) -> dict[int, Tensor]:
+        """Return the value for each class that was given as target."""
+        classes = self._state(self._target_name, torch.int64)
+        return {int(c): self.aggregate(self.rows[classes == c]).float() for c in classes.unique() if c >= 0}
+
+    def evaluations(self, explaining: int = 1) -> int:
+        """Return the model evaluations per image, before sharing, if one heatmap costs ``explaining``."""
+        return sum(evidence.evaluations(explaining) for evidence in self.evidence)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
+        """Plot the value, or several values over time.
+
+        Args:
+            val: A scalar or a list of scalars; `compute()` if None.
+            ax: Matplotlib axes; new ones if None.
+
+        Returns:
+            Figure and axes.
+        """
+        return self._plot(val, ax)
+
+    def _state(self, name: str, dtype: torch.dtype) -> Tensor:
+        parts = getattr(self, name)
+        empty = isinstance(parts, list) and not parts
+        return torch.zeros(0, dtype=dtype, device=self.device) if empty else dim_zero_cat(parts)
+
+
+def standard_error(rows: Tensor, aggregate: Any = None) -> Tensor:  # noqa: ANN401
+    """Return the standard error of the mean over defined rows, or the jackknife's for another ``aggregate``.
+
+    Args:
+        rows: (N,), NaN where undefined; or (N, D).
+        aggregate: A function of rows; the mean if None.
+
+    Returns:
+        Scalar; NaN for fewer than two defined rows.
+
+    Example:
+        >>> standard_error(torch.tensor([1.0, 3.0, float("nan")]))
+        tensor(1.)
+    """
+    defined = rows[~rows.isnan()] if rows.ndim == 1 else rows[~rows.isnan().any(1)]
+    count = len(defined)
+    if count < 2:
+        return torch.tensor(torch.nan, dtype=rows.dtype, device=rows.device)
+    if aggregate is None or rows.ndim == 1:
+        return defined.std() / count**0.5
+    index = torch.arange(count, device=rows.device)
+    left_out = torch.stack([aggregate(defined[index != i]) for i in range(count)])
+    return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt()

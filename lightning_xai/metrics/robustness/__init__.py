@@ -1,0 +1,1 @@
+"""Robustness: does the heatmap survive what the prediction survives?"""

@@ -1,0 +1,105 @@
+"""Several metrics over one case, so that equal evidence is collected once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from lightning_xai.evidence.case import Case
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.registry import get_metric
+
+_CASE_ARGUMENTS = ("model", "images", "target", "heatmaps", "masks", "boxes", "explainer", "previous_heatmaps")
+
+
+class MetricSuite(MetricCollection):
+    """A `torchmetrics.MetricCollection` whose explanation metrics share model evaluations.
+
+    Everything that `update` gets becomes one `Case`: a masking curve or a noisy neighbourhood that several metrics
+    declare with equal settings is collected once, and freed after its last reader. Metrics of torchmetrics may be
+    mixed in; they get the arguments of `update` that they name.
+
+    Args:
+        metrics: Metrics or aliases of `list_metrics`, or a mapping of names to these. Names default to the metric's
+            ``key`` (class name for foreign metrics).
+        **kwargs: ``prefix`` and ``postfix`` of `MetricCollection`.
+
+    Raises:
+        ValueError: If two entries have the same name, or an alias is unknown.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> suite = MetricSuite(["insertion_auc", "deletion_auc", "insertion_deletion", "sparseness"])
+        >>> suite.update(model=net, images=torch.rand(3, 1, 2, 2), heatmaps=torch.rand(3, 2, 2), target=1)
+        >>> sorted(suite.compute())
+        ['deletion_auc', 'faithfulness', 'insertion_auc', 'sparseness']
+    """
+
+    def __init__(
+        self, metrics: Sequence[str | Metric] | Mapping[str, str | Metric] | str | Metric, **kwargs: Any
+    ) -> None:
+        # compute groups merge metrics whose states coincide on the first batch, which ours may
+        super().__init__(_named(metrics), compute_groups=False, **kwargs)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch to every metric; see `ExplanationMetric.update`. ``case`` may replace its arguments."""
+        case = kwargs.pop("case", None) or Case(**{k: v for k, v in kwargs.items() if k in _CASE_ARGUMENTS})
+        self._announce(case)
+        for metric in self.values(copy_state=False):
+            if isinstance(metric, ExplanationMetric):
+                metric.update(case=case)
+            else:
+                metric.update(*args, **metric._filter_kwargs(**kwargs))  # noqa: SLF001
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        """Return each explanation metric's values per image, (N,) or (N, D), without touching any state.
+
+        Args:
+            case: One batch.
+
+        Returns:
+            Name -> values, float, NaN where undefined; foreign metrics are skipped.
+        """
+        self._announce(case)
+        return {name: metric.score(case) for name, metric in self.explanation_metrics().items()}
+
+    def explanation_metrics(self) -> dict[str, ExplanationMetric]:
+        """Return the metrics of this package by name."""
+        items = self.items(keep_base=True, copy_state=False)
+        return {name: metric for name, metric in items if isinstance(metric, ExplanationMetric)}
+
+    def evaluations(self, explaining: int = 1) -> int:
+        """Return the model evaluations per image with sharing, if one heatmap costs ``explaining``."""
+        shared = {evidence for metric in self.explanation_metrics().values() for evidence in metric.evidence}
+        return sum(evidence.evaluations(explaining) for evidence in shared)
+
+    def _announce(self, case: Case) -> None:
+        for metric in self.explanation_metrics().values():
+            for evidence in metric.evidence:
+                case.announce(evidence)
+
+
+def _named(metrics: Sequence[str | Metric] | Mapping[str, str | Metric] | str | Metric) -> dict[str, Metric]:
+    if isinstance(metrics, Mapping):
+        return {name: _resolved(metric) for name, metric in metrics.items()}
+    named: dict[str, Metric] = {}
+    for metric in map(_resolved, [metrics] if isinstance(metrics, (str, Metric)) else metrics):
+        name = metric.key if isinstance(metric, ExplanationMetric) else type(metric).__name__
+        if name in named:
+            raise ValueError(
+                f"Expected metrics with different names, but got two named {name!r}. Pass a dict of names."
+            )
+        named[name] = metric
+    return named
+
+
+def _resolved(metric: str | Metric) -> Metric:
+    if isinstance(metric, str):
+        return get_metric(metric)
+    if not isinstance(metric, Metric):
+        raise TypeError(f"Expected `metrics` to hold metrics or aliases, but got {type(metric).__name__}.")
+    return metric

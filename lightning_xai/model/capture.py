@@ -1,0 +1,179 @@
+"""Activations of a layer and the gradient of a class logit there, with a graph that starts at that layer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lightning_xai._checks import shape
+from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layout import feature_maps
+from lightning_xai.model.preserved import preserved
+from lightning_xai.model.target_layer import CapturePoint, LayerOutput, named_layers
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one forward (and backward) pass shows at a layer; float32, detached.
+
+    Attributes:
+        activations: (N, C, h, w).
+        gradients: (N, C, h, w), the target's logit by the activations; None if not asked for.
+        logits: (N, K).
+    """
+
+    activations: Tensor
+    gradients: Tensor | None
+    logits: Tensor
+
+
+def capture(
+    classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint, *, gradients: bool = True
+) -> Capture:
+    """Return activations, gradients and logits of ``images`` at ``point``.
+
+    The pass below the layer runs without a graph, so this costs about one plain forward. Where that cannot work (a
+    backbone that the user runs under ``no_grad``), the same is tried with gradients enabled and with a full graph.
+
+    Args:
+        classifier: The model.
+        images: (N, C, H, W), at most a chunk.
+        target: int64 (N,).
+        point: Where; see `capture_points`.
+        gradients: Whether gradients are needed.
+
+    Raises:
+        RuntimeError: If the layer did not run or no gradient reaches it.
+        ValueError: If the layer holds no feature maps.
+    """
+    size = (images.shape[2], images.shape[3])
+    grad = None
+    with preserved(classifier.model):
+        if gradients:
+            tap, logits, grad = _differentiated(classifier, images, target, point)
+        else:
+            with torch.no_grad():
+                tap, logits = _tapped(classifier, images, point, _Tap(grad=False, leaf=True))
+            classifier.check_classes(logits, target)
+    activations = feature_maps(tap.tensor.detach().float(), size, str(point))
+    return Capture(activations, None if grad is None else feature_maps(grad.float(), size, str(point)), logits.detach())
+
+
+@dataclass
+class _Tap:
+    """Replace a tensor on its way by a copy of one whose gradient can be asked for."""
+
+    grad: bool
+    leaf: bool
+    calls: int = 0
+    kept: list[Tensor] = field(default_factory=list)
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.kept[-1]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        self.calls += 1
+        if not self.grad:
+            self.kept = [tensor.detach().clone()]
+            return tensor
+        torch.set_grad_enabled(True)  # noqa: FBT003 - lasts until the surrounding `with` ends, which is what we need
+        leaf = self.leaf or not tensor.requires_grad
+        self.kept = [tensor.detach().requires_grad_() if leaf else tensor]
+        return self.tensor.clone()  # a copy, or the model's in-place operations would change what was kept
+
+
+def _differentiated(
+    classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint
+) -> tuple[_Tap, Tensor, Tensor]:
+    """Try the graph from the layer on, then with gradients enabled around it, then the full graph."""
+    for grad_outside, leaf in ((False, True), (True, True), (True, False)):
+        with torch.set_grad_enabled(grad_outside):
+            tap, logits = _tapped(classifier, images, point, _Tap(grad=True, leaf=leaf))
+        if not logits.requires_grad:
+            continue
+        try:
+            (grad,) = torch.autograd.grad(classifier.select(logits, target).sum(), tap.tensor, allow_unused=True)
+        except RuntimeError as error:  # reentrant checkpointing refuses autograd.grad
+            raise RuntimeError(_no_gradient(point)) from error
+        if grad is not None:
+            return tap, logits, grad
+    raise RuntimeError(_no_gradient(point))
+
+
+def _tapped(classifier: Classifier, images: Tensor, point: CapturePoint, tap: _Tap) -> tuple[_Tap, Tensor]:
+    with _placed(classifier.model, point, tap):
+        logits = classifier.forward(images.clone())
+    if not tap.calls:
+        raise RuntimeError(f"Expected {point} to run in the model's forward, but it did not. Name another layer.")
+    if tap.calls > 1:
+        warnings.warn(
+            f"{str(point).capitalize()} ran {tap.calls} times in one forward; the last one counts.", stacklevel=2
+        )
+    return tap, logits
+
+
+@contextmanager
+def _placed(model: nn.Module, point: CapturePoint, tap: _Tap) -> Iterator[None]:
+    if isinstance(point, LayerOutput):
+        handle = named_layers(model)[point.name].register_forward_hook(_hook(tap, point))
+        try:
+            yield
+        finally:
+            handle.remove()
+    else:
+        with _Intercept(point.operation, point.call, tap):
+            yield
+
+
+def _hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:  # noqa: ANN401
+        if isinstance(output, Tensor):
+            return tap(output)
+        if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+            return (tap(output[0]), *output[1:])
+        raise ValueError(
+            f"Expected {point} to be a Tensor or a tuple that starts with one, but got {type(output).__name__}."
+        )
+
+    return hook
+
+
+class _Intercept(TorchFunctionMode):
+    """Tap the first argument of the given call of a torch operation."""
+
+    def __init__(self, operation: str, call: int, tap: _Tap) -> None:
+        super().__init__()
+        self._operation, self._countdown, self._tap = operation, call, tap
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Any = None,  # noqa: ANN401, ARG002
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == self._operation:
+            self._countdown -= 1
+            if self._countdown == 0:
+                if args:
+                    args = (self._tap(args[0]), *args[1:])
+                else:
+                    kwargs = {**kwargs, "input": self._tap(kwargs["input"])}
+        return func(*args, **kwargs)
+
+
+def _no_gradient(point: CapturePoint) -> str:
+    return (
+        f"Expected the class score to depend on {point} differentiably, but no gradient reaches it: the model detaches "
+        "it (`.detach()`, `no_grad` after the layer, or reentrant activation checkpointing). Name a later layer, or use "
+        "`use_reentrant=False`."
+    )

@@ -1,0 +1,218 @@
+"""A user's model as a classifier: images in, class scores out, evaluations counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_xai._checks import check_choice, check_device, shape
+from lightning_xai.model.outputs import logits_from_output
+from lightning_xai.model.preserved import preserved
+from lightning_xai.model.readout import Readout
+
+Score = Literal["probability", "logit"]
+
+
+class Precision(Protocol):
+    """What a Trainer's ``precision_plugin`` offers: the context of a forward and the conversion of its input."""
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Return the context in which the model's forward runs."""
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
+        """Return ``data`` in the model's dtype."""
+
+
+class Classifier:
+    """Read class scores from a model, in chunks, without gradients and without a trace, and count evaluations.
+
+    Args:
+        model: Any module: plain, compiled, wrapped in DistributedDataParallel, or a LightningModule.
+        readout: Task, logits, forward and chunk size; `Readout()` if None.
+        precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
+        chunk_size: Images per forward where ``readout`` leaves it open.
+
+    Attributes:
+        evaluations: Images that went through the model so far, explanations included.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+        ValueError: If the module has no ``forward`` and the readout does not name one.
+
+    Example:
+        >>> import torch
+        >>> classifier = Classifier(torch.nn.Flatten())
+        >>> classifier.logits(torch.tensor([[[[2.0, 3.0]]]]))
+        tensor([[2., 3.]])
+        >>> classifier.evaluations
+        1
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        readout: Readout | None = None,
+        *,
+        precision: Precision | None = None,
+        chunk_size: int = 32,
+    ) -> None:
+        self.model = unwrapped(model)
+        self.readout = readout or Readout()
+        self.chunk_size = self.readout.chunk_size or chunk_size
+        self.evaluations = 0
+        self._precision = precision
+        self._forward = _callable(self.model, self.readout.forward)
+        self._task = self.readout.task
+
+    @classmethod
+    def of(cls, model: Model, *, chunk_size: int) -> Classifier:
+        """Return ``model`` if it is a classifier already, else one for it."""
+        return model if isinstance(model, Classifier) else cls(model, chunk_size=chunk_size)
+
+    @property
+    def task(self) -> str:
+        """``"multiclass"``, ``"binary"`` or ``"multilabel"``; ``"auto"`` until the first evaluation."""
+        return self._task
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits of ``images`` (N, C, H, W) as float32 (N, K); a single logit z becomes (-z, z)."""
+        return self.evaluate(len(images), lambda chunk: images[chunk].clone())
+
+    def evaluate(
+        self, count: int, build: Callable[[slice], Tensor], read: Callable[[Tensor, slice], Tensor] | None = None
+    ) -> Tensor:
+        """Evaluate ``count`` images that are built chunk by chunk, so that memory does not grow with their number.
+
+        Args:
+            count: Number of images.
+            build: Returns the images of a chunk; the model may change them in place.
+            read: Reduces the logits (n, K) of a chunk; the logits themselves if None.
+
+        Returns:
+            What ``read`` returned, concatenated, float32, first axis ``count``.
+        """
+        parts = []
+        with preserved(self.model), torch.no_grad():
+            for chunk in self.chunks(count):
+                logits = self.forward(build(chunk))
+                parts.append(logits if read is None else read(logits, chunk))
+        return torch.cat(parts)
+
+    def chunks(self, count: int) -> Iterator[slice]:
+        """Yield slices of at most ``chunk_size`` that cover ``count`` images."""
+        for start in range(0, count, self.chunk_size):
+            yield slice(start, min(start + self.chunk_size, count))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Run the model once on all ``images`` in the current gradient mode and return float32 logits (N, K).
+
+        Call it inside `preserved`; `logits` and `evaluate` do.
+        """
+        self.evaluations += len(images)
+        output = self._run(images)
+        logits = logits_from_output(output, self.readout.logits_from_output).float()
+        if len(logits) != len(images):
+            raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
+        self._settle_task(logits)
+        return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
+
+    def select(self, logits: Tensor, target: Tensor, score: Score = "logit") -> Tensor:
+        """Return the score of each row's target class.
+
+        Args:
+            logits: (N, K) as `forward` returns them.
+            target: int64 (N,).
+            score: ``"logit"``, or ``"probability"`` in [0, 1] (softmax; sigmoid for binary and multi-label).
+
+        Returns:
+            float32 (N,).
+
+        Raises:
+            ValueError: If a target is out of range.
+        """
+        self.check_classes(logits, target)
+        values = logits if score == "logit" else self.probabilities(logits)
+        return values.gather(1, target[:, None])[:, 0]
+
+    def check_classes(self, logits: Tensor, target: Tensor) -> None:
+        """Raise ValueError if a class of ``target`` (N,) has no column in ``logits`` (N, K)."""
+        if int(target.max()) >= logits.shape[1]:
+            raise ValueError(
+                f"Expected `target` to be a class in [0, {logits.shape[1] - 1}], the model's {logits.shape[1]} classes,"
+                f" but got {int(target.max())}."
+            )
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities (N, K) of ``logits``: softmax; sigmoid for binary and multi-label."""
+        return F.softmax(logits, 1) if self._task == "multiclass" else torch.sigmoid(logits)
+
+    def _run(self, images: Tensor) -> Any:  # noqa: ANN401
+        if self._precision is not None:
+            with self._precision.forward_context():
+                return self._forward(self._precision.convert_input(images))
+        reference = next((p for p in self.model.parameters() if p.is_floating_point()), None)
+        if reference is not None:
+            if reference.device != images.device:
+                check_device(reference, images, "model")
+            images = images.to(reference.dtype)
+        return self._forward(images)
+
+    def _settle_task(self, logits: Tensor) -> None:
+        single = logits.shape[1] == 1
+        if self._task == "auto":
+            self._task = "binary" if single else "multiclass"
+        if (self._task == "binary") != single and (self._task == "binary" or self._task == "multiclass"):
+            raise ValueError(
+                f"Expected {'one logit' if self._task == 'binary' else 'two or more logits'} per image for "
+                f"task={self._task!r}, but the model returned {logits.shape[1]}. Set `Readout(task=...)`."
+            )
+
+
+Model: TypeAlias = nn.Module | Classifier
+"""What every public function accepts as ``model``."""
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside DistributedDataParallel or DataParallel; its forward may run on one rank alone."""
+    check_module(model)
+    parallel = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    while isinstance(model, parallel):
+        model = model.module
+    return model
+
+
+def check_module(model: object) -> None:
+    """Raise TypeError unless ``model`` is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"Expected `model` to be a torch.nn.Module or a Classifier, but got {type(model).__name__}.")
+
+
+def _callable(model: nn.Module, forward: str | None) -> nn.Module:
+    names = {name.replace("_orig_mod.", ""): module for name, module in model.named_modules()}
+    if forward is not None:
+        check_choice(forward, [name for name in names if name], "forward")
+        return names[forward]
+    if not _lacks_forward(model):
+        return model
+    candidates = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
+    if len(candidates) == 1:
+        return names[candidates[0]]
+    raise ValueError(
+        f"Expected {type(model).__name__} to define `forward`, or `Readout(forward=...)` to name the submodule to call "
+        f"(children with parameters: {', '.join(candidates) or 'none'}), but got neither."
+    )
+
+
+def _lacks_forward(model: nn.Module) -> bool:
+    if "forward" in model.__dict__ or hasattr(model, "_orig_mod"):
+        return False
+    definer = next(c for c in type(model).__mro__ if "forward" in c.__dict__)
+    return definer is nn.Module or definer.__module__ in {
+        "lightning.pytorch.core.module",
+        "pytorch_lightning.core.module",
+    }

@@ -1,0 +1,65 @@
+"""From whatever a model returns to class logits (N, K)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lightning_xai._checks import shape
+
+LogitsFromOutput = Callable[[Any], Tensor] | str | int
+
+
+def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> Tensor:  # noqa: ANN401
+    """Return the logits in ``output`` as (N, K); a single logit per image as (N, 1).
+
+    Args:
+        output: A tensor; a tuple or list (its first tensor); a mapping or Hugging Face output with ``logits``.
+        chosen: Overrides this: a function of the output, a key or attribute, or an index into a tuple.
+
+    Raises:
+        TypeError: If no logits are found; the message says what came.
+        ValueError: If the logits do not have shape (N,), (N, K) or (N, K, 1, 1).
+    """
+    logits = _find(output) if chosen is None else _choose(output, chosen)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"Expected the model to return logits (a Tensor, a tuple, or a mapping with 'logits'), but got "
+            f"{_describe(output)}. Set `Readout(logits_from_output=...)` to a function, a key or an index."
+        )
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    if logits.ndim < 2 or logits.shape[2:].numel() != 1:
+        raise ValueError(f"Expected the model's logits to have shape (N, K) or (N,), but got {shape(logits)}.")
+    return logits.flatten(1)
+
+
+def _find(output: Any) -> Any:  # noqa: ANN401
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        return output.get("logits")
+    if isinstance(output, Sequence) and output:
+        return _find(output[0])
+    return getattr(output, "logits", None)
+
+
+def _choose(output: Any, chosen: LogitsFromOutput) -> Any:  # noqa: ANN401
+    if callable(chosen):
+        return chosen(output)
+    try:
+        if isinstance(chosen, str) and not isinstance(output, Mapping):
+            return getattr(output, chosen)
+        return output[chosen]
+    except (KeyError, IndexError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"Expected the model's output to have {chosen!r} (`logits_from_output`), but got {_describe(output)}."
+        ) from error
+
+
+def _describe(output: Any) -> str:  # noqa: ANN401
+    if isinstance(output, Mapping):
+        return f"{type(output).__name__} with keys {sorted(map(str, output))}"
+    return type(output).__name__

@@ -1,0 +1,177 @@
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_xai.visualization import displayed, heatmap_grid, overlay
+from lightning_xai.visualization.layout import Layout
+
+_PAPER = 255
+
+
+def batch(num=3, side=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(num, 3, side, side, generator=generator), torch.rand(num, side, side, generator=generator)
+
+
+def cells(grid, layout):
+    """Cut the pictures out of a page: {(row, column): uint8 (h, w, 3)}."""
+    found = {}
+    for row in range(layout.num_rows):
+        for column in range(layout.num_columns):
+            top = layout.row_center(row) - layout.picture_height // 2
+            left = layout.column_center(column) - layout.picture_width // 2
+            found[row, column] = grid[top : top + layout.picture_height, left : left + layout.picture_width]
+    return found
+
+
+def enlarged(pictures, factor):
+    return pictures.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+
+
+def test_every_cell_holds_its_image_and_its_overlay():
+    images, first = batch()
+    _, second = batch(seed=1)
+    layout = Layout(3, 3, 160, 160, has_legend=True)
+    grid = heatmap_grid(images, {"first": first, "second": second - 0.5})
+    assert grid.shape == (layout.height, layout.width, 3)
+    assert grid.dtype == torch.uint8
+    at = cells(grid, layout)
+    columns = [displayed(images), overlay(images, first), overlay(images, second - 0.5)]
+    for column, pictures in enumerate(columns):
+        for row, picture in enumerate(enlarged(pictures, 5)):
+            # The intensities of 160 x 160 pixels saturate at the same value as those of 32 x 32, up to one pixel.
+            difference = (at[row, column].int() - picture.int()).abs()
+            assert float((difference > 4).float().mean()) < 0.01
+
+
+def test_normalisation_is_undone_exactly():
+    images, heatmaps = batch()
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    normalised = (images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    layout = Layout(3, 2, 160, 160, has_legend=True)
+    at = cells(heatmap_grid(normalised, {"map": heatmaps}, mean=mean, std=std), layout)
+    difference = at[0, 0].int() - enlarged(displayed(images), 5)[0].int()
+    assert int(difference.abs().max()) <= 1
+
+
+def test_the_page_is_white_around_everything():
+    images, heatmaps = batch()
+    long_text = "a name far too long for its place on the page " * 4
+    grid = heatmap_grid(
+        images, {"a" * 60: heatmaps}, captions=[long_text] * 3, correct=[True, False, True], title=long_text
+    )
+    margin = Layout(3, 2, 160, 160).margin
+    inner = torch.full(grid.shape[:2], False)
+    inner[margin:-margin, margin:-margin] = True
+    assert bool((grid[~inner] == _PAPER).all())
+
+
+def test_captions_change_the_panel_and_nothing_else():
+    images, heatmaps = batch()
+    captions = ["label cat\n0.93", "label dog\n0.51", "label owl\n0.40"]
+    first = heatmap_grid(images, {"map": heatmaps}, captions=captions)
+    captions[1] = "label god\n0.51"
+    second = heatmap_grid(images, {"map": heatmaps}, captions=captions)
+    layout = Layout(3, 2, 160, 160, has_legend=True)
+    assert first.shape == second.shape
+    assert first.shape[1] > layout.width
+    rows, columns = (torch.unique(index) for index in (first != second).any(dim=-1).nonzero().T)
+    middle, panel = layout.row_center(1), first.shape[1] - layout.width
+    assert middle - 20 < int(rows.min()) <= int(rows.max()) < middle + 20
+    assert int(columns.max()) < panel
+
+
+def test_right_is_green_and_wrong_is_red():
+    images, heatmaps = batch(num=2)
+    grid = heatmap_grid(images, {"map": heatmaps}, correct=torch.tensor([True, False])).int()
+    layout = Layout(2, 2, 160, 160, has_legend=True)
+    right, wrong = (grid[layout.row_center(row) - 40, layout.margin] for row in (0, 1))
+    assert right.argmax() == 1
+    assert wrong.argmax() == 0
+
+
+def test_a_title_is_written_above_and_moves_the_rest_down():
+    images, heatmaps = batch()
+    plain, titled = heatmap_grid(images, {"map": heatmaps}), heatmap_grid(images, {"map": heatmaps}, title="epoch 3")
+    added = titled.shape[0] - plain.shape[0]
+    assert added > 0
+    margin = Layout(3, 2, 160, 160).margin
+    assert torch.equal(titled[margin + added :], plain[margin:])
+    assert bool((titled[: margin + added] < 100).any())
+
+
+def test_masks_and_boxes_are_outlined_on_every_column():
+    images, heatmaps = batch(num=2)
+    images = images * 0 + 0.5
+    masks = torch.zeros(2, 32, 32)
+    masks[0, 8:16, 8:16] = 1
+    boxes = [torch.zeros(0, 4), torch.tensor([[4.0, 4.0, 20.0, 28.0]])]
+    layout = Layout(2, 2, 160, 160, has_legend=True)
+    at = cells(heatmap_grid(images, {"map": heatmaps * 0}, masks=masks, boxes=boxes), layout)
+    for column in (0, 1):
+        mask_cell, box_cell = at[0, column][..., 0], at[1, column][..., 0]
+        assert [mask_cell[60, column].item() for column in (38, 39, 40, 41, 42)] == [128, 0, 255, 255, 128]
+        assert [box_cell[row, 60].item() for row in (18, 19, 20, 21, 22)] == [128, 0, 255, 255, 128]
+        assert [box_cell[row, 60].item() for row in (137, 138, 139, 140, 141)] == [128, 255, 255, 0, 128]
+
+
+def test_a_map_without_heat_stays_gray_beside_one_with_heat():
+    images, heatmaps = batch(num=2)
+    heatmaps[0] = 0.0
+    at = cells(heatmap_grid(images, {"map": heatmaps}), Layout(2, 2, 160, 160, has_legend=True))
+    without, with_heat = at[0, 1].int(), at[1, 1].int()
+    assert bool((without[..., 0] == without[..., 2]).all())
+    assert bool((with_heat[..., 0] != with_heat[..., 2]).any())
+
+
+def test_the_legend_shows_the_colours_in_use():
+    images, heatmaps = batch()
+    layout = Layout(3, 3, 160, 160, has_legend=True)
+    grid = heatmap_grid(images, {"plain": heatmaps, "signed": heatmaps - 0.5}).int()
+    for column, signed in ((1, False), (2, True)):
+        start = layout.column_center(column) - layout.column_width // 2
+        line = grid[layout.legend_center - 2, start : start + layout.column_width].numpy()
+        colored = np.flatnonzero(np.ptp(line, axis=-1) > 30)
+        first, middle, last = line[colored[0]], line[(colored[0] + colored[-1]) // 2], line[colored[-1]]
+        assert last[0] > last[2] + 60
+        assert (np.ptp(middle) < 60) == signed
+        assert (first[2] > first[0] + 60) == signed
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 90, 240), (4, 300, 40), (2, 1, 1)])
+def test_any_shape_of_image(shape):
+    images, heatmaps = torch.rand(2, *shape), torch.rand(2, *shape[1:])
+    grid = heatmap_grid(images, {"one": heatmaps}, captions=["a\nb\nc\nd\ne\nf\ng\nh\ni"] * 2, masks=heatmaps > 0.5)
+    assert grid.shape[0] > 2 * 9 * 17  # rows are as high as their captions
+
+
+def test_nothing_global_changes():
+    from matplotlib import rcParams
+
+    images, heatmaps = batch()
+    settings, state = dict(rcParams), torch.get_rng_state()
+    heatmap_grid(images, {"map": heatmaps}, captions=["a"] * 3)
+    assert dict(rcParams) == settings
+    assert torch.equal(torch.get_rng_state(), state)
+    assert inspect.signature(heatmap_grid).parameters["cell_size"].default == 160
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heatmaps": {}}, "`heatmaps` to hold at least one explainer's maps by name, but it is empty"),
+        ({"heatmaps": {"rise": torch.rand(3, 8, 8)}}, r"`heatmaps\[\"rise\"\]` .* got \(3, 8, 8\) for images"),
+        ({"images": torch.rand(0, 3, 32, 32)}, "`images` to hold at least one image, but it is empty"),
+        ({"captions": ["a"]}, "`captions` to have one entry per image, 3, but got 1"),
+        ({"correct": [True]}, "`correct` to have one entry per image, 3, but got 1"),
+        ({"masks": torch.rand(3, 8, 8)}, r"`masks` .* match `images` .* got \(3, 8, 8\)"),
+        ({"boxes": torch.rand(2, 4)}, "`boxes` to have one entry for each of the 3 images, but got 2"),
+        ({"cell_size": 8}, "`cell_size` to be at least 32 pixels, but got 8"),
+    ],
+)
+def test_errors(changes, message):
+    images, heatmaps = batch()
+    with pytest.raises(ValueError, match=message):
+        heatmap_grid(**{"images": images, "heatmaps": {"map": heatmaps}, **changes})
