@@ -56,7 +56,7 @@ def check_target(target: object, images: Tensor) -> Tensor:
 
 
 def check_maps(maps: object, images: Tensor | None, name: str) -> Tensor:
-    """Return ``maps`` if it is (N, H, W), matches ``images`` where given, and is finite.
+    """Return ``maps`` if it is (N, H, W), matches ``images`` (or heatmaps) where given, and is finite.
 
     Raises:
         TypeError: If it is no tensor.
@@ -64,9 +64,10 @@ def check_maps(maps: object, images: Tensor | None, name: str) -> Tensor:
     """
     if not isinstance(maps, Tensor):
         raise TypeError(f"Expected `{name}` to be a Tensor of shape (N, H, W), but got {type(maps).__name__}.")
-    expected = None if images is None else (images.shape[0], *images.shape[2:])
+    expected = None if images is None else (images.shape[0], *images.shape[-2:])
     if maps.ndim != 3 or 0 in maps.shape or (expected is not None and tuple(maps.shape) != expected):
-        wanted = "(N, H, W)" if expected is None else f"{expected} to match `images`"
+        matched = "heatmaps" if images is not None and images.ndim == 3 else "images"
+        wanted = "(N, H, W)" if expected is None else f"{expected} to match `{matched}`"
         raise ValueError(f"Expected `{name}` to have shape {wanted}, but got {shape(maps)}.")
     if images is not None:
         check_device(maps, images, name)
@@ -109,7 +110,7 @@ def check_at_least(value: float, least: float, name: str, *, strict: bool = Fals
         raise ValueError(f"Expected `{name}` to be {'>' if strict else '>='} {least}, but got {value}.")
 
 
-def check_count(value: int, name: str, *, least: int = 1) -> None:
+def check_count(value: int, name: str, *, least: float = 1) -> None:
     """Raise TypeError or ValueError unless ``value`` is a whole number ≥ ``least``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"Expected `{name}` to be a whole number, but got {type(value).__name__}.")

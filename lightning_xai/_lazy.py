@@ -15,7 +15,7 @@ def lazy_names(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any
         names: Public name -> module relative to the package, such as ``{"GradCAM": "cam.grad_cam"}``.
     """
 
-    def __getattr__(name: str) -> Any:  # noqa: ANN401, N807
+    def __getattr__(name: str) -> Any:  # noqa: N807
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{names[name]}"), name)

@@ -7,6 +7,7 @@ A counter-based generator: every value is a hash of (seed, sample, key of the im
 from __future__ import annotations
 
 import math
+import zlib
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def content_keys(images: Tensor) -> Tensor:
     return _mix((bits * weights).sum(1) ^ _wrapped(size * _GOLDEN)) & _KEY_BITS
 
 
-def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0) -> Tensor:
+def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0, purpose: str = "") -> Tensor:
     """Return values U[0, 1) for each key.
 
     Args:
@@ -48,11 +49,12 @@ def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Ten
         size: Shape of what is drawn per image.
         seed: Any whole number.
         sample: Index of the draw, or one index per image as int64 of shape (N,).
+        purpose: What the numbers are for; different purposes get independent numbers from one seed.
 
     Returns:
         float32, shape (N, *size), 24 random bits each.
     """
-    return _fraction(_hashes(keys, size, seed, sample) >> 40)
+    return _fraction(_hashes(keys, size, seed, sample, purpose) >> 40)
 
 
 def normal(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0) -> Tensor:
@@ -62,14 +64,14 @@ def normal(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tens
     return radius * torch.cos(2.0 * math.pi * _fraction(hashes >> 8))
 
 
-def random_bits(keys: Tensor, size: tuple[int, ...], *, seed: int) -> Tensor:
+def random_bits(keys: Tensor, size: tuple[int, ...], *, seed: int, purpose: str = "") -> Tensor:
     """Return 31 random bits for each key and position, int64 of shape (N, *size); see `uniform`."""
-    return (_hashes(keys, size, seed, 0) >> 33) & 0x7FFFFFFF
+    return (_hashes(keys, size, seed, 0, purpose) >> 33) & 0x7FFFFFFF
 
 
-def _hashes(keys: Tensor, size: tuple[int, ...], seed: int, sample: int | Tensor) -> Tensor:
+def _hashes(keys: Tensor, size: tuple[int, ...], seed: int, sample: int | Tensor, purpose: str = "") -> Tensor:
     draw = torch.as_tensor(sample, dtype=torch.int64, device=keys.device)
-    stream = _mix(keys ^ _mix(draw * _GOLDEN + _wrapped(seed)))
+    stream = _mix(keys ^ _mix(draw * _GOLDEN + _wrapped(seed + (zlib.crc32(purpose.encode()) << 32))))
     position = torch.arange(1, math.prod(size) + 1, device=keys.device) * _GOLDEN
     return _mix(stream[:, None] + position).view(len(keys), *size)
 

@@ -1,5 +1,7 @@
 """Procedural images of shapes: something to train on and to explain, at once and anywhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypedDict
 
 import torch
@@ -103,7 +105,8 @@ class ShapesDataset(Dataset[ShapesSample]):
         badges = Generator().manual_seed(int(torch.randint(2**32, (), generator=scenes)))
         # One generator runs through whole blocks of fixed size: this is what makes image i independent of `num_images`.
         num_blocks = -(-num_images // (NUM_CYCLES * num_classes))
-        blocks = [self._draw_block(scenes, badges) for _ in range(num_blocks)]
+        with one_thread():
+            blocks = [self._draw_block(scenes, badges) for _ in range(num_blocks)]
         parts = (torch.cat(part)[:num_images] for part in zip(*blocks, strict=True))
         self.images, self.labels, self.masks, self.watermark_classes, self.watermark_masks = parts
         self.boxes = boxes_around(self.masks)
@@ -127,6 +130,17 @@ class ShapesDataset(Dataset[ShapesSample]):
             shown = choose_classes(labels, self.num_classes, self.shortcut, badges)
             images, where = draw_watermarks(images, shown, self.num_classes, badges)
         return (255 * images).round().to(torch.uint8), labels, masks, shown, where
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread for a while: many small operations wait for busy cores longer than they work."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def boxes_around(masks: Tensor) -> Tensor:

@@ -7,7 +7,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_device, shape
+from lightning_xai._checks import check_device, check_maps, shape
+
+
+def check_masks(masks: object, anchor: Tensor | None) -> Tensor:
+    """Return ``masks`` as boolean (N, H, W), true where they are positive.
+
+    Args:
+        masks: Boolean or numbers (N, H, W).
+        anchor: Images (N, C, H, W) or heatmaps (N, H, W) that they must match.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If its shape or device does not match, or a value is not finite.
+    """
+    return check_maps(masks, anchor, "masks").detach() > 0
+
+
+def check_previous(maps: object, anchor: Tensor | None) -> Tensor:
+    """Return earlier heatmaps (N, h, w) of any size; NaN stands for none.
+
+    Args:
+        maps: Floating point (N, h, w).
+        anchor: A tensor with the batch's first axis and device; None if there is none.
+
+    Raises:
+        TypeError: If it is no floating-point tensor.
+        ValueError: If its shape or device does not match.
+    """
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        found = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+        raise TypeError(f"Expected `previous_heatmaps` to be a floating-point Tensor (N, h, w), but got {found}.")
+    if maps.ndim != 3 or 0 in maps.shape or (anchor is not None and len(maps) != len(anchor)):
+        count = "N" if anchor is None else len(anchor)
+        raise ValueError(f"Expected `previous_heatmaps` to have shape ({count}, h, w), but got {shape(maps)}.")
+    if anchor is not None:
+        check_device(maps, anchor, "previous_heatmaps")
+    return maps.detach()
 
 
 def check_boxes(boxes: object, anchor: Tensor) -> Tensor:
@@ -22,7 +58,7 @@ def check_boxes(boxes: object, anchor: Tensor) -> Tensor:
         ValueError: If a shape does not fit, or a box has no area.
     """
     if isinstance(boxes, Sequence) and all(isinstance(box, Tensor) for box in boxes):
-        boxes = _padded([box.reshape(-1, 4) for box in boxes], anchor)
+        boxes = _padded(boxes, anchor)
     if not isinstance(boxes, Tensor):
         raise TypeError(f"Expected `boxes` to be a Tensor or a sequence of Tensors, but got {type(boxes).__name__}.")
     boxes = boxes[:, None] if boxes.ndim == 2 else boxes
@@ -32,7 +68,8 @@ def check_boxes(boxes: object, anchor: Tensor) -> Tensor:
     given = boxes[~boxes.isnan().any(-1)] if boxes.is_floating_point() else boxes.flatten(0, 1)
     if bool((given[:, 2:] <= given[:, :2]).any()):
         raise ValueError("Expected `boxes` as x0, y0, x1, y1 with x1 > x0 and y1 > y0, but got a box without area.")
-    return boxes.detach().float()
+    boxes = boxes.detach().float()
+    return boxes if boxes.shape[1] else boxes.new_full((len(anchor), 1, 4), torch.nan)
 
 
 def masks_of_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -60,7 +97,11 @@ def _past(line: Tensor) -> Tensor:
     return line.shape[1] - line.flip(1).int().argmax(1)
 
 
-def _padded(boxes: list[Tensor], anchor: Tensor) -> Tensor:
+def _padded(boxes: Sequence[Tensor], anchor: Tensor) -> Tensor:
+    for box in boxes:
+        if box.numel() % 4 or (box.numel() and box.shape[-1] != 4):
+            raise ValueError(f"Expected each of `boxes` to have shape (M, 4), but got {shape(box)}.")
+    boxes = [box.reshape(-1, 4) for box in boxes]
     padded = torch.full((len(boxes), max((len(box) for box in boxes), default=0), 4), torch.nan, device=anchor.device)
     for row, box in zip(padded, boxes, strict=True):
         row[: len(box)] = box.to(anchor.device)

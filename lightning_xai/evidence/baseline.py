@@ -45,7 +45,7 @@ def baseline_images(images: Tensor, baseline: Baseline, keys: Tensor, *, seed: i
     if baseline == "minimum":
         return low
     if baseline == "uniform":
-        noise = uniform(keys, tuple(images.shape[1:]), seed=seed).to(images.dtype)
+        noise = uniform(keys, tuple(images.shape[1:]), seed=seed, purpose="baseline").to(images.dtype)
         return low + noise * (images.amax((1, 2, 3), keepdim=True) - low)
     return torch.full((1, 1, 1, 1), float(baseline), dtype=images.dtype, device=images.device)
 

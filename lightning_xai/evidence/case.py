@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_images, check_maps, check_target
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.annotations import boxes_of_masks, check_boxes, masks_of_boxes
+from lightning_xai.evidence.annotations import boxes_of_masks, check_boxes, check_masks, check_previous, masks_of_boxes
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
@@ -59,10 +59,10 @@ class Case:
         self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
         self._anchor = self._images if self._images is not None else self._heatmaps
         self._target = None if target is None else check_target(target, self._require(self._anchor, "images"))
-        self._masks = None if masks is None else check_maps(masks, self._images, "masks").detach() > 0
+        self._masks = None if masks is None else check_masks(masks, self._anchor)
         self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "images"))
         self._explainer = explainer
-        self._previous = previous_heatmaps
+        self._previous = None if previous_heatmaps is None else check_previous(previous_heatmaps, self._anchor)
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
         self._keys: Tensor | None = None
@@ -73,7 +73,7 @@ class Case:
     def __len__(self) -> int:
         return len(self._require(self._anchor, "images"))
 
-    def __getitem__(self, evidence: Evidence) -> Any:  # noqa: ANN401
+    def __getitem__(self, evidence: Evidence) -> Any:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
         memo = self._memo if evidence.reads_heatmaps else self._image_memo
         if evidence not in memo:
@@ -92,11 +92,32 @@ class Case:
         if evidence.reads_heatmaps:
             self._readers[evidence] = self._readers.get(evidence, 0) + 1
 
-    def with_heatmaps(self, heatmaps: Tensor | None = None, explainer: Explainer | None = None) -> Case:
-        """Return the same images with other heatmaps; what is known about the images alone is shared."""
-        other = Case(self._classifier, self._images, self._target, heatmaps=heatmaps, explainer=explainer)
-        other._masks, other._boxes, other._keys = self._masks, self._boxes, self._keys  # noqa: SLF001
-        other._image_memo = self._image_memo  # noqa: SLF001
+    def with_heatmaps(
+        self,
+        heatmaps: Tensor | None = None,
+        explainer: Explainer | None = None,
+        *,
+        target: Tensor | None = None,
+        previous_heatmaps: Tensor | None = None,
+    ) -> Case:
+        """Return the same images with other heatmaps; what is known about the images alone is shared.
+
+        Args:
+            heatmaps: See the class; made by ``explainer`` when first read, if None.
+            explainer: See the class.
+            target: Another class per image; this case's if None.
+            previous_heatmaps: See the class.
+        """
+        other = Case(
+            self._classifier,
+            self._images,
+            self._target if target is None else target,
+            heatmaps=heatmaps,
+            explainer=explainer,
+            previous_heatmaps=previous_heatmaps,
+        )
+        other._masks, other._boxes, other._keys = self._masks, self._boxes, self._keys
+        other._image_memo = self._image_memo
         return other
 
     @property
@@ -164,13 +185,13 @@ class Case:
         logits: Tensor = self[Logits()]
         return logits
 
-    def _collect(self, evidence: Evidence) -> Any:  # noqa: ANN401
+    def _collect(self, evidence: Evidence) -> Any:
         try:
             if self._classifier is None:
                 return evidence.collect(self)
             with preserved(self._classifier.model), torch.no_grad():
                 return evidence.collect(self)
-        except Exception as error:  # noqa: BLE001 - remembered, so that each reader gets the same error at once
+        except Exception as error:
             return error
 
     @staticmethod

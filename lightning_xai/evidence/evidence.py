@@ -25,7 +25,7 @@ class Evidence(ABC):
     reads_heatmaps: ClassVar[bool] = True
 
     @abstractmethod
-    def collect(self, case: Case) -> Any:  # noqa: ANN401
+    def collect(self, case: Case) -> Any:
         """Return what is known about ``case``; first axis N."""
 
     @abstractmethod

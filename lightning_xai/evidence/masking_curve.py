@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from lightning_xai._checks import check_choice, check_count
 from lightning_xai.evidence.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.ranking import ORDERS, TIES, Order, Ties, ranks
-from lightning_xai.evidence.regions import grid_labels, region_means
+from lightning_xai.evidence.regions import check_grid, grid_labels, region_means
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -56,6 +57,9 @@ class MaskingCurve(Evidence):
         check_count(self.num_steps, "num_steps")
         check_choice(self.order, ORDERS, "order")
         check_choice(self.ties, TIES, "ties")
+        check_count(self.seed, "seed", least=-math.inf)
+        if self.grid is not None:
+            object.__setattr__(self, "grid", check_grid(self.grid))
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return ``num_steps + 1``, the unchanged image included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +32,7 @@ class Neighbours:
     image_distance: Tensor
 
     def change(self, *, relative: bool) -> Tensor:
-        """Return the change of each copy's heatmap, (N, J); over the clean one's norm if ``relative``, NaN if that is 0."""
+        """Return each copy's change, (N, J); if ``relative`` over the clean heatmap's norm, NaN where that is 0."""
         if not relative:
             return self.heatmap_distance
         norm = self.heatmap_norm[:, None]
@@ -66,6 +67,7 @@ class Neighbourhood(Evidence):
         check_at_least(self.radius, 0.0, "radius", strict=True)
         check_count(self.num_samples, "num_samples")
         check_choice(self.noise, ("uniform", "gaussian"), "noise")
+        check_count(self.seed, "seed", least=-math.inf)
 
     def evaluations(self, explaining: int = 1) -> int:
         """Return the cost of ``num_samples`` heatmaps."""
@@ -94,4 +96,9 @@ class Neighbourhood(Evidence):
 
 
 def _norm(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor.flatten(1), dim=1)
+    """Return the Euclidean norm of each row; divided by its maximum first, or the squares of small values vanish."""
+    flat = tensor.flatten(1)
+    peak = flat.abs().amax(1)
+    scale = torch.where(peak > 0, peak, 1.0)
+    norm: Tensor = torch.linalg.vector_norm(flat / scale[:, None], dim=1)
+    return norm * scale

@@ -35,7 +35,7 @@ def ranks(relevance: Tensor, keys: Tensor, *, ties: Ties = "random", order: Orde
     count = relevance.shape[1]
     index = torch.arange(count, device=relevance.device)
     if ties == "random":
-        breakers = random_bits(keys, (count,), seed=seed)
+        breakers = random_bits(keys, (count,), seed=seed, purpose="ties")
     else:
         breakers = (count - 1 - index if ties == "first" else index).expand(len(relevance), -1)
     relevance = (-relevance if order == "lerf" else relevance).float() + 0.0  # -0.0 becomes 0.0

@@ -5,6 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_count
+
+
+def check_grid(grid: object) -> tuple[int, int]:
+    """Return ``grid`` as a tuple (rows, columns).
+
+    Raises:
+        TypeError: If it is no pair of whole numbers.
+        ValueError: If one of them is below 1.
+    """
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
+        raise TypeError(f"Expected `grid` to be a pair (rows, columns), but got {grid!r}.")
+    for cells in grid:
+        check_count(cells, "grid")
+    return (grid[0], grid[1])
+
 
 def grid_labels(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Tensor:
     """Return the cell of each pixel, int64 (H, W) in 0..rows*columns-1, row by row; cells differ by a pixel at most.
@@ -13,7 +29,12 @@ def grid_labels(size: tuple[int, int], grid: tuple[int, int], device: torch.devi
         >>> grid_labels((2, 4), (1, 2), torch.device("cpu"))
         tensor([[0, 0, 1, 1],
                 [0, 0, 1, 1]])
+
+    Raises:
+        ValueError: If the grid is finer than the image.
     """
+    if grid[0] > size[0] or grid[1] > size[1]:
+        raise ValueError(f"Expected `grid` to be at most the images' size {size}, but got {grid}.")
     rows, columns = (
         torch.arange(length, device=device) * cells // length for length, cells in zip(size, grid, strict=True)
     )

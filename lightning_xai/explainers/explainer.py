@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_xai._registry import alias_of
 from lightning_xai._checks import check_finite, check_images, check_target, shape
+from lightning_xai._registry import alias_of
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserved import preserved
 

@@ -49,7 +49,7 @@ def list_explainers(family: str | None = None) -> list[str]:
     return _registry.names(family)
 
 
-def get_explainer(name: str, **settings: Any) -> Explainer:  # noqa: ANN401
+def get_explainer(name: str, **settings: Any) -> Explainer:
     """Return a new explainer by its alias.
 
     Args:

@@ -24,6 +24,7 @@ def pearson(first: Tensor, second: Tensor) -> Tensor:
     """
     undefined = is_degenerate(first) | is_degenerate(second)
     a, b = (rows.flatten(1) - rows.flatten(1).mean(1, keepdim=True) for rows in (first, second))
+    a, b = (rows / rows.abs().amax(1, keepdim=True) for rows in (a, b))  # or the squares of small values vanish
     a, b = (rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True) for rows in (a, b))
     return torch.where(undefined, torch.nan, (a * b).sum(1).clamp(-1.0, 1.0))
 

@@ -47,7 +47,7 @@ class ExplanationMetric(Metric):
     alias: ClassVar[str]
     key: ClassVar[str]
     family: ClassVar[str]
-    range: ClassVar[tuple[float, float]]
+    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     needs: ClassVar[frozenset[str]] = frozenset()
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
@@ -56,7 +56,7 @@ class ExplanationMetric(Metric):
         super().__init_subclass__(**kwargs)
         cls.alias = alias_of(cls)
         cls.key = cls.__dict__.get("key", cls.alias)
-        low, high = cls.range if "range" in vars(cls) else (-math.inf, math.inf)
+        low, high = cls.range
         cls.plot_lower_bound = low if math.isfinite(low) else None
         cls.plot_upper_bound = high if math.isfinite(high) else None
         cls.family = cls.__module__.split(".")[-2] if cls.__module__.startswith("lightning_xai.") else "custom"
@@ -149,13 +149,13 @@ class ExplanationMetric(Metric):
     def per_class(self) -> dict[int, Tensor]:
         """Return the value for each class that was given as target."""
         classes = self._state(self._target_name, torch.int64)
-        return {int(c): self.aggregate(self.rows[classes == c]).float() for c in classes.unique() if c >= 0}
+        return {int(c): self.aggregate(self.rows[classes == c]).float() for c in set(classes.tolist()) if c >= 0}
 
     def evaluations(self, explaining: int = 1) -> int:
         """Return the model evaluations per image, before sharing, if one heatmap costs ``explaining``."""
         return sum(evidence.evaluations(explaining) for evidence in self.evidence)
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot the value, or several values over time.
 
         Args:
@@ -173,7 +173,7 @@ class ExplanationMetric(Metric):
         return torch.zeros(0, dtype=dtype, device=self.device) if empty else dim_zero_cat(parts)
 
 
-def standard_error(rows: Tensor, aggregate: Any = None) -> Tensor:  # noqa: ANN401
+def standard_error(rows: Tensor, aggregate: Any = None) -> Tensor:
     """Return the standard error of the mean over defined rows, or the jackknife's for another ``aggregate``.
 
     Args:

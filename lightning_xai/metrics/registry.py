@@ -61,7 +61,7 @@ def list_metrics(family: str | None = None) -> list[str]:
     return _registry.names(family)
 
 
-def get_metric(name: str, **settings: Any) -> ExplanationMetric:  # noqa: ANN401
+def get_metric(name: str, **settings: Any) -> ExplanationMetric:
     """Return a new metric by its alias.
 
     Args:

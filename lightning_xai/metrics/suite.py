@@ -47,13 +47,21 @@ class MetricSuite(MetricCollection):
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch to every metric; see `ExplanationMetric.update`. ``case`` may replace its arguments."""
-        case = kwargs.pop("case", None) or Case(**{k: v for k, v in kwargs.items() if k in _CASE_ARGUMENTS})
-        self._announce(case)
+        case = self._case(kwargs)
         for metric in self.values(copy_state=False):
             if isinstance(metric, ExplanationMetric):
                 metric.update(case=case)
             else:
                 metric.update(*args, **metric._filter_kwargs(**kwargs))  # noqa: SLF001
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Add a batch as `update` does and return each metric's value for this batch alone."""
+        case = self._case(kwargs)
+        values = {}
+        for name, metric in self.items(keep_base=True, copy_state=False):
+            own = isinstance(metric, ExplanationMetric)
+            values[name] = metric(case=case) if own else metric(*args, **metric._filter_kwargs(**kwargs))  # noqa: SLF001
+        return {self._set_name(name): value for name, value in values.items()}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         """Return each explanation metric's values per image, (N,) or (N, D), without touching any state.
@@ -76,6 +84,14 @@ class MetricSuite(MetricCollection):
         """Return the model evaluations per image with sharing, if one heatmap costs ``explaining``."""
         shared = {evidence for metric in self.explanation_metrics().values() for evidence in metric.evidence}
         return sum(evidence.evaluations(explaining) for evidence in shared)
+
+    def _case(self, arguments: dict[str, Any]) -> Case:
+        """Return the case that ``arguments`` hold or make, taken out of them where it is given, and announce it."""
+        case = arguments.pop("case", None)
+        if case is None:
+            case = Case(**{name: value for name, value in arguments.items() if name in _CASE_ARGUMENTS})
+        self._announce(case)
+        return case
 
     def _announce(self, case: Case) -> None:
         for metric in self.explanation_metrics().values():

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightning_xai._checks import shape
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layout import feature_maps
 from lightning_xai.model.preserved import preserved
@@ -84,7 +83,7 @@ class _Tap:
         if not self.grad:
             self.kept = [tensor.detach().clone()]
             return tensor
-        torch.set_grad_enabled(True)  # noqa: FBT003 - lasts until the surrounding `with` ends, which is what we need
+        torch.set_grad_enabled(True)
         leaf = self.leaf or not tensor.requires_grad
         self.kept = [tensor.detach().requires_grad_() if leaf else tensor]
         return self.tensor.clone()  # a copy, or the model's in-place operations would change what was kept
@@ -134,7 +133,7 @@ def _placed(model: nn.Module, point: CapturePoint, tap: _Tap) -> Iterator[None]:
 
 
 def _hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_: nn.Module, __: Any, output: Any) -> Any:  # noqa: ANN401
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
             return tap(output)
         if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
@@ -158,8 +157,8 @@ class _Intercept(TorchFunctionMode):
         func: Callable[..., Any],
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: Any = None,  # noqa: ANN401, ARG002
-    ) -> Any:  # noqa: ANN401
+        kwargs: Any = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") == self._operation:
             self._countdown -= 1

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_xai._checks import check_choice, check_device, shape
+from lightning_xai._checks import check_device, shape
+from lightning_xai.model.module import called_module, unwrapped
 from lightning_xai.model.outputs import logits_from_output
 from lightning_xai.model.preserved import preserved
 from lightning_xai.model.readout import Readout
@@ -24,7 +25,7 @@ class Precision(Protocol):
     def forward_context(self) -> AbstractContextManager[Any]:
         """Return the context in which the model's forward runs."""
 
-    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
+    def convert_input(self, data: Any) -> Any:
         """Return ``data`` in the model's dtype."""
 
 
@@ -36,6 +37,7 @@ class Classifier:
         readout: Task, logits, forward and chunk size; `Readout()` if None.
         precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
         chunk_size: Images per forward where ``readout`` leaves it open.
+        on_evaluated: Told the number of images after each forward, for progress.
 
     Attributes:
         evaluations: Images that went through the model so far, explanations included.
@@ -60,13 +62,15 @@ class Classifier:
         *,
         precision: Precision | None = None,
         chunk_size: int = 32,
+        on_evaluated: Callable[[int], object] | None = None,
     ) -> None:
         self.model = unwrapped(model)
         self.readout = readout or Readout()
         self.chunk_size = self.readout.chunk_size or chunk_size
         self.evaluations = 0
         self._precision = precision
-        self._forward = _callable(self.model, self.readout.forward)
+        self._on_evaluated = on_evaluated
+        self._forward = called_module(self.model, self.readout.forward)
         self._task = self.readout.task
 
     @classmethod
@@ -115,6 +119,8 @@ class Classifier:
         """
         self.evaluations += len(images)
         output = self._run(images)
+        if self._on_evaluated is not None:
+            self._on_evaluated(len(images))
         logits = logits_from_output(output, self.readout.logits_from_output).float()
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
@@ -151,7 +157,7 @@ class Classifier:
         """Return the probabilities (N, K) of ``logits``: softmax; sigmoid for binary and multi-label."""
         return F.softmax(logits, 1) if self._task == "multiclass" else torch.sigmoid(logits)
 
-    def _run(self, images: Tensor) -> Any:  # noqa: ANN401
+    def _run(self, images: Tensor) -> Any:
         if self._precision is not None:
             with self._precision.forward_context():
                 return self._forward(self._precision.convert_input(images))
@@ -166,7 +172,7 @@ class Classifier:
         single = logits.shape[1] == 1
         if self._task == "auto":
             self._task = "binary" if single else "multiclass"
-        if (self._task == "binary") != single and (self._task == "binary" or self._task == "multiclass"):
+        if self._task != "multilabel" and (self._task == "binary") != single:
             raise ValueError(
                 f"Expected {'one logit' if self._task == 'binary' else 'two or more logits'} per image for "
                 f"task={self._task!r}, but the model returned {logits.shape[1]}. Set `Readout(task=...)`."
@@ -175,44 +181,3 @@ class Classifier:
 
 Model: TypeAlias = nn.Module | Classifier
 """What every public function accepts as ``model``."""
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside DistributedDataParallel or DataParallel; its forward may run on one rank alone."""
-    check_module(model)
-    parallel = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    while isinstance(model, parallel):
-        model = model.module
-    return model
-
-
-def check_module(model: object) -> None:
-    """Raise TypeError unless ``model`` is a module."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"Expected `model` to be a torch.nn.Module or a Classifier, but got {type(model).__name__}.")
-
-
-def _callable(model: nn.Module, forward: str | None) -> nn.Module:
-    names = {name.replace("_orig_mod.", ""): module for name, module in model.named_modules()}
-    if forward is not None:
-        check_choice(forward, [name for name in names if name], "forward")
-        return names[forward]
-    if not _lacks_forward(model):
-        return model
-    candidates = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
-    if len(candidates) == 1:
-        return names[candidates[0]]
-    raise ValueError(
-        f"Expected {type(model).__name__} to define `forward`, or `Readout(forward=...)` to name the submodule to call "
-        f"(children with parameters: {', '.join(candidates) or 'none'}), but got neither."
-    )
-
-
-def _lacks_forward(model: nn.Module) -> bool:
-    if "forward" in model.__dict__ or hasattr(model, "_orig_mod"):
-        return False
-    definer = next(c for c in type(model).__mro__ if "forward" in c.__dict__)
-    return definer is nn.Module or definer.__module__ in {
-        "lightning.pytorch.core.module",
-        "pytorch_lightning.core.module",
-    }

@@ -12,7 +12,7 @@ from lightning_xai._checks import shape
 LogitsFromOutput = Callable[[Any], Tensor] | str | int
 
 
-def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> Tensor:  # noqa: ANN401
+def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> Tensor:
     """Return the logits in ``output`` as (N, K); a single logit per image as (N, 1).
 
     Args:
@@ -36,7 +36,7 @@ def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> T
     return logits.flatten(1)
 
 
-def _find(output: Any) -> Any:  # noqa: ANN401
+def _find(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
@@ -46,7 +46,7 @@ def _find(output: Any) -> Any:  # noqa: ANN401
     return getattr(output, "logits", None)
 
 
-def _choose(output: Any, chosen: LogitsFromOutput) -> Any:  # noqa: ANN401
+def _choose(output: Any, chosen: LogitsFromOutput) -> Any:
     if callable(chosen):
         return chosen(output)
     try:
@@ -59,7 +59,7 @@ def _choose(output: Any, chosen: LogitsFromOutput) -> Any:  # noqa: ANN401
         ) from error
 
 
-def _describe(output: Any) -> str:  # noqa: ANN401
+def _describe(output: Any) -> str:
     if isinstance(output, Mapping):
         return f"{type(output).__name__} with keys {sorted(map(str, output))}"
     return type(output).__name__

@@ -63,13 +63,13 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 def _random_states() -> Callable[[], None]:
-    cpu, python, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    cpu, python, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
     def restore() -> None:
         torch.set_rng_state(cpu)
         random.setstate(python)
-        np.random.set_state(arrays)  # noqa: NPY002
+        np.random.set_state(arrays)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
 
@@ -164,7 +164,7 @@ def _is_metric(module: nn.Module) -> bool:
     return hasattr(module, "_defaults") and hasattr(module, "add_state")
 
 
-def _copied(value: Any) -> Any:  # noqa: ANN401
+def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
     return list(value) if type(value) is list else value

@@ -143,7 +143,7 @@ class _Trace(TorchFunctionMode):
         return hook
 
     def leaving(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
             self.active.pop()
             if isinstance(output, Tensor):
                 self.outputs[id(output)] = (name, output, output._version)
@@ -156,8 +156,8 @@ class _Trace(TorchFunctionMode):
         func: Callable[..., Any],
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: Any = None,  # noqa: ANN401, ARG002
-    ) -> Any:  # noqa: ANN401
+        kwargs: Any = None,
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -166,7 +166,7 @@ class _Trace(TorchFunctionMode):
             self._observe(name, source, result)
         return result
 
-    def _observe(self, name: str, source: Tensor, result: Any) -> None:  # noqa: ANN401
+    def _observe(self, name: str, source: Tensor, result: Any) -> None:
         self.moment += 1
         if name == "conv2d" and _is_spatial(source):
             self.seen.pop("pool", None)
@@ -201,7 +201,7 @@ def _is_spatial(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and tensor.shape[2] * tensor.shape[3] > 1
 
 
-def _is_pooling(name: str, source: Tensor, result: Any) -> bool:  # noqa: ANN401
+def _is_pooling(name: str, source: Tensor, result: Any) -> bool:
     if name in _POOLS:
         return _is_spatial(source)
     if name not in _REDUCTIONS or not isinstance(result, Tensor) or result.shape[:1] != source.shape[:1]:

@@ -73,6 +73,15 @@ class TestRandomness:
         torch.manual_seed(2)
         assert_same(first, ShapesDataset(num_images=10, shortcut=0.5), 10)
 
+    def test_number_of_threads_is_left_as_it_was(self):
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(2)
+            ShapesDataset(num_images=2)
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+
     @pytest.mark.parametrize("num_classes", [2, 3, 8])
     def test_every_cycle_holds_every_class_once_in_random_order(self, num_classes):
         dataset = ShapesDataset(num_images=20 * num_classes, image_size=32, num_classes=num_classes)

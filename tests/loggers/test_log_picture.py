@@ -71,7 +71,9 @@ def test_other_ranks_do_nothing(tmp_path, picture):
 def test_a_failing_logger_stops_no_other_and_is_named(tmp_path, picture):
     works = TensorBoardLogger(tmp_path, name="works")
     trainer = trainer_with(Broken(tmp_path), works)
-    message = 'picture "xai/heatmaps" to be logged everywhere, but it failed for Broken: ConnectionError: network is down'
+    message = (
+        'picture "xai/heatmaps" to be logged everywhere, but it failed for Broken: ConnectionError: network is down'
+    )
     with pytest.raises(PictureLoggingError, match=message) as caught:
         log_picture(trainer, _NAME, picture, directory=tmp_path / "pictures")
     assert isinstance(caught.value.__cause__, ConnectionError)

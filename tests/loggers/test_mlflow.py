@@ -16,6 +16,7 @@ def pictures_of(logger, root):
     return {int(file.name.split("+step+")[1].split("+")[0]): file for file in files}
 
 
+@pytest.mark.filterwarnings("ignore:MLFlow only allows")
 @pytest.mark.parametrize("prefix", ["", "run(1)"])
 def test_pictures_stand_beside_the_scalars(fit, tmp_path, picture, png_of, prefix):
     logger = MLFlowLogger("test", save_dir=str(tmp_path / "mlruns"), prefix=prefix)

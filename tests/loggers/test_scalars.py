@@ -20,6 +20,7 @@ def test_the_private_attributes_are_still_there(tmp_path):
 @pytest.mark.parametrize("kind", [TensorBoardLogger, CSVLogger, WandbLogger, MLFlowLogger])
 def test_names_get_the_prefix_that_scalars_get(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     if kind is MLFlowLogger:
         pytest.importorskip("mlflow")
     assert scalar_name(kind(save_dir=str(tmp_path), prefix="run"), "xai/grid") == "run-xai/grid"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_maps
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -21,7 +22,7 @@ def complexity(heatmaps: Tensor) -> Tensor:
         >>> complexity(torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]]))
         tensor([0.0000, 0.6931])
     """
-    heat = heatmaps.flatten(1).float().abs()
+    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().abs()
     total = heat.sum(1)
     shares = heat / torch.where(total > 0, total, 1.0)[:, None]
     return torch.where(total > 0, torch.special.entr(shares).sum(1), torch.nan)

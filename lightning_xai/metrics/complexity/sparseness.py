@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_maps
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -21,11 +22,12 @@ def sparseness(heatmaps: Tensor) -> Tensor:
         >>> sparseness(torch.tensor([[[0.0, 0.0, 0.0, 1.0]], [[1.0, 1.0, 1.0, 1.0]]]))
         tensor([0.7500, 0.0000])
     """
-    heat = heatmaps.flatten(1).float().abs().sort(dim=1).values
+    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().abs().sort(dim=1).values
     count = heat.shape[1]
     weights = 2.0 * torch.arange(1, count + 1, device=heat.device) - count - 1.0
     total = heat.sum(1)
-    return torch.where(total > 0, (heat / total[:, None] * weights).sum(1) / count, torch.nan)
+    gini = (heat / total[:, None] * weights).sum(1) / count
+    return torch.where(total > 0, gini.clamp(0.0, 1.0), torch.nan)
 
 
 class Sparseness(ExplanationMetric):

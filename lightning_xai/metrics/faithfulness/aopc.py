@@ -10,6 +10,7 @@ from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking_curve import MaskingCurve
 from lightning_xai.evidence.ranking import Order
+from lightning_xai.evidence.regions import check_grid
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 
@@ -92,7 +93,7 @@ class AOPC(ExplanationMetric):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        rows, columns = grid
+        rows, columns = check_grid(grid)
         curve = MaskingCurve("deletion", baseline, rows * columns, order, grid=(rows, columns), seed=seed)
         super().__init__([curve], **kwargs)
 

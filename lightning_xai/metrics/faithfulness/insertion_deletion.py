@@ -23,7 +23,7 @@ def insertion_deletion(
     ties: Ties = "random",
     seed: int = 0,
 ) -> Tensor:
-    """Return insertion minus deletion of each image, float32 (N,) in [-1, 1], higher is better; see `InsertionDeletion`.
+    """Return insertion minus deletion of each image, float32 (N,) in [-1, 1]; see `InsertionDeletion`.
 
     Args:
         model: A module or a `Classifier`.

@@ -8,8 +8,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from lightning_xai._checks import check_at_least, check_choice
+from lightning_xai._checks import check_at_least, check_choice, check_maps
+from lightning_xai.evidence.annotations import check_boxes
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.metrics.metric import ExplanationMetric
 
 _SLACK, _SLACK_SIDE = 10.0, 224.0
@@ -20,7 +22,7 @@ def box_localization(heatmaps: Tensor, boxes: Tensor, *, threshold: float = 0.15
 
     Args:
         heatmaps: Floating point (N, H, W).
-        boxes: x0, y0, x1, y1 in pixels, ends exclusive, (N, M, 4) padded with NaN.
+        boxes: x0, y0, x1, y1 in pixels, ends exclusive, (N, 4) or (N, M, 4) padded with NaN.
         threshold: Share of the maximum above which pixels count as hot.
 
     Returns:
@@ -31,6 +33,8 @@ def box_localization(heatmaps: Tensor, boxes: Tensor, *, threshold: float = 0.15
         >>> box_localization(heatmaps, torch.tensor([[[1.0, 0.0, 4.0, 1.0]]]))
         (tensor([1.]), tensor([0.6667]))
     """
+    _check_threshold(threshold)
+    boxes = check_boxes(boxes, check_maps(heatmaps, None, "heatmaps"))
     found = torch.stack([_hot_box(heatmap, threshold) for heatmap in heatmaps.float()]).to(boxes)
     overlap = _iou(found[:, None], boxes)
     best, index = overlap.nan_to_num(-1.0).max(1)
@@ -40,6 +44,12 @@ def box_localization(heatmaps: Tensor, boxes: Tensor, *, threshold: float = 0.15
     correct = (best >= needed).float()
     absent = best < 0
     return correct.masked_fill(absent, torch.nan), best.masked_fill(absent, torch.nan)
+
+
+def _check_threshold(threshold: float) -> None:
+    check_at_least(threshold, 0.0, "threshold", strict=True)
+    if threshold > 1:
+        raise ValueError(f"Expected `threshold` to be a share of the maximum, at most 1, but got {threshold}.")
 
 
 def _hot_box(heatmap: Tensor, threshold: float) -> Tensor:
@@ -95,16 +105,18 @@ class BoxLocalization(ExplanationMetric):
     can_be_undefined = True
 
     def __init__(self, threshold: float = 0.15, top_k: Literal[1, 5] | None = None, **kwargs: Any) -> None:
-        check_at_least(threshold, 0.0, "threshold", strict=True)
+        _check_threshold(threshold)
         check_choice(top_k, (None, 1, 5), "top_k")
-        super().__init__(settings={"threshold": threshold, "top_k": top_k}, **kwargs)
+        evidence = [] if top_k is None else [Logits()]
+        super().__init__(evidence, {"threshold": threshold, "top_k": top_k}, **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return correctness and best IoU, (N, 2)."""
         correct, iou = box_localization(case.heatmaps, case.boxes, threshold=self.settings["threshold"])
         top_k = self.settings["top_k"]
         if top_k is not None:
-            named = case.logits.topk(min(top_k, case.logits.shape[1])).indices == case.target[:, None]
+            logits: Tensor = case[self.evidence[0]]
+            named = logits.topk(min(top_k, logits.shape[1])).indices == case.target[:, None]
             correct = correct * named.any(1)
         return torch.stack([correct, iou], 1)
 
@@ -114,4 +126,5 @@ class BoxLocalization(ExplanationMetric):
 
     def mean_iou(self) -> Tensor:
         """Return the mean of the best IoU over the images so far on this process."""
-        return self.rows[:, 1].nanmean()
+        rows = self.rows
+        return rows[:, 1].nanmean() if len(rows) else rows.new_tensor(torch.nan)

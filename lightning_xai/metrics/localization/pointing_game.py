@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_xai._checks import check_at_least
+from lightning_xai._checks import check_at_least, check_maps
+from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -25,8 +26,10 @@ def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: float = 0.0) ->
         >>> pointing_game(torch.tensor([[[0.0, 2.0, 1.0]]]), torch.tensor([[[False, True, True]]]))
         tensor([1.])
     """
+    check_at_least(tolerance, 0.0, "tolerance")
+    heat = check_maps(heatmaps, None, "heatmaps").flatten(1)
+    masks = check_masks(masks, heatmaps)
     inside = _dilated(masks, tolerance).flatten(1)
-    heat = heatmaps.flatten(1)
     peak = heat.amax(1, keepdim=True)
     hottest = heat == peak
     hits = (hottest & inside).sum(1) / hottest.sum(1)

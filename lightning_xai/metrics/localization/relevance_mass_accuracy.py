@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_maps
+from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -22,8 +24,8 @@ def relevance_mass_accuracy(heatmaps: Tensor, masks: Tensor) -> Tensor:
         >>> relevance_mass_accuracy(torch.tensor([[[1.0, 3.0, -5.0]]]), torch.tensor([[[False, True, True]]]))
         tensor([0.7500])
     """
-    heat = heatmaps.flatten(1).float().relu()
-    inside = masks.flatten(1)
+    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().relu()
+    inside = check_masks(masks, heatmaps).flatten(1)
     total = heat.sum(1)
     defined = (total > 0) & inside.any(1)
     return torch.where(defined, (heat * inside).sum(1) / torch.where(total > 0, total, 1.0), torch.nan)

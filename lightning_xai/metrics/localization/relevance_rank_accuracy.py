@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_maps
+from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -22,7 +24,7 @@ def relevance_rank_accuracy(heatmaps: Tensor, masks: Tensor) -> Tensor:
         >>> relevance_rank_accuracy(torch.tensor([[[1.0, 3.0, 2.0]]]), torch.tensor([[[True, True, False]]]))
         tensor([0.5000])
     """
-    inside = masks.flatten(1)
+    inside = check_masks(masks, check_maps(heatmaps, None, "heatmaps")).flatten(1)
     return share_of_hottest_inside(heatmaps, inside, inside.sum(1))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbourhood import Neighbourhood
+from lightning_xai.evidence.neighbourhood import Neighbourhood, Neighbours
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -92,4 +92,5 @@ class AvgSensitivity(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the mean change, (N,); NaN where the clean heatmap is zero and the change is relative."""
-        return case[self.evidence[0]].change(relative=self.settings["relative"]).mean(1)
+        neighbours: Neighbours = case[self.evidence[0]]
+        return neighbours.change(relative=self.settings["relative"]).mean(1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_xai._checks import check_maps
+from lightning_xai.evidence.annotations import check_previous
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -26,8 +28,9 @@ def heatmap_drift(heatmaps: Tensor, previous_heatmaps: Tensor) -> Tensor:
         >>> heatmap_drift(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]))
         tensor([2.])
     """
-    size = (previous_heatmaps.shape[1], previous_heatmaps.shape[2])
-    return 1.0 - spearman(compact(heatmaps, size).float(), compact(previous_heatmaps, size).float())
+    previous = check_previous(previous_heatmaps, check_maps(heatmaps, None, "heatmaps"))
+    size = (min(previous.shape[1], _LARGEST), min(previous.shape[2], _LARGEST))
+    return 1.0 - spearman(compact(heatmaps, size).float(), compact(previous, size).float())
 
 
 def compact(heatmaps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -48,7 +51,7 @@ class HeatmapDrift(ExplanationMetric):
     """How much did the explanation of the same image move since the last explained epoch?
 
     1 − Spearman's correlation (average ranks) between this epoch's heatmap and the previous one of the same image and
-    class, both averaged to at most 56×56; in [0, 2], without direction: 0 is an explanation that stands still, which is
+    class, both as `compact` keeps them; in [0, 2], without direction: 0 is an explanation that stands still, which is
     good at the end of training and suspicious at its start. Undefined where a heatmap is constant or there is no
     previous one. Fake-CAM stands still for ever.
 

@@ -1,0 +1,191 @@
+"""The callback that makes explanation quality a curve next to accuracy."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torchmetrics import Metric
+
+from lightning_xai._checks import check_choice, check_count
+from lightning_xai.callbacks.directory import run_directory
+from lightning_xai.callbacks.explain import classifier_for, explain_share, merge, shown_part, try_one_image
+from lightning_xai.callbacks.grid import Grid
+from lightning_xai.callbacks.history import Row
+from lightning_xai.callbacks.keys import Key, full_name
+from lightning_xai.callbacks.monitors import check_monitors, check_prefix, check_trainer
+from lightning_xai.callbacks.parts import Parts
+from lightning_xai.callbacks.probe import ProbeSelection
+from lightning_xai.callbacks.ranks import agreed_probe, all_succeeded, everyones
+from lightning_xai.callbacks.record import Record
+from lightning_xai.callbacks.sample import SampleFromBatch, sample_from_batch
+from lightning_xai.callbacks.schedule import is_due
+from lightning_xai.callbacks.study import Findings, TargetRule, check_target_rule
+from lightning_xai.callbacks.summary import Value, control_values, metric_values, probe_values
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.explainers.registry import ExplainerAlias
+from lightning_xai.loggers import log_picture, scalar_step
+from lightning_xai.metrics.registry import MetricAlias
+from lightning_xai.model.preserved import preserved
+from lightning_xai.model.readout import Readout
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+class ExplanationMonitor(Callback):
+    """Explain a fixed probe of validation images every epoch; log scores and a heatmap grid.
+
+    Works in ``fit``, ``trainer.validate`` and ``trainer.test``; training is bit for bit what it is without it. Scores
+    are logged like any metric, so that `EarlyStopping`, `ModelCheckpoint` and schedulers can monitor them.
+
+    Logged below ``prefix`` (with several explainers ``<explainer>/<name>``, with several loaders
+    ``<name>/dataloader_idx_<i>``): each metric's mean over the probe under its ``key``, among them ``faithfulness``
+    (insertion minus deletion, [-1, 1], ↑); ``faithfulness_gain``, paired difference to a random map; ``control/…``, the
+    random map's own value; ``undefined/…``, number of images without a value; ``probe_accuracy`` and
+    ``probe_confidence`` in [0, 1]; ``seconds`` and ``model_evaluations`` spent; and the picture ``heatmaps``. Until a key
+    has a value, monitors see the worst one of its range, loggers nothing. ``xai_history.csv`` also holds standard errors.
+
+    Args:
+        explainers: Explainers or aliases, one or several, or a dict of names.
+        metrics: Metrics or aliases; None for the default suite, with localization where data have masks or boxes.
+        num_images: Size of the probe: class-balanced, gathered in the first validation, the same from then on.
+        every_n_epochs: Explain in every n-th epoch (and in the first validation of a fit).
+        target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
+        readout: How the model is read; `Readout()` if None.
+        grid: How the heatmap grid looks; `Grid()` if None.
+        sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
+        prefix: First part of every key; two monitors of a Trainer need two.
+        on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
+            are raised before training starts, whatever this says.
+        seed: Of the random control.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or an alias is unknown.
+        MisconfigurationException: At the start of a run that cannot work, such as one with an `EarlyStopping` on a
+            key that is not logged.
+
+    Example:
+        >>> import lightning as L
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> stop = EarlyStopping(monitor="xai/faithfulness", mode="max", patience=3)
+        >>> trainer = L.Trainer(callbacks=[ExplanationMonitor(), stop], logger=False)
+    """
+
+    def __init__(
+        self,
+        explainers: (
+            ExplainerAlias | Explainer | Sequence[ExplainerAlias | Explainer] | Mapping[str, ExplainerAlias | Explainer]
+        ) = "grad_cam",
+        metrics: (
+            MetricAlias | Metric | Sequence[MetricAlias | Metric] | Mapping[str, MetricAlias | Metric] | None
+        ) = None,
+        num_images: int = 32,
+        every_n_epochs: int = 1,
+        target: TargetRule = "label",
+        readout: Readout | None = None,
+        grid: Grid | None = None,
+        sample_from_batch: SampleFromBatch | None = None,
+        prefix: str = "xai",
+        on_error: Literal["warn", "raise"] = "warn",
+        seed: int = 0,
+    ) -> None:
+        check_count(num_images, "num_images")
+        check_count(every_n_epochs, "every_n_epochs")
+        check_target_rule(target)
+        check_choice(on_error, ("warn", "raise"), "on_error")
+        if not isinstance(prefix, str) or not prefix.strip("/"):
+            raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
+        self.prefix = prefix.strip("/")
+        self.num_images = num_images
+        self.every_n_epochs = every_n_epochs
+        self.on_error = on_error
+        self._parts = Parts(explainers, metrics, target, seed)
+        self._readout = readout or Readout()
+        self._grid = grid or Grid()
+        self._sample_from_batch = sample_from_batch or _default_sample
+        self._records: dict[str, Record] = {"fit": Record()}
+        self._stage = "fit"
+        self._directory: Path | None = None
+        self._epoch_began: float | None = None
+
+    @property
+    def history(self) -> list[Row]:
+        """One row per explained validation of the last fit: epoch, step, values, and standard errors (``_se``)."""
+        return self._records["fit"].history.rows
+
+    @property
+    def state_key(self) -> str:
+        """Name of the state in checkpoints; it holds the prefix, so that several monitors keep apart."""
+        return self._generate_state_key(prefix=self.prefix)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the probe's identities, the last heatmaps (at most 56×56), the history and the last values."""
+        return self._records["fit"].state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue probe, history and drift of a fit; `validate` and `test` with a checkpoint leave them alone."""
+        if self._stage == "fit":
+            self._records["fit"] = Record.load(state_dict)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Start a new record, take the first place among the callbacks, and check who monitors our keys."""
+        check_trainer(trainer)
+        check_prefix(trainer, self.prefix, [c for c in trainer.callbacks if isinstance(c, ExplanationMonitor)])
+        self._stage = stage
+        self._records[stage] = Record()
+        self._directory = run_directory(trainer)
+        # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
+        trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]
+        if stage == "fit":
+            self._check_monitors(trainer, loaders=[None, 0, 1], annotated=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Refuse a fit whose validation has nothing to explain."""
+        if trainer.limit_val_batches == 0:
+            rank_zero_warn("ExplanationMonitor explains nothing: validation is switched off (limit_val_batches=0).")
+        elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
+            raise MisconfigurationException(
+                "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
+                "but it is empty."
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Note the time, to say once which share of an epoch explaining takes."""
+        self._epoch_began = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Decide whether this validation is explained."""
+        self._begin(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """See `on_validation_start`."""
+        self._begin(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Gather the probe before the step may change the batch; see that monitored keys exist."""
+        self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """See `on_validation_batch_start`."""
+        self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain, score and log."""
+        self._finish(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See `on_validation_epoch_end`."""
+        self._finish(trainer, pl_module)

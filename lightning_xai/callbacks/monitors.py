@@ -1,0 +1,100 @@
+"""Who else in the Trainer watches our keys, and whether that can work."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning_xai._checks import check_choice
+from lightning_xai.callbacks.keys import Key, listed
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+def check_monitors(trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int) -> None:
+    """Check every callback and scheduler that monitors a key below ``prefix``.
+
+    Args:
+        trainer: Its callbacks, and its schedulers where they are set up already.
+        prefix: Of the keys.
+        keys: Full name -> key, all that will be logged.
+        every_n_epochs: How often real values come.
+
+    Raises:
+        MisconfigurationException: If a monitored key will not be logged; the message lists those that will.
+    """
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    for owner, monitor, mode, patience in _watchers(trainer):
+        if not monitor.startswith(f"{prefix}/"):
+            continue
+        if monitor not in keys:
+            raise MisconfigurationException(
+                f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
+                f"It will log: {listed(list(keys))}."
+            )
+        _warn_of_mode(owner, monitor, mode, keys[monitor])
+        if every_n_epochs > 1 and patience is not None:
+            warnings.warn(
+                f"{owner} counts every validation, also those between two explanations, in which {monitor!r} keeps its "
+                f"last value: set patience={patience * every_n_epochs} for {patience} explained epochs.",
+                stacklevel=2,
+            )
+
+
+def check_prefix(trainer: Trainer, prefix: str, monitors: Sequence[Any]) -> None:
+    """Raise MisconfigurationException if two of ``monitors`` log under one prefix."""
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    if sum(monitor.prefix == prefix for monitor in monitors) > 1:
+        raise MisconfigurationException(
+            f"Expected every ExplanationMonitor of a Trainer to have its own `prefix`, but got two with {prefix!r}."
+        )
+
+
+def check_trainer(trainer: object) -> None:
+    """Raise MisconfigurationException unless ``trainer`` comes from `lightning.pytorch`."""
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    if not isinstance(trainer, Trainer):
+        raise MisconfigurationException(
+            f"Expected a Trainer of `lightning` (import lightning as L; L.Trainer), but got {type(trainer).__module__}."
+            f"{type(trainer).__name__}. The packages `lightning` and `pytorch_lightning` cannot be mixed."
+        )
+
+
+def _watchers(trainer: Trainer) -> Iterator[tuple[str, str, str | None, int | None]]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str):
+            yield (
+                type(callback).__name__,
+                monitor,
+                getattr(callback, "mode", None),
+                getattr(callback, "patience", None),
+            )
+    for config in getattr(trainer.strategy, "lr_scheduler_configs", []):
+        if isinstance(config.monitor, str):
+            scheduler = config.scheduler
+            yield (
+                type(scheduler).__name__,
+                config.monitor,
+                getattr(scheduler, "mode", None),
+                getattr(scheduler, "patience", None),
+            )
+
+
+def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
+    if mode is None or key.higher_is_better is None:
+        return
+    check_choice(mode, ("min", "max"), "mode")
+    better = "max" if key.higher_is_better else "min"
+    if mode != better:
+        warnings.warn(
+            f"{owner} monitors {monitor!r} with mode={mode!r}, but {'higher' if better == 'max' else 'lower'} is better: "
+            f"set mode={better!r}.",
+            stacklevel=2,
+        )

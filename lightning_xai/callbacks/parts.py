@@ -1,0 +1,121 @@
+"""What is monitored: explainers by name, and the metrics with and without annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torchmetrics import Metric
+
+from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, full_name, metric_keys
+from lightning_xai.callbacks.study import Study, TargetRule
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.explainers.registry import get_explainer
+from lightning_xai.metrics.suite import MetricSuite
+
+_DEFAULT = (
+    "insertion_auc",
+    "deletion_auc",
+    "insertion_deletion",
+    "relative_faithfulness",
+    "max_sensitivity",
+    "avg_sensitivity",
+    "sparseness",
+    "complexity",
+    "heatmap_drift",
+)
+_WITH_ANNOTATIONS = ("pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization")
+
+
+class Parts:
+    """Explainers and metrics of a monitor.
+
+    Args:
+        explainers: One or several explainers or aliases, or a mapping of names to these.
+        metrics: Likewise for metrics; None for the default suite, to which annotated data add localization.
+        target: Which class is explained.
+        seed: Of the random control.
+
+    Raises:
+        TypeError: If an entry is neither an explainer (metric) nor an alias.
+        ValueError: If an alias is unknown, two entries have one name, or there is none.
+    """
+
+    def __init__(
+        self,
+        explainers: str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer],
+        metrics: str | Metric | Sequence[str | Metric] | Mapping[str, str | Metric] | None,
+        target: TargetRule,
+        seed: int,
+    ) -> None:
+        self.explainers = _named(explainers)
+        plain = MetricSuite(_DEFAULT if metrics is None else metrics)
+        annotated = MetricSuite((*_DEFAULT, *_WITH_ANNOTATIONS)) if metrics is None else plain
+        self._suites = {False: plain, True: annotated}
+        self._control = _control_suite(plain)
+        self._target: TargetRule = target
+        self._seed = seed
+
+    def suite(self, *, annotated: bool) -> MetricSuite:
+        """Return the metrics for images with or without masks or boxes."""
+        return self._suites[annotated]
+
+    def study(self, *, annotated: bool) -> Study:
+        """Return what is asked about images with or without masks or boxes."""
+        return Study(self.explainers, self.suite(annotated=annotated), self._control, self._target, self._seed)
+
+    def evaluations(self, *, annotated: bool) -> int:
+        """Return about how many model evaluations one probe image costs."""
+        suite = self.suite(annotated=annotated)
+        costs = [explainer.evaluations for explainer in self.explainers.values()]
+        control = 0 if self._control is None else self._control.evaluations()
+        return 1 + control + sum(cost + suite.evaluations(cost) for cost in costs)
+
+    def shown(self, explainer: str) -> str | None:
+        """Return an explainer's part of a key: its name, or None if it is the only one."""
+        return explainer if len(self.explainers) > 1 else None
+
+    def keys(self, prefix: str, num_images: int, *, annotated: bool, loader: int | None) -> dict[str, Key]:
+        """Return every key that one loader's images give, by its full name."""
+        keys = {full_name(prefix, None, key.name, loader): key for key in SHARED_KEYS}
+        for name, metric in self.suite(annotated=annotated).explanation_metrics().items():
+            for explainer in self.explainers:
+                for key in metric_keys(name, metric, num_images, controlled=self._is_controlled(name)):
+                    keys[full_name(prefix, self.shown(explainer), key.name, loader)] = key
+            if self._is_controlled(name):
+                keys.update({full_name(prefix, None, k.name, loader): k for k in control_keys(name, metric)})
+        return keys
+
+    def _is_controlled(self, name: str) -> bool:
+        return self._control is not None and name in self._control.explanation_metrics()
+
+
+def _named(
+    explainers: str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer],
+) -> dict[str, Explainer]:
+    if isinstance(explainers, Mapping):
+        named = {name: _resolved(explainer) for name, explainer in explainers.items()}
+    else:
+        named = {}
+        for explainer in map(_resolved, [explainers] if isinstance(explainers, (str, Explainer)) else explainers):
+            if explainer.alias in named:
+                raise ValueError(
+                    f"Expected `explainers` with different names, but got two {explainer.alias!r}. Pass a dict of names."
+                )
+            named[explainer.alias] = explainer
+    if not named:
+        raise ValueError("Expected `explainers` to hold at least one explainer, but got none.")
+    return named
+
+
+def _resolved(explainer: str | Explainer) -> Explainer:
+    if isinstance(explainer, str):
+        return get_explainer(explainer)
+    if not isinstance(explainer, Explainer):
+        raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {type(explainer).__name__}.")
+    return explainer
+
+
+def _control_suite(suite: MetricSuite) -> MetricSuite | None:
+    """Return the metrics that mean something only next to a random map's: those of faithfulness."""
+    metrics = {n: m for n, m in suite.explanation_metrics().items() if m.family == "faithfulness" and not m.needs}
+    return MetricSuite(metrics) if metrics else None

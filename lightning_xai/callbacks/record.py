@@ -1,0 +1,79 @@
+"""What the monitor remembers between validations of one fit (or one `trainer.validate`, or one `trainer.test`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_xai.callbacks.history import History
+from lightning_xai.callbacks.probe import Identity, Probe, ProbeSelection
+from lightning_xai.callbacks.sample import Sample
+
+_VERSION = 1
+
+
+@dataclass
+class Record:
+    """Probe per loader, history, and where in the schedule we are.
+
+    Attributes:
+        probes: Loader's index -> probe.
+        history: One row per explained validation.
+        last_values: Full key -> last good value.
+        last_epoch: Last epoch that was explained.
+        first: Whether no validation of this fit has ended yet.
+        due: Whether the running validation is explained.
+        selections: Loader's index -> selection that goes on in the running validation.
+        samples: Loader's index -> first image that the running validation saw.
+        chunk_size: Greatest first batch seen.
+        restored: Loader's index -> state of a probe that a resumed run looks for.
+    """
+
+    probes: dict[int, Probe] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    last_values: dict[str, float] = field(default_factory=dict)
+    last_epoch: int | None = None
+    first: bool = True
+    due: bool = False
+    selections: dict[int, ProbeSelection] = field(default_factory=dict)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    chunk_size: int = 1
+    restored: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def wanted(self, loader: int) -> list[Identity]:
+        """Return the images of the restored probe that a loader is searched for."""
+        state = self.restored.get(loader)
+        return [] if state is None else list(zip(state["keys"], state["classes"], strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """Return plain numbers, lists and tensors for a checkpoint."""
+        probes = {loader: probe.state() for loader, probe in self.probes.items()} or self.restored
+        return {
+            "version": _VERSION,
+            "probes": {str(loader): state for loader, state in probes.items()},
+            "history": self.history.rows,
+            "last_values": dict(self.last_values),
+            "last_epoch": self.last_epoch,
+        }
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> Record:
+        """Return the record of a checkpoint; probes come back when their images are found again."""
+        return cls(
+            history=History(state.get("history", [])),
+            last_values=dict(state.get("last_values", {})),
+            last_epoch=state.get("last_epoch"),
+            restored={int(loader): probe for loader, probe in state.get("probes", {}).items()},
+        )
+
+    def settle(self, loader: int, probe: Probe) -> bool:
+        """Keep the probe of a loader; return False if a restored one was not found again."""
+        state = self.restored.pop(loader, None)
+        self.probes[loader] = probe
+        if state is None:
+            return True
+        if list(zip(state["keys"], state["classes"], strict=True)) != probe.identities:
+            return False
+        probe.previous = dict(state["previous"])
+        probe.previous_target = state["previous_target"]
+        return True
