@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import re
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torchmetrics import Metric
 
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai.callbacks.directory import run_directory
-from lightning_xai.callbacks.explain import classifier_for, explain_share, merge, shown_part, try_one_image
+from lightning_xai.callbacks.engine import Engine
 from lightning_xai.callbacks.grid import Grid
 from lightning_xai.callbacks.history import Row
-from lightning_xai.callbacks.keys import Key, full_name
 from lightning_xai.callbacks.monitors import check_monitors, check_prefix, check_trainer
 from lightning_xai.callbacks.parts import Parts
-from lightning_xai.callbacks.probe import ProbeSelection
-from lightning_xai.callbacks.ranks import agreed_probe, all_succeeded, everyones
 from lightning_xai.callbacks.record import Record
-from lightning_xai.callbacks.sample import SampleFromBatch, sample_from_batch
+from lightning_xai.callbacks.report import Report
+from lightning_xai.callbacks.sample import SampleFromBatch
+from lightning_xai.callbacks.sample import sample_from_batch as sample_of
 from lightning_xai.callbacks.schedule import is_due
-from lightning_xai.callbacks.study import Findings, TargetRule, check_target_rule
-from lightning_xai.callbacks.summary import Value, control_values, metric_values, probe_values
+from lightning_xai.callbacks.study import TargetRule, check_target_rule
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import ExplainerAlias
-from lightning_xai.loggers import log_picture, scalar_step
 from lightning_xai.metrics.registry import MetricAlias
 from lightning_xai.model.preserved import preserved
 from lightning_xai.model.readout import Readout
@@ -50,8 +44,9 @@ class ExplanationMonitor(Callback):
     ``<name>/dataloader_idx_<i>``): each metric's mean over the probe under its ``key``, among them ``faithfulness``
     (insertion minus deletion, [-1, 1], ↑); ``faithfulness_gain``, paired difference to a random map; ``control/…``, the
     random map's own value; ``undefined/…``, number of images without a value; ``probe_accuracy`` and
-    ``probe_confidence`` in [0, 1]; ``seconds`` and ``model_evaluations`` spent; and the picture ``heatmaps``. Until a key
-    has a value, monitors see the worst one of its range, loggers nothing. ``xai_history.csv`` also holds standard errors.
+    ``probe_confidence`` in [0, 1]; ``seconds`` and ``model_evaluations`` spent; and the picture ``heatmaps``. Until a
+    key has a value, monitors see the worst one of its range, loggers nothing; after that the last good one.
+    ``xai_history.csv`` also holds standard errors.
 
     Args:
         explainers: Explainers or aliases, one or several, or a dict of names.
@@ -102,20 +97,17 @@ class ExplanationMonitor(Callback):
         check_count(every_n_epochs, "every_n_epochs")
         check_target_rule(target)
         check_choice(on_error, ("warn", "raise"), "on_error")
-        if not isinstance(prefix, str) or not prefix.strip("/"):
+        if not prefix.strip("/"):
             raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
         self.prefix = prefix.strip("/")
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
-        self.on_error = on_error
-        self._parts = Parts(explainers, metrics, target, seed)
-        self._readout = readout or Readout()
-        self._grid = grid or Grid()
-        self._sample_from_batch = sample_from_batch or _default_sample
+        self._parts = Parts(explainers, metrics, target, seed, num_images, self.prefix)
+        self._sample_from_batch = sample_from_batch or sample_of
+        self._engine = Engine(self._parts, readout or Readout(), on_error)
+        self._report = Report(self._parts, grid or Grid())
         self._records: dict[str, Record] = {"fit": Record()}
         self._stage = "fit"
-        self._directory: Path | None = None
-        self._epoch_began: float | None = None
 
     @property
     def history(self) -> list[Row]:
@@ -139,14 +131,15 @@ class ExplanationMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Start a new record, take the first place among the callbacks, and check who monitors our keys."""
         check_trainer(trainer)
-        check_prefix(trainer, self.prefix, [c for c in trainer.callbacks if isinstance(c, ExplanationMonitor)])
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
         self._stage = stage
         self._records[stage] = Record()
-        self._directory = run_directory(trainer)
+        self._report.directory = run_directory(trainer)
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
-        trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]
+        trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
         if stage == "fit":
-            self._check_monitors(trainer, loaders=[None, 0, 1], annotated=True)
+            check_monitors(trainer, self.prefix, self._parts.keys(annotated=True), self.every_n_epochs, exact=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a fit whose validation has nothing to explain."""
@@ -160,7 +153,7 @@ class ExplanationMonitor(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._epoch_began = time.perf_counter()
+        self._report.epoch_began = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide whether this validation is explained."""
@@ -189,3 +182,39 @@ class ExplanationMonitor(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See `on_validation_epoch_end`."""
         self._finish(trainer, pl_module)
+
+    @property
+    def _record(self) -> Record:
+        return self._records[self._stage]
+
+    def _begin(self, trainer: Trainer) -> None:
+        due = is_due(trainer.current_epoch, self.every_n_epochs, self._record.last_epoch, first=self._record.first)
+        self._record.begin(due=due or trainer.sanity_checking)
+
+    def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
+        gathers = self._record.due and loader not in self._record.probes and not trainer.sanity_checking
+        if batch_idx > 0 and not gathers:
+            return
+        with preserved(module):
+            sample = self._sample_from_batch(batch)
+            if batch_idx == 0:
+                self._record.meet(loader, sample)
+            if gathers:
+                self._record.selection(loader, self.num_images).offer(sample)
+        if batch_idx == 0 and self._stage == "fit" and not trainer.sanity_checking:
+            self._report.stand_in(trainer, module, self._record, loader)
+
+    def _finish(self, trainer: Trainer, module: LightningModule) -> None:
+        record = self._record
+        if self._stage == "fit" and (trainer.sanity_checking or record.first):
+            keys = self._parts.keys(annotated=record.annotated, loaders=record.loaders)
+            check_monitors(trainer, self.prefix, keys, self.every_n_epochs)
+        if trainer.sanity_checking:
+            self._engine.try_one_image(trainer, module, record)
+            return
+        if record.due:
+            began = time.perf_counter()
+            outcome = self._engine.explain(trainer, module, record, self.num_images)
+            if outcome is not None:
+                self._report.publish(trainer, module, record, outcome, self._stage, time.perf_counter() - began)
+        record.first = False

@@ -55,19 +55,6 @@ def control_keys(name: str, metric: ExplanationMetric) -> list[Key]:
     return [Key(CONTROL + name, _worst(metric), metric.higher_is_better)] if metric.logs_gain else []
 
 
-def full_name(prefix: str, explainer: str | None, name: str, loader: int | None) -> str:
-    """Return the logged name, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.
-
-    Args:
-        prefix: Such as ``"xai"``.
-        explainer: Its name where there are several.
-        name: Of a `Key`.
-        loader: Index of the validation loader where there are several.
-    """
-    suffix = None if loader is None else f"dataloader_idx_{loader}"
-    return "/".join(part for part in (prefix, explainer, name, suffix) if part is not None)
-
-
 def listed(names: Sequence[str]) -> str:
     """Return names one after the other for an error message."""
     return ", ".join(sorted(names))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_xai._checks import check_choice
 from lightning_xai.callbacks.keys import Key, listed
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
-def check_monitors(trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int) -> None:
+def check_monitors(
+    trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int, *, exact: bool = True
+) -> None:
     """Check every callback and scheduler that monitors a key below ``prefix``.
 
     Args:
@@ -21,21 +26,25 @@ def check_monitors(trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_
         prefix: Of the keys.
         keys: Full name -> key, all that will be logged.
         every_n_epochs: How often real values come.
+        exact: False before the loaders are known: their indices are not checked, and nothing is warned of.
 
     Raises:
         MisconfigurationException: If a monitored key will not be logged; the message lists those that will.
     """
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
     for owner, monitor, mode, patience in _watchers(trainer):
         if not monitor.startswith(f"{prefix}/"):
             continue
-        if monitor not in keys:
+        key = keys.get(monitor)
+        if key is None and re.search(r"/dataloader_idx_\d+$", monitor) and not exact:
+            continue
+        if key is None:
             raise MisconfigurationException(
                 f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
                 f"It will log: {listed(list(keys))}."
             )
-        _warn_of_mode(owner, monitor, mode, keys[monitor])
+        if not exact:
+            continue
+        _warn_of_mode(owner, monitor, mode, key)
         if every_n_epochs > 1 and patience is not None:
             warnings.warn(
                 f"{owner} counts every validation, also those between two explanations, in which {monitor!r} keeps its "
@@ -44,11 +53,9 @@ def check_monitors(trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_
             )
 
 
-def check_prefix(trainer: Trainer, prefix: str, monitors: Sequence[Any]) -> None:
-    """Raise MisconfigurationException if two of ``monitors`` log under one prefix."""
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
-    if sum(monitor.prefix == prefix for monitor in monitors) > 1:
+def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:
+    """Raise MisconfigurationException if ``prefix`` is more than once among a Trainer's ``prefixes``."""
+    if list(prefixes).count(prefix) > 1:
         raise MisconfigurationException(
             f"Expected every ExplanationMonitor of a Trainer to have its own `prefix`, but got two with {prefix!r}."
         )
@@ -57,7 +64,6 @@ def check_prefix(trainer: Trainer, prefix: str, monitors: Sequence[Any]) -> None
 def check_trainer(trainer: object) -> None:
     """Raise MisconfigurationException unless ``trainer`` comes from `lightning.pytorch`."""
     from lightning.pytorch import Trainer
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     if not isinstance(trainer, Trainer):
         raise MisconfigurationException(
@@ -94,7 +100,7 @@ def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
     better = "max" if key.higher_is_better else "min"
     if mode != better:
         warnings.warn(
-            f"{owner} monitors {monitor!r} with mode={mode!r}, but {'higher' if better == 'max' else 'lower'} is better: "
+            f"{owner} monitors {monitor!r} with mode={mode!r}, whose best value is its {better}imum: "
             f"set mode={better!r}.",
             stacklevel=2,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torchmetrics import Metric
 
-from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, full_name, metric_keys
+from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, metric_keys
 from lightning_xai.callbacks.study import Study, TargetRule
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import get_explainer
@@ -34,6 +34,8 @@ class Parts:
         metrics: Likewise for metrics; None for the default suite, to which annotated data add localization.
         target: Which class is explained.
         seed: Of the random control.
+        num_images: Size of the probe.
+        prefix: First part of every key.
 
     Raises:
         TypeError: If an entry is neither an explainer (metric) nor an alias.
@@ -46,7 +48,11 @@ class Parts:
         metrics: str | Metric | Sequence[str | Metric] | Mapping[str, str | Metric] | None,
         target: TargetRule,
         seed: int,
+        num_images: int,
+        prefix: str,
     ) -> None:
+        self.num_images = num_images
+        self.prefix = prefix
         self.explainers = _named(explainers)
         plain = MetricSuite(_DEFAULT if metrics is None else metrics)
         annotated = MetricSuite((*_DEFAULT, *_WITH_ANNOTATIONS)) if metrics is None else plain
@@ -70,23 +76,41 @@ class Parts:
         control = 0 if self._control is None else self._control.evaluations()
         return 1 + control + sum(cost + suite.evaluations(cost) for cost in costs)
 
-    def shown(self, explainer: str) -> str | None:
-        """Return an explainer's part of a key: its name, or None if it is the only one."""
-        return explainer if len(self.explainers) > 1 else None
+    def name(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
+        """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.
 
-    def keys(self, prefix: str, num_images: int, *, annotated: bool, loader: int | None) -> dict[str, Key]:
-        """Return every key that one loader's images give, by its full name."""
-        keys = {full_name(prefix, None, key.name, loader): key for key in SHARED_KEYS}
-        for name, metric in self.suite(annotated=annotated).explanation_metrics().items():
-            for explainer in self.explainers:
-                for key in metric_keys(name, metric, num_images, controlled=self._is_controlled(name)):
-                    keys[full_name(prefix, self.shown(explainer), key.name, loader)] = key
-            if self._is_controlled(name):
-                keys.update({full_name(prefix, None, k.name, loader): k for k in control_keys(name, metric)})
+        Args:
+            key: Name of a `Key`.
+            explainer: Part of the name only where there are several.
+            loader: Index of the loader, None where there is one.
+        """
+        shown = explainer if len(self.explainers) > 1 else None
+        suffix = None if loader is None else f"dataloader_idx_{loader}"
+        return "/".join(part for part in (self.prefix, shown, key, suffix) if part is not None)
+
+    def keys(self, *, annotated: bool, loaders: Sequence[int] = (0,)) -> dict[str, Key]:
+        """Return every key that will be logged, by its full name.
+
+        Args:
+            annotated: Whether images have masks or boxes.
+            loaders: Indices of the validation loaders.
+        """
+        keys: dict[str, Key] = {}
+        for loader in loaders:
+            keys.update(self.loader_keys(loader if len(loaders) > 1 else None, annotated=annotated))
         return keys
 
-    def _is_controlled(self, name: str) -> bool:
-        return self._control is not None and name in self._control.explanation_metrics()
+    def loader_keys(self, loader: int | None, *, annotated: bool) -> dict[str, Key]:
+        """Return the keys of one loader by their full names; ``loader`` is None where there is one."""
+        keys = {self.name(key.name, loader=loader): key for key in SHARED_KEYS}
+        for name, metric in self.suite(annotated=annotated).explanation_metrics().items():
+            controlled = self._control is not None and name in self._control.explanation_metrics()
+            for explainer in self.explainers:
+                for key in metric_keys(name, metric, self.num_images, controlled=controlled):
+                    keys[self.name(key.name, explainer=explainer, loader=loader)] = key
+            if controlled:
+                keys.update({self.name(key.name, loader=loader): key for key in control_keys(name, metric)})
+        return keys
 
 
 def _named(
@@ -99,7 +123,7 @@ def _named(
         for explainer in map(_resolved, [explainers] if isinstance(explainers, (str, Explainer)) else explainers):
             if explainer.alias in named:
                 raise ValueError(
-                    f"Expected `explainers` with different names, but got two {explainer.alias!r}. Pass a dict of names."
+                    f"Expected `explainers` with different names, but got two {explainer.alias!r}. Pass a dict."
                 )
             named[explainer.alias] = explainer
     if not named:

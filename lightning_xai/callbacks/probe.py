@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks.sample import Sample
+from lightning_xai.evidence.annotations import check_boxes
 
 Identity = tuple[int, int]
 """Content key and class of an image."""
@@ -46,16 +47,20 @@ class Probe:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def annotated(self) -> bool:
+        """Whether every image has a mask, or every image has boxes."""
+        return all(i.mask is not None for i in self.items) or all(i.boxes is not None for i in self.items)
+
     def sample(self, indices: Sequence[int], device: torch.device) -> Sample:
         """Return the images with ``indices`` as one batch on ``device``."""
         items = [self.items[i] for i in indices]
-        labels, masks = ([getattr(item, name) for item in items] for name in ("label", "mask"))
-        boxes = [item.boxes for item in items]
+        boxes = [item.boxes.to(device) for item in items if item.boxes is not None]
         return Sample(
             torch.stack([item.image for item in items]).to(device),
-            None if None in map(_kind, labels) else torch.stack(labels).to(device),
-            None if None in map(_kind, masks) else torch.stack(masks).to(device),
-            None if None in map(_kind, boxes) else [box.to(device) for box in boxes],  # type: ignore[arg-type]
+            _stacked([item.label for item in items], device),
+            _stacked([item.mask for item in items], device),
+            check_boxes(boxes, torch.empty(len(items), device=device)) if len(boxes) == len(items) else None,
         )
 
     def classes(self, indices: Sequence[int], device: torch.device) -> Tensor:
@@ -94,7 +99,7 @@ class ProbeSelection:
         """Consider the images of a batch."""
         keys = content_keys(sample.images).tolist()
         labels = [-1] * len(keys) if sample.labels is None else _classes(sample.labels, keys)
-        new = {}
+        new: dict[Identity, int] = {}
         for row, identity in enumerate(zip(keys, labels, strict=True)):
             if identity not in self._held:
                 new.setdefault(identity, row)
@@ -126,9 +131,7 @@ def turns(identities: Iterable[Identity], count: int) -> list[Identity]:
     by_class: dict[int, list[int]] = defaultdict(list)
     for key, label in set(identities):
         by_class[label].append(key)
-    ranked = [
-        (turn, key, label) for label, keys in by_class.items() for turn, key in enumerate(sorted(keys))
-    ]
+    ranked = [(turn, key, label) for label, keys in by_class.items() for turn, key in enumerate(sorted(keys))]
     return [(key, label) for _, key, label in sorted(ranked)[:count]]
 
 
@@ -145,5 +148,6 @@ def _item(sample: Sample, row: int) -> Item:
     return Item(*(None if part is None else part[row].detach().cpu().clone() for part in parts))  # type: ignore[arg-type]
 
 
-def _kind(part: Tensor | None) -> type[Tensor] | None:
-    return None if part is None else Tensor
+def _stacked(parts: list[Tensor | None], device: torch.device) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.stack(known).to(device) if len(known) == len(parts) else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
-def everyones(trainer: Trainer, value: Any) -> list[Any]:  # noqa: ANN401
+def everyones(trainer: Trainer, value: Any) -> list[Any]:
     """Return ``value`` of every rank, in the order of ranks; every rank must call it."""
     if trainer.world_size == 1:
         return [value]
@@ -23,9 +23,7 @@ def everyones(trainer: Trainer, value: Any) -> list[Any]:  # noqa: ANN401
     return values
 
 
-def agreed_probe(
-    trainer: Trainer, selection: ProbeSelection, num_images: int, wanted: list[Identity]
-) -> Probe:
+def agreed_probe(trainer: Trainer, selection: ProbeSelection, num_images: int, wanted: list[Identity]) -> Probe:
     """Return the one probe of all ranks; every rank must call it.
 
     Ranks exchange identities first, then the images of the winners only.
@@ -64,7 +62,7 @@ def share(count: int, rank: int, world_size: int) -> list[int]:
 
 
 def merged(trainer: Trainer, rows: Tensor, count: int) -> Tensor:
-    """Return the rows of all ranks' shares in probe order, without the padding, (count, ...); every rank must call it."""
+    """Return the rows of all ranks' shares in probe order, (count, ...), unpadded; every rank must call it."""
     if trainer.world_size == 1:
         return rows[:count]
     gathered: Tensor = trainer.strategy.all_gather(rows.contiguous())

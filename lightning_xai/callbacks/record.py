@@ -40,6 +40,32 @@ class Record:
     chunk_size: int = 1
     restored: dict[int, dict[str, Any]] = field(default_factory=dict)
 
+    def begin(self, *, due: bool) -> None:
+        """Start a validation."""
+        self.due = due
+        self.selections, self.samples = {}, {}
+
+    def meet(self, loader: int, sample: Sample) -> None:
+        """Note the first batch of a loader: one image, and its size."""
+        self.samples[loader] = sample.first()
+        self.chunk_size = max(self.chunk_size, len(sample.images))
+
+    def selection(self, loader: int, num_images: int) -> ProbeSelection:
+        """Return the selection of a loader that goes on."""
+        if loader not in self.selections:
+            self.selections[loader] = ProbeSelection(num_images, self.wanted(loader))
+        return self.selections[loader]
+
+    @property
+    def loaders(self) -> list[int]:
+        """Indices of the loaders that the running validation saw."""
+        return sorted(self.samples)
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the first image of some loader has masks or boxes."""
+        return any(sample.annotated for sample in self.samples.values())
+
     def wanted(self, loader: int) -> list[Identity]:
         """Return the images of the restored probe that a loader is searched for."""
         state = self.restored.get(loader)

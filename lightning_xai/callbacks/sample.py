@@ -49,11 +49,16 @@ class Sample:
         """Whether there are masks or boxes."""
         return self.masks is not None or self.boxes is not None
 
+    def first(self) -> Sample:
+        """Return a copy of the first image with its annotations."""
+        parts = (self.images, self.labels, self.masks, self.boxes)
+        return Sample(*(None if part is None else part[:1].clone() for part in parts))  # type: ignore[arg-type]
+
 
 SampleFromBatch: TypeAlias = Callable[[Any], Sample]
 
 
-def sample_from_batch(batch: Any) -> Sample:  # noqa: ANN401
+def sample_from_batch(batch: Any) -> Sample:
     """Return the images, labels, masks and boxes of a batch.
 
     Args:
@@ -68,13 +73,13 @@ def sample_from_batch(batch: Any) -> Sample:  # noqa: ANN401
     found = _found(batch)
     if "images" not in found:
         raise TypeError(
-            "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', but got "
-            f"{_described(batch)}. Pass `sample_from_batch=`, a function of the batch that returns a Sample."
+            "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', "
+            f"but got {_described(batch)}. Pass `sample_from_batch=`, a function of the batch that returns a Sample."
         )
     return Sample(**found)
 
 
-def _found(batch: Any) -> dict[str, Any]:  # noqa: ANN401
+def _found(batch: Any) -> dict[str, Any]:
     if isinstance(batch, Mapping):
         return _from_mapping(batch)
     parts = list(batch) if isinstance(batch, Sequence) and not isinstance(batch, str) else [batch]
@@ -114,7 +119,7 @@ def _role(part: Tensor, found: Mapping[str, Any]) -> str | None:
     return "boxes" if part.ndim in {2, 3} and part.shape[-1] == 4 else None
 
 
-def _in_corners(value: Any) -> Any:  # noqa: ANN401
+def _in_corners(value: Any) -> Any:
     """Return torchvision boxes as x0, y0, x1, y1; anything else as it is."""
     if type(value).__name__ != "BoundingBoxes":
         return value
@@ -123,25 +128,29 @@ def _in_corners(value: Any) -> Any:  # noqa: ANN401
     return box_convert(value.as_subclass(Tensor), value.format.value.lower(), "xyxy")
 
 
-def _labels(labels: Any, images: Tensor) -> Tensor:  # noqa: ANN401
-    labels = torch.as_tensor(labels, device=images.device)
+def _labels(given: Any, images: Tensor) -> Tensor:
+    labels: Tensor = torch.as_tensor(given, device=images.device)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim not in {1, 2} or len(labels) != len(images):
-        raise ValueError(f"Expected `labels` of the batch to have shape ({len(images)},) or (N, K), but got {shape(labels)}.")
+        raise ValueError(
+            f"Expected `labels` of the batch to have shape ({len(images)},) or (N, K), but got {shape(labels)}."
+        )
     return labels > 0.5 if labels.ndim == 2 else labels.long()
 
 
-def _masks(masks: Any, images: Tensor) -> Tensor:  # noqa: ANN401
-    masks = torch.as_tensor(masks, device=images.device)
+def _masks(given: Any, images: Tensor) -> Tensor:
+    masks: Tensor = torch.as_tensor(given, device=images.device)
     masks = masks.any(1) if masks.ndim == 4 else masks
     if masks.shape != (len(images), *images.shape[2:]):
         expected = (len(images), *images.shape[2:])
-        raise ValueError(f"Expected `masks` of the batch to have shape {expected} to match its images, but got {shape(masks)}.")
+        raise ValueError(
+            f"Expected `masks` of the batch to have shape {expected} to match its images, but got {shape(masks)}."
+        )
     return masks > 0
 
 
-def _described(batch: Any) -> str:  # noqa: ANN401
+def _described(batch: Any) -> str:
     if isinstance(batch, Mapping):
         return f"a mapping with keys {sorted(map(str, batch))}"
     if isinstance(batch, Sequence) and not isinstance(batch, str):

@@ -111,9 +111,7 @@ def _targets(rule: TargetRule, classes: Tensor, probabilities: Tensor) -> Tensor
     return probabilities.argmin(1) if rule == "least_probable" else torch.full_like(predicted, rule)
 
 
-def _comparable(
-    previous: Tensor | None, target: Tensor, previous_target: Tensor | None, images: Tensor
-) -> Tensor:
+def _comparable(previous: Tensor | None, target: Tensor, previous_target: Tensor | None, images: Tensor) -> Tensor:
     """Return earlier heatmaps on the device of the images, NaN where there is none or it explains another class."""
     if previous is None or previous_target is None:
         return torch.full((len(images), 1, 1), torch.nan, device=images.device)

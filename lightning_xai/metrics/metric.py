@@ -148,8 +148,8 @@ class ExplanationMetric(Metric):
 
     def per_class(self) -> dict[int, Tensor]:
         """Return the value for each class that was given as target."""
-        classes = self._state(self._target_name, torch.int64)
-        return {int(c): self.aggregate(self.rows[classes == c]).float() for c in set(classes.tolist()) if c >= 0}
+        rows, classes = self.rows, self._state(self._target_name, torch.int64)
+        return {c: self.aggregate(rows[classes == c]).float() for c in sorted(set(classes.tolist())) if c >= 0}
 
     def evaluations(self, explaining: int = 1) -> int:
         """Return the model evaluations per image, before sharing, if one heatmap costs ``explaining``."""
@@ -192,7 +192,7 @@ def standard_error(rows: Tensor, aggregate: Any = None) -> Tensor:
     if count < 2:
         return torch.tensor(torch.nan, dtype=rows.dtype, device=rows.device)
     if aggregate is None or rows.ndim == 1:
-        return defined.std() / count**0.5
+        return defined.std() / math.sqrt(count)
     index = torch.arange(count, device=rows.device)
-    left_out = torch.stack([aggregate(defined[index != i]) for i in range(count)])
+    left_out: Tensor = torch.stack([aggregate(defined[index != i]) for i in range(count)])
     return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt()

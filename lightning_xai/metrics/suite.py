@@ -43,7 +43,8 @@ class MetricSuite(MetricCollection):
         self, metrics: Sequence[str | Metric] | Mapping[str, str | Metric] | str | Metric, **kwargs: Any
     ) -> None:
         # compute groups merge metrics whose states coincide on the first batch, which ours may
-        super().__init__(_named(metrics), compute_groups=False, **kwargs)
+        named: dict[str, Metric | MetricCollection] = {**_named(metrics)}
+        super().__init__(named, compute_groups=False, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch to every metric; see `ExplanationMetric.update`. ``case`` may replace its arguments."""
@@ -87,7 +88,7 @@ class MetricSuite(MetricCollection):
 
     def _case(self, arguments: dict[str, Any]) -> Case:
         """Return the case that ``arguments`` hold or make, taken out of them where it is given, and announce it."""
-        case = arguments.pop("case", None)
+        case: Case | None = arguments.pop("case", None)
         if case is None:
             case = Case(**{name: value for name, value in arguments.items() if name in _CASE_ARGUMENTS})
         self._announce(case)

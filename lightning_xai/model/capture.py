@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layout import feature_maps
+from lightning_xai.model.module import named_layers
 from lightning_xai.model.preserved import preserved
-from lightning_xai.model.target_layer import CapturePoint, LayerOutput, named_layers
+from lightning_xai.model.trace import CapturePoint, LayerInput, OperationInput
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,26 @@ def capture(
         RuntimeError: If the layer did not run or no gradient reaches it.
         ValueError: If the layer holds no feature maps.
     """
-    size = (images.shape[2], images.shape[3])
+    size, name = (images.shape[2], images.shape[3]), str(point)
     grad = None
     with preserved(classifier.model):
         if gradients:
             tap, logits, grad = _differentiated(classifier, images, target, point)
         else:
             with torch.no_grad():
-                tap, logits = _tapped(classifier, images, point, _Tap(grad=False, leaf=True))
+                tap, logits = _tapped(classifier, images, point, differentiable=False)
             classifier.check_classes(logits, target)
-    activations = feature_maps(tap.tensor.detach().float(), size, str(point))
-    return Capture(activations, None if grad is None else feature_maps(grad.float(), size, str(point)), logits.detach())
+    if tap.calls > 1:
+        warnings.warn(f"In one forward, {name} was there {tap.calls} times; the last one counts.", stacklevel=2)
+    activations = feature_maps(tap.tensor.detach().float(), size, name)
+    return Capture(activations, None if grad is None else feature_maps(grad.float(), size, name), logits.detach())
 
 
 @dataclass
 class _Tap:
-    """Replace a tensor on its way by a copy of one whose gradient can be asked for."""
+    """Keep a tensor on its way, or replace it by a copy of one whose gradient can be asked for."""
 
-    grad: bool
-    leaf: bool
+    differentiable: bool
     calls: int = 0
     kept: list[Tensor] = field(default_factory=list)
 
@@ -80,59 +82,60 @@ class _Tap:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         self.calls += 1
-        if not self.grad:
+        if not self.differentiable:
             self.kept = [tensor.detach().clone()]
             return tensor
-        torch.set_grad_enabled(True)
-        leaf = self.leaf or not tensor.requires_grad
-        self.kept = [tensor.detach().requires_grad_() if leaf else tensor]
+        torch.set_grad_enabled(True)  # lasts until the surrounding `with` ends: a graph from here on, none before
+        self.kept = [tensor.detach().requires_grad_()]
         return self.tensor.clone()  # a copy, or the model's in-place operations would change what was kept
 
 
 def _differentiated(
     classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint
 ) -> tuple[_Tap, Tensor, Tensor]:
-    """Try the graph from the layer on, then with gradients enabled around it, then the full graph."""
-    for grad_outside, leaf in ((False, True), (True, True), (True, False)):
-        with torch.set_grad_enabled(grad_outside):
-            tap, logits = _tapped(classifier, images, point, _Tap(grad=True, leaf=leaf))
-        if not logits.requires_grad:
+    """Try without a graph before the layer; if the user's own `no_grad` then hides what follows it, with one."""
+    for grad_before in (False, True):
+        with torch.set_grad_enabled(grad_before):
+            tap, logits = _tapped(classifier, images, point, differentiable=True)
+        score = classifier.select(logits, target).sum()
+        if not score.requires_grad:
             continue
         try:
-            (grad,) = torch.autograd.grad(classifier.select(logits, target).sum(), tap.tensor, allow_unused=True)
-        except RuntimeError as error:  # reentrant checkpointing refuses autograd.grad
-            raise RuntimeError(_no_gradient(point)) from error
+            (grad,) = torch.autograd.grad(score, tap.tensor, allow_unused=True)
+        except RuntimeError as error:
+            if "checkpoint" in str(error):
+                raise RuntimeError(_no_gradient(point)) from error
+            raise
         if grad is not None:
             return tap, logits, grad
     raise RuntimeError(_no_gradient(point))
 
 
-def _tapped(classifier: Classifier, images: Tensor, point: CapturePoint, tap: _Tap) -> tuple[_Tap, Tensor]:
+def _tapped(
+    classifier: Classifier, images: Tensor, point: CapturePoint, *, differentiable: bool
+) -> tuple[_Tap, Tensor]:
+    tap = _Tap(differentiable)
     with _placed(classifier.model, point, tap):
         logits = classifier.forward(images.clone())
     if not tap.calls:
-        raise RuntimeError(f"Expected {point} to run in the model's forward, but it did not. Name another layer.")
-    if tap.calls > 1:
-        warnings.warn(
-            f"{str(point).capitalize()} ran {tap.calls} times in one forward; the last one counts.", stacklevel=2
-        )
+        raise RuntimeError(f"Expected {point} to be part of the model's forward, but it did not run. Name another.")
     return tap, logits
 
 
 @contextmanager
 def _placed(model: nn.Module, point: CapturePoint, tap: _Tap) -> Iterator[None]:
-    if isinstance(point, LayerOutput):
-        handle = named_layers(model)[point.name].register_forward_hook(_hook(tap, point))
-        try:
-            yield
-        finally:
-            handle.remove()
-    else:
-        with _Intercept(point.operation, point.call, tap):
-            yield
+    with ExitStack() as stack:
+        if isinstance(point, OperationInput):
+            stack.enter_context(_Intercept(point, tap))
+        elif isinstance(point, LayerInput):
+            hook = _input_hook(tap)
+            stack.callback(named_layers(model)[point.name].register_forward_pre_hook(hook, with_kwargs=True).remove)
+        else:
+            stack.callback(named_layers(model)[point.name].register_forward_hook(_output_hook(tap, point)).remove)
+        yield
 
 
-def _hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
+def _output_hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
             return tap(output)
@@ -145,19 +148,27 @@ def _hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any
     return hook
 
 
-class _Intercept(TorchFunctionMode):
-    """Tap the first argument of the given call of a torch operation."""
+def _input_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
+    """Replace the first tensor among the inputs wherever it is passed: query, key and value may be one."""
 
-    def __init__(self, operation: str, call: int, tap: _Tap) -> None:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        tapped = tap(first)
+        replaced = {name: tapped if value is first else value for name, value in kwargs.items()}
+        return tuple(tapped if value is first else value for value in args), replaced
+
+    return hook
+
+
+class _Intercept(TorchFunctionMode):
+    """Tap the first argument of one call of a torch operation."""
+
+    def __init__(self, point: OperationInput, tap: _Tap) -> None:
         super().__init__()
-        self._operation, self._countdown, self._tap = operation, call, tap
+        self._operation, self._countdown, self._tap = point.operation, point.call, tap
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Any = None,
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") == self._operation:
@@ -173,6 +184,6 @@ class _Intercept(TorchFunctionMode):
 def _no_gradient(point: CapturePoint) -> str:
     return (
         f"Expected the class score to depend on {point} differentiably, but no gradient reaches it: the model detaches "
-        "it (`.detach()`, `no_grad` after the layer, or reentrant activation checkpointing). Name a later layer, or use "
-        "`use_reentrant=False`."
+        "it (`.detach()`, `no_grad` or `inference_mode` after the layer, or reentrant activation checkpointing). Name "
+        "a later layer, or use `use_reentrant=False`."
     )

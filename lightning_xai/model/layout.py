@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_xai._checks import shape
 
-_MAX_PREFIX = 16
+_MAX_PREFIX = 16  # class, distillation and register tokens
 
 
 def feature_maps(tensor: Tensor, image_size: tuple[int, int], layer: str = "the target layer") -> Tensor:
@@ -28,16 +28,18 @@ def feature_maps(tensor: Tensor, image_size: tuple[int, int], layer: str = "the 
     if tensor.ndim == 3:
         grid = _token_grid(tensor.shape[1], image_size)
         if grid is not None:
-            return tensor[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)
+            return tensor[:, -grid[0] * grid[1] :].transpose(1, 2).reshape(len(tensor), tensor.shape[2], *grid)
     raise ValueError(
-        f"Expected `target_layer` to hold feature maps (N, C, h, w), (N, h, w, C) or tokens (N, T, C) that fill a grid, "
+        "Expected `target_layer` to hold feature maps (N, C, h, w), (N, h, w, C) or tokens (N, T, C) that fill a grid, "
         f"but {layer} holds {shape(tensor)}."
     )
 
 
 def _is_channels_last(tensor: Tensor, image_size: tuple[int, int]) -> bool:
+    """Return whether (N, h, w, C) has the image's shape, where (N, C, h, w) differs from it by more than rounding."""
     _, first, second, third = tensor.shape
-    return _distortion(first, second, image_size) < _distortion(second, third, image_size) - 0.3
+    rounding = 1.0 / second + 1.0 / third
+    return _distortion(first, second, image_size) < _distortion(second, third, image_size) - rounding
 
 
 def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
@@ -46,10 +48,18 @@ def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
 
 
 def _token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    for prefix in range(min(_MAX_PREFIX, tokens - 1) + 1):
-        height = round(math.sqrt((tokens - prefix) * image_size[0] / image_size[1]))
-        if height and (tokens - prefix) % height == 0:
-            width = (tokens - prefix) // height
-            if width > 0 and _distortion(height, width, image_size) < 0.05 + 1.0 / max(height, width):
-                return height, width
+    """Return the (h, w) of the largest grid that square patches of the image can form with at most ``tokens``."""
+    for patches in range(tokens, max(tokens - _MAX_PREFIX, 1) - 1, -1):
+        height = round(math.sqrt(patches * image_size[0] / image_size[1]))
+        for rows in (height, height + 1, height - 1):
+            if rows > 0 and patches % rows == 0 and _is_patched(rows, patches // rows, image_size):
+                return rows, patches // rows
     return None
+
+
+def _is_patched(height: int, width: int, image_size: tuple[int, int]) -> bool:
+    """Return whether one patch size divides both sides into so many patches, what is left over dropped or padded."""
+    sides = list(zip(image_size, (height, width), strict=True))
+    if max(side / (count + 1) for side, count in sides) < min(side / count for side, count in sides):
+        return True
+    return max(side / count for side, count in sides) < min(side / max(count - 1, 1e-9) for side, count in sides)

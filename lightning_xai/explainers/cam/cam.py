@@ -59,16 +59,17 @@ class CAM(LayerExplainer):
 def _class_weights(classifier: Classifier, found: Capture) -> Tensor:
     """Return the weights (K, C) of the linear layer that maps the means of the feature maps to the logits."""
     means = found.activations.mean((2, 3))
+    tolerance = 1e-2 * float(found.logits.abs().max())
     for module in reversed(list(classifier.model.modules())):
         if isinstance(module, nn.Linear) and module.in_features == means.shape[1]:
-            weight, bias = module.weight.float(), None if module.bias is None else module.bias.float()
+            weight, bias = module.weight.detach().float(), getattr(module, "bias", None)
+            logits = F.linear(means, weight, None if bias is None else bias.detach().float())
             if classifier.task == "binary":
-                weight, bias = torch.cat([-weight, weight]), None if bias is None else torch.cat([-bias, bias])
-            logits = F.linear(means, weight, bias)
-            if logits.shape == found.logits.shape and torch.allclose(logits, found.logits, rtol=1e-2, atol=1e-2):
-                return weight.detach()
+                weight, logits = torch.cat([-weight, weight]), torch.cat([-logits, logits], 1)
+            if logits.shape == found.logits.shape and torch.allclose(logits, found.logits, rtol=0.0, atol=tolerance):
+                return weight
     raise ValueError(
         "Expected a network that ends in global average pooling and one linear layer for CAM, but no linear layer of "
-        f"{type(classifier.model).__name__} maps the means of the target layer to its logits. Use GradCAM, which equals "
-        "CAM where CAM exists."
+        f"{type(classifier.model).__name__} maps the means of the target layer to its logits. Use GradCAM, which shows "
+        "the same where CAM exists."
     )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.capture import Capture, capture
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.target_layer import CapturePoint, Layer, capture_points
+from lightning_xai.model.target_layer import Layer, capture_points
+from lightning_xai.model.trace import CapturePoint
 
 
 class LayerExplainer(Explainer):

@@ -40,5 +40,5 @@ class CenterHeatmap(Explainer):
         return (axes[0][:, None] * axes[1][None, :]).expand(len(images), -1, -1).clone()
 
     def _profile(self, size: int, device: torch.device) -> Tensor:
-        position = (torch.arange(size, device=device) + 0.5) / size - 0.5
+        position = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size - 0.5
         return torch.exp(-0.5 * (position / self.sigma) ** 2)

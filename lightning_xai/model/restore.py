@@ -1,0 +1,172 @@
+"""What `preserved` puts back: each function notes one thing about some modules and returns how to restore it."""
+
+# ruff: noqa: SLF001 - a module keeps its buffers, hooks and parameters under private names, and offers no other way
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Restore: TypeAlias = Callable[[], None]
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+_TABLES = ("_parameters", "_buffers", "_modules", *_HOOKS)
+
+
+def random_states() -> Restore:
+    """Note the random states of torch (CPU and CUDA), numpy and python."""
+    cpu, python, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    used = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if used else None
+
+    def restore() -> None:
+        torch.set_rng_state(cpu)
+        random.setstate(python)
+        np.random.set_state(arrays)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+    return restore
+
+
+def heal(modules: list[nn.Module]) -> None:
+    """Replace inference-mode tensors among buffers, attributes, and the lists and dicts among these by normal ones."""
+    for module in modules:
+        attributes = module.__dict__
+        dicts = [value for name, value in attributes.items() if isinstance(value, dict) and name not in _TABLES]
+        tables: list[dict[Any, Any]] = [module._buffers, attributes, *dicts]
+        for table in tables:
+            for name, value in list(table.items()):
+                if isinstance(value, Tensor) and value.is_inference():
+                    table[name] = value.clone()
+        for values in attributes.values():
+            if type(values) is list:
+                values[:] = [v.clone() if isinstance(v, Tensor) and v.is_inference() else v for v in values]
+
+
+def parameters(modules: list[nn.Module]) -> Restore:
+    """Note ``requires_grad`` and ``.grad`` of each parameter; meanwhile ``.grad`` is None."""
+    saved = [
+        (parameter, parameter.requires_grad, parameter.grad)
+        for module in modules
+        for parameter in module._parameters.values()
+        if parameter is not None
+    ]
+    for parameter, _, _ in saved:
+        parameter.grad = None  # what a plugged-in method accumulates is thrown away, the user's is never added to
+
+    def restore() -> None:
+        for parameter, requires_grad, grad in saved:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+
+    return restore
+
+
+def buffers(modules: list[nn.Module]) -> Restore:
+    """Note which buffers there are, and their values."""
+    saved = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
+    values = [(b, b.detach().clone()) for _, originals in saved for b in originals.values() if b is not None]
+
+    def restore() -> None:
+        for table, originals in saved:
+            table.clear()
+            table.update(originals)
+        with torch.no_grad():
+            for buffer, value in values:
+                if not torch.equal(buffer, value):  # its version tells nothing: BatchNorm writes without raising it
+                    buffer.copy_(value)
+
+    return restore
+
+
+def hooks(modules: list[nn.Module]) -> Restore:
+    """Note the hooks of each module."""
+    saved = [
+        (table, dict(table))
+        for module in modules
+        for name in _HOOKS
+        if (table := module.__dict__.get(name)) is not None
+    ]
+    full = [(module, module.__dict__.get("_is_full_backward_hook")) for module in modules]
+
+    def restore() -> None:
+        for table, originals in saved:
+            table.clear()
+            table.update(originals)
+        for module, is_full in full:
+            module._is_full_backward_hook = is_full
+
+    return restore
+
+
+def metric_states(modules: list[nn.Module]) -> Restore:
+    """Note the attributes of each torchmetrics.Metric (it has ``_defaults``) and the groups of each collection."""
+    saved = []
+    for module in modules:
+        attributes = module.__dict__
+        if hasattr(module, "_defaults") and hasattr(module, "add_state"):
+            saved.append((attributes, {name: _copied(value) for name, value in attributes.items()}))
+        elif "_groups_checked" in attributes:
+            saved.append((attributes, {**attributes, "_groups": deepcopy(attributes["_groups"])}))
+
+    def restore() -> None:
+        for attributes, values in saved:
+            attributes.clear()
+            attributes.update(values)
+
+    return restore
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return list(value) if type(value) is list else value
+
+
+def modes(modules: list[nn.Module]) -> Restore:
+    """Note the mode of each module, not by `train()`, which modules override; meanwhile all are in eval mode."""
+    saved = [(module, module.training) for module in modules]
+    for module in modules:
+        module.training = False
+
+    def restore() -> None:
+        for module, training in saved:
+            module.training = training
+
+    return restore
+
+
+def muted(modules: list[nn.Module]) -> Restore:
+    """Let ``log`` and ``log_dict`` of LightningModules do nothing until restored."""
+    names = ("log", "log_dict")
+    loggers = [m for m in modules if all(callable(getattr(type(m), name, None)) for name in names)]
+    saved = [(m.__dict__, {name: m.__dict__[name] for name in names if name in m.__dict__}) for m in loggers]
+    for attributes, _ in saved:
+        attributes.update(dict.fromkeys(names, _silent))
+
+    def restore() -> None:
+        for attributes, values in saved:
+            for name in names:
+                attributes.pop(name, None)
+            attributes.update(values)
+
+    return restore
+
+
+def _silent(*_: object, **__: object) -> None:
+    """Stand in for `LightningModule.log` while a model is explained."""

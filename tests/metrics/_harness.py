@@ -1,0 +1,231 @@
+"""What every metric is tested with: a tiny model, a batch, and one entry per metric.
+
+A metric joins the contract (`test_contract.py`) by an ``ENTRY`` in its own test file, ``<family>/test_<alias>.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.metrics import get_metric, list_metrics
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.registry import _registry
+
+SIZE = (9, 11)  # not square, and no multiple of the default grids and steps
+CLASSES = 3
+TOLERANCE = 1e-5
+
+
+def tiny_net(seed: int = 0) -> nn.Module:
+    """Return a small net in train mode whose answer depends on position, mode and batch (if not handled)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Tanh(),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(4 * SIZE[0] * SIZE[1], CLASSES),
+        )
+        nn.init.normal_(net[5].weight, std=0.3)
+        net[1].running_mean.uniform_(-0.1, 0.1)
+        net[1].running_var.uniform_(0.3, 0.5)
+    return net.train()
+
+
+class Squares(Explainer):
+    """Explain by Σ_c (c + 1 + class) · relu(x_c)²: cheap, depends on image and class, and easy to write naively."""
+
+    evaluations = 0
+
+    def explain(self, classifier: Any, images: Tensor, target: Tensor) -> Tensor:
+        channel = torch.arange(images.shape[1], device=images.device)
+        weights = (channel[None, :] + 1 + target[:, None])[:, :, None, None]
+        return (weights * images.relu().square()).sum(1)
+
+
+def squares(image: np.ndarray, target: int) -> np.ndarray:
+    return sum((c + 1 + target) * np.maximum(image[c], 0.0) ** 2 for c in range(len(image)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor
+    heatmaps: Tensor
+    target: Tensor
+    masks: Tensor
+    boxes: Tensor
+    previous_heatmaps: Tensor
+
+    @classmethod
+    def draw(cls, count: int, seed: int = 0) -> Batch:
+        """Return images, heatmaps with ties, masks of which every fifth is empty, and up to two boxes per image."""
+        random = torch.Generator().manual_seed(seed)
+        height, width = SIZE
+        corner = torch.rand(count, 2, 2, generator=random) * torch.tensor([width / 2, height / 2])
+        extent = 2.0 + torch.rand(count, 2, 2, generator=random) * torch.tensor([width / 3, height / 3])
+        boxes = torch.cat([corner, corner + extent], 2)
+        boxes[1::2, 1] = torch.nan
+        boxes[4::5] = torch.nan
+        masks = torch.rand(count, height, width, generator=random) < 0.3
+        masks[4::5] = False
+        return cls(
+            images=torch.randn(count, 3, height, width, generator=random),
+            heatmaps=torch.randn(count, height, width, generator=random).relu(),
+            target=torch.randint(CLASSES, (count,), generator=random),
+            masks=masks,
+            boxes=boxes,
+            previous_heatmaps=torch.randn(count, 4, 3, generator=random),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice | list[int]) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def with_heatmaps(self, heatmaps: Tensor) -> Batch:
+        return replace(self, heatmaps=heatmaps)
+
+    def to(self, device: str) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class View:
+    """One image as a naive reference sees it: float64 arrays and a model in float64."""
+
+    batch: Batch
+    net: nn.Module
+
+    def _array(self, name: str) -> np.ndarray:
+        return getattr(self.batch, name)[0].double().numpy()
+
+    @property
+    def image(self) -> np.ndarray:
+        return self._array("images")
+
+    @property
+    def heat(self) -> np.ndarray:
+        return self._array("heatmaps")
+
+    @property
+    def target(self) -> int:
+        return int(self.batch.target[0])
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.batch.masks[0].numpy()
+
+    @property
+    def boxes(self) -> list[tuple[float, ...]]:
+        return [tuple(box) for box in self.batch.boxes[0].double().tolist() if not np.isnan(box).any()]
+
+    @property
+    def previous(self) -> np.ndarray:
+        return self._array("previous_heatmaps")
+
+    @cached_property
+    def double(self) -> nn.Module:
+        return deepcopy(self.net).double().eval()
+
+    def logits(self, image: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self.double(torch.from_numpy(image)[None])[0].numpy()
+
+    def f(self, image: np.ndarray) -> float:
+        """Return the probability of the target class."""
+        logits = self.logits(image)
+        exponentials = np.exp(logits - logits.max())
+        return float(exponentials[self.target] / exponentials.sum())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a metric joins the contract.
+
+    Attributes:
+        alias: Of `list_metrics`.
+        arguments: What its ``update`` and its function are given, by name.
+        reference: The definition, naively, in float64: (view of one image, **settings) -> value, or a tuple if the
+            metric keeps rows. Its keyword defaults are those of METRICS.md.
+        variants: Other settings that are tested as well.
+        function_takes: Settings that the function knows; all if None.
+    """
+
+    alias: str
+    arguments: tuple[str, ...]
+    reference: Callable[..., Any]
+    variants: tuple[dict[str, Any], ...] = ()
+    function_takes: tuple[str, ...] | None = None
+    undefined_kinds: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return self.alias
+
+    @property
+    def cls(self) -> type[ExplanationMetric]:
+        return _registry.load(self.alias)
+
+    @property
+    def all_settings(self) -> tuple[dict[str, Any], ...]:
+        return ({}, *self.variants)
+
+    def metric(self, settings: dict[str, Any] | None = None, **kwargs: Any) -> ExplanationMetric:
+        return get_metric(self.alias, **(settings or {}), **kwargs)
+
+    def given(self, batch: Batch, model: Any) -> dict[str, Any]:
+        """Return the arguments of ``update``."""
+        others = {"model": model, "explainer": Squares()}
+        return {name: others[name] if name in others else getattr(batch, name) for name in self.arguments}
+
+    def updated(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> ExplanationMetric:
+        metric = self.metric(settings)
+        metric.update(**self.given(batch, model))
+        return metric
+
+    def expected(self, batch: Batch, net: nn.Module, settings: dict[str, Any] | None = None) -> Tensor:
+        """Return the naive rows, float64 (N,) or (N, D)."""
+        views = [View(batch[[i]], net) for i in range(len(batch))]
+        return torch.tensor([self.reference(view, **(settings or {})) for view in views], dtype=torch.float64)
+
+
+def entry(alias: str) -> Entry:
+    family = _registry.load(alias).family
+    found: Entry = import_module(f"tests.metrics.{family}.test_{alias}").ENTRY
+    if found.alias != alias:
+        raise AssertionError(f"Expected the ENTRY of test_{alias}.py to be about {alias!r}, but got {found.alias!r}.")
+    return found
+
+
+def entries() -> list[Entry]:
+    return [entry(alias) for alias in list_metrics()]
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(
+        found.double(), torch.as_tensor(expected).double(), rtol=tolerance, atol=tolerance, equal_nan=True
+    )
+
+
+class EvaluationCount:
+    """Count the images that pass through a model, and the most at once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.images, self.largest = 0, 0
+        model.register_forward_pre_hook(self._count)
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.images += len(inputs[0])
+        self.largest = max(self.largest, len(inputs[0]))

@@ -1,0 +1,61 @@
+"""Two real processes, started once, that update and compute every metric on uneven shares."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from tests.metrics._harness import Batch, entries, tiny_net
+
+COUNT = 7
+SHARES = {"uneven": ([[0, 1], [2]], [[3, 4, 5, 6]]), "one_empty": ([[0, 1, 2, 3], [4, 5, 6]], [])}
+
+
+def run(folder: Path, timeout: float = 90.0) -> dict[str, Any]:
+    """Return what rank 0 computed: {metric: {share: {...}}}; raise if a process fails or does not end."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_rank, args=(rank, str(folder)), daemon=True) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+    if codes != [0, 0]:
+        raise RuntimeError(f"Expected two processes to finish, but their exit codes are {codes}.")
+    ranks = [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+    if repr(ranks[0]) != repr(ranks[1]):
+        raise RuntimeError(f"Expected both ranks to compute the same, but got {ranks}.")
+    return ranks[0]
+
+
+def _rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    init = f"file://{Path(folder) / 'rendezvous'}"
+    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    batch, net = Batch.draw(COUNT), tiny_net()
+    found: dict[str, Any] = {}
+    for entry in entries():
+        found[entry.alias] = {}
+        for name, shares in SHARES.items():
+            metric = entry.metric()
+            for rows in shares[rank]:
+                metric.update(**entry.given(batch[rows], net))
+            value = metric.compute()
+            with metric.sync_context():
+                found[entry.alias][name] = {
+                    "value": float(value),
+                    "undefined": metric.undefined,
+                    "error": float(metric.standard_error()),
+                    "per_class": {label: float(mean) for label, mean in metric.per_class().items()},
+                }
+    torch.save(found, Path(folder) / f"rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
