@@ -63,17 +63,21 @@ class Engine:
                 if sample.labels is not None:
                     classes = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
                 self.parts.study(annotated=sample.annotated).run(classifier, sample, classes, {}, None)
+        record.tried = True
 
     def explain(self, trainer: Trainer, module: LightningModule, record: Record, num_images: int) -> Outcome | None:
         """Gather probes where there are none yet, explain them, and return the outcome, the same on every rank.
 
         None if a rank met an error: that was told, and this validation has no values.
         """
+        if not all_succeeded(trainer, record.error is None):
+            self._tell(trainer, record, record.error)
+            return None
         _gather(trainer, record, num_images)
         found: dict[int, Findings] = {}
         error: Exception | None = None
         try:
-            if record.first and not trainer.num_sanity_val_steps:
+            if not record.tried:
                 self.try_one_image(trainer, module, record)
             with preserved(module):
                 found, classifier = self._share(trainer, module, record)
@@ -125,8 +129,7 @@ class Engine:
     def _tell(self, trainer: Trainer, record: Record, error: Exception | None) -> None:
         reasons = everyones(trainer, None if error is None else f"{type(error).__name__}: {error}")
         reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
-        untried = record.first and not trainer.num_sanity_val_steps
-        misconfigured = untried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
+        misconfigured = not record.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
         if self.on_error == "raise" or any(everyones(trainer, misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         rank_zero_warn(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from torchmetrics import Metric
 
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai.callbacks.directory import run_directory
-from lightning_xai.callbacks.engine import Engine
+from lightning_xai.callbacks.engine import Engine, Outcome
 from lightning_xai.callbacks.grid import Grid
 from lightning_xai.callbacks.history import Row
+from lightning_xai.callbacks.keys import stripped_prefix
 from lightning_xai.callbacks.monitors import check_monitors, check_prefix, check_trainer
 from lightning_xai.callbacks.parts import Parts
 from lightning_xai.callbacks.record import Record
@@ -26,6 +26,7 @@ from lightning_xai.callbacks.schedule import is_due
 from lightning_xai.callbacks.study import TargetRule, check_target_rule
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import ExplainerAlias
+from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.registry import MetricAlias
 from lightning_xai.model.preserved import preserved
 from lightning_xai.model.readout import Readout
@@ -81,7 +82,11 @@ class ExplanationMonitor(Callback):
             ExplainerAlias | Explainer | Sequence[ExplainerAlias | Explainer] | Mapping[str, ExplainerAlias | Explainer]
         ) = "grad_cam",
         metrics: (
-            MetricAlias | Metric | Sequence[MetricAlias | Metric] | Mapping[str, MetricAlias | Metric] | None
+            MetricAlias
+            | ExplanationMetric
+            | Sequence[MetricAlias | ExplanationMetric]
+            | Mapping[str, MetricAlias | ExplanationMetric]
+            | None
         ) = None,
         num_images: int = 32,
         every_n_epochs: int = 1,
@@ -97,9 +102,7 @@ class ExplanationMonitor(Callback):
         check_count(every_n_epochs, "every_n_epochs")
         check_target_rule(target)
         check_choice(on_error, ("warn", "raise"), "on_error")
-        if not prefix.strip("/"):
-            raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
-        self.prefix = prefix.strip("/")
+        self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
         self._parts = Parts(explainers, metrics, target, seed, num_images, self.prefix)
@@ -126,16 +129,15 @@ class ExplanationMonitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue probe, history and drift of a fit; `validate` and `test` with a checkpoint leave them alone."""
         if self._stage == "fit":
-            self._records["fit"] = Record.load(state_dict)
+            self._records["fit"].restore(state_dict)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Start a new record, take the first place among the callbacks, and check who monitors our keys."""
         check_trainer(trainer)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
-        self._stage = stage
-        self._records[stage] = Record()
-        self._report.directory = run_directory(trainer)
+        self._stage = str(getattr(stage, "value", stage))  # Lightning passes an enum whose text is not its value
+        self._records[self._stage] = Record(self._stage, run_directory(trainer))
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
         trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
         if stage == "fit":
@@ -143,8 +145,11 @@ class ExplanationMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a fit whose validation has nothing to explain."""
-        if trainer.limit_val_batches == 0:
-            rank_zero_warn("ExplanationMonitor explains nothing: validation is switched off (limit_val_batches=0).")
+        if not trainer.enable_validation:
+            rank_zero_warn(
+                "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
+                "limit_val_batches=0)."
+            )
         elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
             raise MisconfigurationException(
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
@@ -153,7 +158,12 @@ class ExplanationMonitor(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._report.epoch_began = time.perf_counter()
+        self._record.epoch_began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume at the end of an epoch, monitors ask before there is a validation: see that keys exist."""
+        if self._record.first:
+            self._report.promise(trainer, pl_module, self._record.last_values)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide whether this validation is explained."""
@@ -189,32 +199,51 @@ class ExplanationMonitor(Callback):
 
     def _begin(self, trainer: Trainer) -> None:
         due = is_due(trainer.current_epoch, self.every_n_epochs, self._record.last_epoch, first=self._record.first)
-        self._record.begin(due=due or trainer.sanity_checking)
+        batches = trainer.num_test_batches if self._stage == "test" else trainer.num_val_batches
+        self._record.begin(len(batches), due=due or trainer.sanity_checking)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
-        gathers = self._record.due and loader not in self._record.probes and not trainer.sanity_checking
-        if batch_idx > 0 and not gathers:
+        record = self._record
+        fresh = record.reaches(loader, batch_idx)
+        gathers = record.due and loader not in record.probes and not trainer.sanity_checking
+        if not fresh and not gathers:
             return
-        with preserved(module):
-            sample = self._sample_from_batch(batch)
-            if batch_idx == 0:
-                self._record.meet(loader, sample)
-            if gathers:
-                self._record.selection(loader, self.num_images).offer(sample)
-        if batch_idx == 0 and self._stage == "fit" and not trainer.sanity_checking:
-            self._report.stand_in(trainer, module, self._record, loader)
+        try:
+            with preserved(module):
+                sample = self._sample_from_batch(batch)
+                if fresh:
+                    record.meet(loader, sample)
+                if gathers:
+                    record.selection(loader, self.num_images).offer(sample)
+        except Exception as error:
+            if fresh and not record.tried:
+                raise
+            record.error = error
+        if fresh and self._stage == "fit" and not trainer.sanity_checking and loader in record.samples:
+            self._report.stand_in(trainer, module, record, loader)
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
         record = self._record
-        if self._stage == "fit" and (trainer.sanity_checking or record.first):
+        if self._stage == "fit" and record.due and record.first:
             keys = self._parts.keys(annotated=record.annotated, loaders=record.loaders)
             check_monitors(trainer, self.prefix, keys, self.every_n_epochs)
         if trainer.sanity_checking:
             self._engine.try_one_image(trainer, module, record)
+            self._report.check(record)
             return
         if record.due:
             began = time.perf_counter()
             outcome = self._engine.explain(trainer, module, record, self.num_images)
             if outcome is not None:
-                self._report.publish(trainer, module, record, outcome, self._stage, time.perf_counter() - began)
-        record.first = False
+                self._publish(trainer, module, outcome, time.perf_counter() - began)
+            record.first = False
+
+    def _publish(self, trainer: Trainer, module: LightningModule, outcome: Outcome, seconds: float) -> None:
+        try:
+            self._report.publish(trainer, module, self._record, outcome, seconds)
+        except Exception as error:
+            if self._engine.on_error == "raise":
+                raise
+            rank_zero_warn(
+                f"ExplanationMonitor could not report epoch {trainer.current_epoch}: {type(error).__name__}: {error}"
+            )

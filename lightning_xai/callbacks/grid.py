@@ -37,6 +37,15 @@ class Grid:
         """Check the settings."""
         check_count(self.num_images, "num_images of the grid", least=0)
         check_count(self.cell_size, "cell_size", least=32)
+        if (self.mean is None) != (self.std is None):
+            given = "std" if self.mean is None else "mean"
+            raise ValueError(f"Expected `mean` and `std` of the grid together, but got `{given}` alone.")
+
+    def check(self, sample: Sample) -> None:
+        """Raise ValueError if images like these cannot be drawn with these settings."""
+        from lightning_xai.visualization.display import displayed
+
+        displayed(sample.images, self.mean, self.std)
 
     def draw(self, sample: Sample, found: Findings, classes: Tensor, task: str, *, title: str) -> Tensor:
         """Return the picture, uint8 (H, W, 3).

@@ -32,17 +32,17 @@ class Key:
 
 SHARED_KEYS = (
     Key("probe_accuracy", 0.0, higher_is_better=True),
-    Key("probe_confidence", 0.0),
+    Key("probe_confidence", 1.0),
     Key("seconds", _UNBOUNDED, higher_is_better=False),
     Key("model_evaluations", _UNBOUNDED, higher_is_better=False),
 )
 """Keys that do not belong to one explainer."""
 
 
-def metric_keys(name: str, metric: ExplanationMetric, num_images: int, *, controlled: bool) -> list[Key]:
+def metric_keys(name: str, metric: ExplanationMetric, num_images: int) -> list[Key]:
     """Return the keys of one metric: its mean, its gain over the control, its count of undefined images."""
     keys = [Key(name, _worst(metric), metric.higher_is_better)]
-    if metric.logs_gain and controlled:
+    if has_control(metric):
         spread = metric.range[1] - metric.range[0]
         keys.append(Key(name + GAIN, -_finite(spread), higher_is_better=True))
     if metric.can_be_undefined:
@@ -52,7 +52,26 @@ def metric_keys(name: str, metric: ExplanationMetric, num_images: int, *, contro
 
 def control_keys(name: str, metric: ExplanationMetric) -> list[Key]:
     """Return the keys of a metric's value for the random control."""
-    return [Key(CONTROL + name, _worst(metric), metric.higher_is_better)] if metric.logs_gain else []
+    return [Key(CONTROL + name, _worst(metric), metric.higher_is_better)] if has_control(metric) else []
+
+
+def has_control(metric: ExplanationMetric) -> bool:
+    """Return whether the random control is scored with a metric: it says something only next to a random map's."""
+    return metric.logs_gain and not metric.needs
+
+
+def stripped_prefix(prefix: object) -> str:
+    """Return ``prefix`` without slashes around it.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If nothing is left.
+    """
+    if not isinstance(prefix, str):
+        raise TypeError(f"Expected `prefix` to be a word such as 'xai', but got {type(prefix).__name__}.")
+    if not prefix.strip("/"):
+        raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
+    return prefix.strip("/")
 
 
 def listed(names: Sequence[str]) -> str:

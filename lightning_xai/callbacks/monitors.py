@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lightning_xai._checks import check_choice
 from lightning_xai.callbacks.keys import Key, listed
 
 if TYPE_CHECKING:
@@ -54,10 +53,12 @@ def check_monitors(
 
 
 def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:
-    """Raise MisconfigurationException if ``prefix`` is more than once among a Trainer's ``prefixes``."""
-    if list(prefixes).count(prefix) > 1:
+    """Raise MisconfigurationException if ``prefix`` is, or begins another, more than once among ``prefixes``."""
+    alike = [other for other in prefixes if f"{other}/".startswith(f"{prefix}/")]
+    if len(alike) > 1:
         raise MisconfigurationException(
-            f"Expected every ExplanationMonitor of a Trainer to have its own `prefix`, but got two with {prefix!r}."
+            "Expected every ExplanationMonitor of a Trainer to have its own `prefix`, none of which begins another, "
+            f"but got {listed(alike)}."
         )
 
 
@@ -94,9 +95,8 @@ def _watchers(trainer: Trainer) -> Iterator[tuple[str, str, str | None, int | No
 
 
 def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
-    if mode is None or key.higher_is_better is None:
+    if mode not in {"min", "max"} or key.higher_is_better is None:
         return
-    check_choice(mode, ("min", "max"), "mode")
     better = "max" if key.higher_is_better else "min"
     if mode != better:
         warnings.warn(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from torchmetrics import Metric
-
-from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, metric_keys
+from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, has_control, metric_keys
 from lightning_xai.callbacks.study import Study, TargetRule
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import get_explainer
+from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.suite import MetricSuite
+
+_Metric: TypeAlias = str | ExplanationMetric
 
 _DEFAULT = (
     "insertion_auc",
@@ -45,7 +47,7 @@ class Parts:
     def __init__(
         self,
         explainers: str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer],
-        metrics: str | Metric | Sequence[str | Metric] | Mapping[str, str | Metric] | None,
+        metrics: _Metric | Sequence[_Metric] | Mapping[str, _Metric] | None,
         target: TargetRule,
         seed: int,
         num_images: int,
@@ -54,7 +56,7 @@ class Parts:
         self.num_images = num_images
         self.prefix = prefix
         self.explainers = _named(explainers)
-        plain = MetricSuite(_DEFAULT if metrics is None else metrics)
+        plain = _suite(_DEFAULT if metrics is None else metrics)
         annotated = MetricSuite((*_DEFAULT, *_WITH_ANNOTATIONS)) if metrics is None else plain
         self._suites = {False: plain, True: annotated}
         self._control = _control_suite(plain)
@@ -104,12 +106,10 @@ class Parts:
         """Return the keys of one loader by their full names; ``loader`` is None where there is one."""
         keys = {self.name(key.name, loader=loader): key for key in SHARED_KEYS}
         for name, metric in self.suite(annotated=annotated).explanation_metrics().items():
-            controlled = self._control is not None and name in self._control.explanation_metrics()
             for explainer in self.explainers:
-                for key in metric_keys(name, metric, self.num_images, controlled=controlled):
+                for key in metric_keys(name, metric, self.num_images):
                     keys[self.name(key.name, explainer=explainer, loader=loader)] = key
-            if controlled:
-                keys.update({self.name(key.name, loader=loader): key for key in control_keys(name, metric)})
+            keys.update({self.name(key.name, loader=loader): key for key in control_keys(name, metric)})
         return keys
 
 
@@ -139,7 +139,18 @@ def _resolved(explainer: str | Explainer) -> Explainer:
     return explainer
 
 
+def _suite(metrics: _Metric | Sequence[_Metric] | Mapping[str, _Metric]) -> MetricSuite:
+    suite = MetricSuite(metrics)
+    foreign = [type(metric).__name__ for metric in suite.values() if not isinstance(metric, ExplanationMetric)]
+    if foreign:
+        raise TypeError(
+            f"Expected `metrics` to hold metrics of explanations, but got {', '.join(foreign)}. Log it in your module, "
+            "as without the monitor."
+        )
+    return suite
+
+
 def _control_suite(suite: MetricSuite) -> MetricSuite | None:
-    """Return the metrics that mean something only next to a random map's: those of faithfulness."""
-    metrics = {n: m for n, m in suite.explanation_metrics().items() if m.family == "faithfulness" and not m.needs}
+    """Return the metrics that the random control is scored with."""
+    metrics = {name: metric for name, metric in suite.explanation_metrics().items() if has_control(metric)}
     return MetricSuite(metrics) if metrics else None

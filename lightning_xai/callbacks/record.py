@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning_xai.callbacks.history import History
@@ -17,33 +18,57 @@ class Record:
     """Probe per loader, history, and where in the schedule we are.
 
     Attributes:
+        stage: ``"fit"``, ``"validate"`` or ``"test"``.
+        directory: Where this run's files go.
+        epoch_began: When the running training epoch began.
         probes: Loader's index -> probe.
         history: One row per explained validation.
-        last_values: Full key -> last good value.
+        last_values: Every promised key -> last good value, the worst until there is one.
         last_epoch: Last epoch that was explained.
-        first: Whether no validation of this fit has ended yet.
+        first: Whether no validation of this fit was explained (or tried) yet.
+        num_loaders: How many loaders the running validation has.
         due: Whether the running validation is explained.
         selections: Loader's index -> selection that goes on in the running validation.
-        samples: Loader's index -> first image that the running validation saw.
+        seen: Indices of the loaders that the running validation has reached.
+        samples: Loader's index -> first image that was last seen.
         chunk_size: Greatest first batch seen.
+        tried: Whether one image went through every part, so that later errors are none of configuration.
+        error: What went wrong in the running validation before it was explained.
         restored: Loader's index -> state of a probe that a resumed run looks for.
     """
 
+    stage: str = "fit"
+    directory: Path = field(default_factory=Path)
+    epoch_began: float | None = None
     probes: dict[int, Probe] = field(default_factory=dict)
     history: History = field(default_factory=History)
     last_values: dict[str, float] = field(default_factory=dict)
     last_epoch: int | None = None
     first: bool = True
+    num_loaders: int = 1
     due: bool = False
     selections: dict[int, ProbeSelection] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
     samples: dict[int, Sample] = field(default_factory=dict)
     chunk_size: int = 1
+    tried: bool = False
+    error: Exception | None = None
     restored: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def begin(self, *, due: bool) -> None:
+    def begin(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation."""
-        self.due = due
-        self.selections, self.samples = {}, {}
+        self.num_loaders, self.due, self.error = num_loaders, due, None
+        self.selections, self.seen = {}, set()
+
+    def reaches(self, loader: int, batch_idx: int) -> bool:
+        """Return whether this is the loader's first batch in the running validation.
+
+        A resumed run may go on in the middle of a validation, where the probe is not complete: it is not explained.
+        """
+        fresh = loader not in self.seen
+        self.seen.add(loader)
+        self.due = self.due and not (fresh and batch_idx > 0)
+        return fresh
 
     def meet(self, loader: int, sample: Sample) -> None:
         """Note the first batch of a loader: one image, and its size."""
@@ -58,8 +83,12 @@ class Record:
 
     @property
     def loaders(self) -> list[int]:
-        """Indices of the loaders that the running validation saw."""
-        return sorted(self.samples)
+        """Indices of the loaders, also of empty ones."""
+        return list(range(self.num_loaders))
+
+    def shown(self, loader: int) -> int | None:
+        """Return the index of a loader as it stands in keys: None where it is the only one."""
+        return loader if self.num_loaders > 1 else None
 
     @property
     def annotated(self) -> bool:
@@ -82,15 +111,12 @@ class Record:
             "last_epoch": self.last_epoch,
         }
 
-    @classmethod
-    def load(cls, state: dict[str, Any]) -> Record:
-        """Return the record of a checkpoint; probes come back when their images are found again."""
-        return cls(
-            history=History(state.get("history", [])),
-            last_values=dict(state.get("last_values", {})),
-            last_epoch=state.get("last_epoch"),
-            restored={int(loader): probe for loader, probe in state.get("probes", {}).items()},
-        )
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue what a checkpoint holds; probes come back when their images are found again."""
+        self.history = History(state.get("history", []))
+        self.last_values = dict(state.get("last_values", {}))
+        self.last_epoch = state.get("last_epoch")
+        self.restored = {int(loader): probe for loader, probe in state.get("probes", {}).items()}
 
     def settle(self, loader: int, probe: Probe) -> bool:
         """Keep the probe of a loader; return False if a restored one was not found again."""

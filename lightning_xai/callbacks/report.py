@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,28 +26,28 @@ _PICTURE = "heatmaps"
 _ERROR_SUFFIX = "_se"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
     """Publish outcomes.
 
     Attributes:
         parts: What is monitored.
         grid: How the heatmap grid looks.
-        directory: Where this run's files go.
-        epoch_began: When the running training epoch began.
     """
 
     parts: Parts
     grid: Grid
-    directory: Path = field(default_factory=Path)
-    epoch_began: float | None = None
 
     def stand_in(self, trainer: Trainer, module: LightningModule, record: Record, loader: int) -> None:
         """Log the last good value of each key, else its worst, for monitors only, in case no real value follows."""
-        known = loader if _num_loaders(trainer) > 1 else None
-        keys = self.parts.loader_keys(known, annotated=record.samples[loader].annotated)
-        for name, key in keys.items():
-            value = record.last_values.get(name, key.worst)
+        keys = self.parts.loader_keys(record.shown(loader), annotated=record.samples[loader].annotated)
+        self.promise(
+            trainer, module, {name: record.last_values.setdefault(name, key.worst) for name, key in keys.items()}
+        )
+
+    def promise(self, trainer: Trainer, module: LightningModule, values: dict[str, float]) -> None:
+        """Log values for monitors only."""
+        for name, value in values.items():
             module.log(
                 name,
                 value,
@@ -60,14 +59,19 @@ class Report:
                 sync_dist=trainer.world_size > 1,
             )
 
+    def check(self, record: Record) -> None:
+        """Raise ValueError if the loaders' images cannot be drawn."""
+        for sample in record.samples.values():
+            self.grid.check(sample)
+
     def publish(
-        self, trainer: Trainer, module: LightningModule, record: Record, outcome: Outcome, stage: str, seconds: float
+        self, trainer: Trainer, module: LightningModule, record: Record, outcome: Outcome, seconds: float
     ) -> None:
         """Log values, keep what the next epoch needs, write the history and draw the grid."""
         values: dict[str, Value] = {}
         for loader, found in outcome.found.items():
             probe = record.probes[loader]
-            known = loader if len(outcome.found) > 1 else None
+            known = record.shown(loader)
             spent = {"seconds": (seconds, math.nan), "model_evaluations": (float(outcome.evaluations), math.nan)}
             values.update(self._values(probe, found, outcome.task, spent, known))
             probe.previous = {name: maps.cpu() for name, maps in found.compact.items()}
@@ -75,13 +79,12 @@ class Report:
         real = {name: value for name, (value, _) in values.items() if math.isfinite(value)}
         for name, value in real.items():
             module.log(name, value, batch_size=1, sync_dist=trainer.world_size > 1)
-        if stage == "fit":
-            self._say_share(record, seconds)
+        _say_share(record, seconds)
         record.last_values.update(real)
         record.last_epoch = trainer.current_epoch
         errors = {name + _ERROR_SUFFIX: error for name, (_, error) in values.items()}
         record.history.put(trainer.current_epoch, scalar_step(trainer), {**real, **errors})
-        self._write(trainer, record, outcome, stage)
+        self._write(trainer, record, outcome)
 
     def _values(
         self, probe: Probe, found: Findings, task: str, spent: dict[str, Value], loader: int | None
@@ -99,21 +102,20 @@ class Report:
                 values[self.parts.name(key, explainer=explainer, loader=loader)] = value
         return values
 
-    def _write(self, trainer: Trainer, record: Record, outcome: Outcome, stage: str) -> None:
+    def _write(self, trainer: Trainer, record: Record, outcome: Outcome) -> None:
         """Write the history and the grids, on rank zero; a full disk or a silent server must not end the run."""
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         try:
-            file = f"{self.parts.prefix}_history.csv" if stage == "fit" else f"{self.parts.prefix}_history_{stage}.csv"
-            record.history.write(self.directory / file)
-            for loader, found in outcome.found.items():
-                self._draw(
-                    trainer, record.probes[loader], found, outcome.task, loader if len(outcome.found) > 1 else None
-                )
-        except (OSError, RuntimeError, ValueError) as error:
+            suffix = "" if record.stage == "fit" else f"_{record.stage}"
+            record.history.write(record.directory / f"{self.parts.prefix}_history{suffix}.csv")
+            for loader in outcome.found:
+                self._draw(trainer, record, outcome, loader)
+        except Exception as error:
             rank_zero_warn(f"ExplanationMonitor could not write epoch {trainer.current_epoch}: {error}")
 
-    def _draw(self, trainer: Trainer, probe: Probe, found: Findings, task: str, loader: int | None) -> None:
+    def _draw(self, trainer: Trainer, record: Record, outcome: Outcome, loader: int) -> None:
+        probe, found = record.probes[loader], outcome.found[loader]
         indices = list(range(min(self.grid.num_images, len(probe))))
         if not indices:
             return
@@ -125,18 +127,17 @@ class Report:
             heatmaps={name: maps[indices].cpu() for name, maps in found.heatmaps.items()},
         )
         title = f"epoch {trainer.current_epoch} · step {scalar_step(trainer)}"
-        picture = self.grid.draw(probe.sample(indices, cpu), shown, probe.classes(indices, cpu), task, title=title)
-        log_picture(trainer, self.parts.name(_PICTURE, loader=loader), picture, caption=title, directory=self.directory)
-
-    def _say_share(self, record: Record, seconds: float) -> None:
-        """Say once which share of an epoch explaining takes."""
-        if record.last_epoch is None and self.epoch_began is not None:
-            epoch = time.perf_counter() - self.epoch_began
-            rank_zero_info(
-                f"ExplanationMonitor took {seconds:.1f} s, {seconds / max(epoch, 1e-9):.0%} of this epoch so far. To "
-                "spend less: every_n_epochs, num_images, fewer metrics."
-            )
+        sample, classes = probe.sample(indices, cpu), probe.classes(indices, cpu)
+        picture = self.grid.draw(sample, shown, classes, outcome.task, title=title)
+        name = self.parts.name(_PICTURE, loader=record.shown(loader))
+        log_picture(trainer, name, picture, caption=title, directory=record.directory)
 
 
-def _num_loaders(trainer: Trainer) -> int:
-    return len(trainer.num_val_batches)
+def _say_share(record: Record, seconds: float) -> None:
+    """Say once which share of an epoch explaining takes."""
+    if record.last_epoch is None and record.epoch_began is not None:
+        epoch = time.perf_counter() - record.epoch_began
+        rank_zero_info(
+            f"ExplanationMonitor took {seconds:.1f} s, {seconds / max(epoch, 1e-9):.0%} of this epoch so far. To spend "
+            "less: every_n_epochs, num_images, fewer metrics."
+        )

@@ -38,7 +38,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         """Check the images and bring labels, masks and boxes into their one form."""
-        images = check_images(self.images, "images of the batch").detach()
+        images = check_images(self.images, "images of the batch").detach().as_subclass(Tensor)
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", None if self.labels is None else _labels(self.labels, images))
         object.__setattr__(self, "masks", None if self.masks is None else _masks(self.masks, images))
@@ -64,10 +64,10 @@ def sample_from_batch(batch: Any) -> Sample:
     Args:
         batch: ``(images, labels)``, ``(images, labels, masks or boxes, ...)``, images alone, or a mapping with the
             usual names; the second of a pair may be a mapping with labels, masks and boxes. Torchvision's tensor types
-            say by themselves what they are.
+            say by themselves what they are. Boxes without a type are x0, y0, x1, y1.
 
     Raises:
-        TypeError: If no images are found; the message says what came.
+        TypeError: If no images are found, or labels or masks are no numbers; the message says what came.
         ValueError: If shapes do not fit.
     """
     found = _found(batch)
@@ -87,7 +87,7 @@ def _found(batch: Any) -> dict[str, Any]:
     for part in parts:
         if isinstance(part, Mapping):
             found.update({k: v for k, v in _from_mapping(part).items() if k not in found})
-        elif isinstance(part, Tensor):
+        else:
             role = _role(part, found)
             if role is not None:
                 found[role] = _in_corners(part)
@@ -106,21 +106,31 @@ def _from_mapping(batch: Mapping[Any, Any]) -> dict[str, Any]:
     return {role: _in_corners(value) for role, value in found.items()}
 
 
-def _role(part: Tensor, found: Mapping[str, Any]) -> str | None:
+def _role(part: Any, found: Mapping[str, Any]) -> str | None:
     kind = type(part).__name__
     if kind in {"Mask", "BoundingBoxes"}:
         return "masks" if kind == "Mask" else "boxes"
+    if not isinstance(part, Tensor):
+        return "boxes" if _are_boxes(part) else None
     if "images" not in found:
         return "images" if part.ndim == 4 else None
-    if "labels" not in found:
-        return "labels" if part.ndim <= 2 else None
-    if part.shape[-2:] == found["images"].shape[-2:] and part.ndim >= 3:
-        return "masks"
+    if part.ndim >= 3 and part.shape[-2:] == found["images"].shape[-2:]:
+        # More channels are another view of the images, unless they say yes or no.
+        return "masks" if part.ndim == 3 or part.shape[1] == 1 or part.dtype == torch.bool else None
+    if "labels" not in found and part.ndim <= 2:
+        return "labels"
     return "boxes" if part.ndim in {2, 3} and part.shape[-1] == 4 else None
 
 
+def _are_boxes(part: Any) -> bool:
+    several = isinstance(part, Sequence) and not isinstance(part, str) and len(part) > 0
+    return several and all(isinstance(box, Tensor) and box.ndim and box.shape[-1] == 4 for box in part)
+
+
 def _in_corners(value: Any) -> Any:
-    """Return torchvision boxes as x0, y0, x1, y1; anything else as it is."""
+    """Return torchvision boxes, also a list of them, as x0, y0, x1, y1; anything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return [_in_corners(item) for item in value]
     if type(value).__name__ != "BoundingBoxes":
         return value
     from torchvision.ops import box_convert
@@ -128,8 +138,19 @@ def _in_corners(value: Any) -> Any:
     return box_convert(value.as_subclass(Tensor), value.format.value.lower(), "xyxy")
 
 
+def _numbers(given: Any, images: Tensor, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(given, device=images.device).as_subclass(Tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        inner = f" of {type(given[0]).__name__}" if isinstance(given, Sequence) and given else ""
+        raise TypeError(
+            f"Expected `{name}` of the batch to be a Tensor, but got {type(given).__name__}{inner}. "
+            "Pass `sample_from_batch=`, a function of the batch that returns a Sample."
+        ) from error
+
+
 def _labels(given: Any, images: Tensor) -> Tensor:
-    labels: Tensor = torch.as_tensor(given, device=images.device)
+    labels = _numbers(given, images, "labels")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim not in {1, 2} or len(labels) != len(images):
@@ -140,7 +161,7 @@ def _labels(given: Any, images: Tensor) -> Tensor:
 
 
 def _masks(given: Any, images: Tensor) -> Tensor:
-    masks: Tensor = torch.as_tensor(given, device=images.device)
+    masks = _numbers(given, images, "masks")
     masks = masks.any(1) if masks.ndim == 4 else masks
     if masks.shape != (len(images), *images.shape[2:]):
         expected = (len(images), *images.shape[2:])

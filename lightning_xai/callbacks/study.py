@@ -76,7 +76,15 @@ class Study:
             classes: Class that each image stands for, int64 (N,), -1 where none.
             previous: Explainer -> compact heatmaps (N, h, w) of the last explained epoch.
             previous_target: Classes that these explain, int64 (N,).
+
+        Raises:
+            ValueError: If the labels are to be explained and there are none.
         """
+        if self.target == "label" and sample.labels is None:
+            raise ValueError(
+                "Expected batches with labels, because target='label' explains them, but found none. Pass "
+                "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
+            )
         images = Case(classifier, sample.images, masks=sample.masks, boxes=sample.boxes)
         target = _targets(self.target, classes, classifier.probabilities(images.logits))
         rows, heatmaps, kept = {}, {}, {}

@@ -51,7 +51,8 @@ def probe_values(found: Findings, classes: Tensor, task: str) -> dict[str, Value
         task: ``"multilabel"`` asks whether the class's probability exceeds 0.5; else whether it is the greatest.
     """
     if task == "multilabel":
-        confidence = torch.sigmoid(found.logits).gather(1, found.target[:, None])[:, 0]
+        asked = torch.where(classes >= 0, classes, found.target)
+        confidence = torch.sigmoid(found.logits).gather(1, asked[:, None])[:, 0]
         correct = confidence > 0.5
     else:
         probabilities = torch.sigmoid(found.logits) if task == "binary" else found.logits.softmax(1)

@@ -1,18 +1,11 @@
-"""Correlations between rows, and the test for maps that have none."""
+"""Correlations between rows; undefined for those that are constant."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_FLAT = 1e-8
-
-
-def is_degenerate(rows: Tensor) -> Tensor:
-    """Return which rows (N, ...) are constant, ``max − min ≤ 1e-8 · max|m|``, or not finite; boolean (N,)."""
-    flat = rows.flatten(1)
-    spread = flat.amax(1) - flat.amin(1)
-    return ~(spread > _FLAT * flat.abs().amax(1)) | ~flat.isfinite().all(1)
+from lightning_xai.evidence.heat import is_degenerate
 
 
 def pearson(first: Tensor, second: Tensor) -> Tensor:

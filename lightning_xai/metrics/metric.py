@@ -125,8 +125,17 @@ class ExplanationMetric(Metric):
         if target is None:
             target = torch.full((len(rows),), -1, device=rows.device)
         with torch.inference_mode(False):
-            getattr(self, self._rows_name).append(rows.detach().float().clone())
+            getattr(self, self._rows_name).append(rows.detach().float().flatten().clone())
             getattr(self, self._target_name).append(target.clone())
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the states of all processes; see `torchmetrics.Metric.sync`."""
+        # flat states, and empty ones of their dtype: torchmetrics' own stand-in for a process without images is a
+        # flat float tensor, and gathering it with anything else kills the run
+        for name, dtype in ((self._rows_name, torch.float32), (self._target_name, torch.int64)):
+            if isinstance(parts := getattr(self, name), list) and not parts:
+                parts.append(torch.zeros(0, dtype=dtype, device=self.device))
+        super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
         """Return the metric's value, a float32 scalar; NaN if it is defined for no image."""
@@ -135,7 +144,8 @@ class ExplanationMetric(Metric):
     @property
     def rows(self) -> Tensor:
         """All rows so far on this process (inside `compute`, of all), float32 (N,) or (N, D)."""
-        return self._state(self._rows_name, torch.float32)
+        flat, count = self._state(self._rows_name, torch.float32), len(self._state(self._target_name, torch.int64))
+        return flat.view(count, -1).squeeze(1) if count else flat
 
     @property
     def undefined(self) -> int:
@@ -156,15 +166,7 @@ class ExplanationMetric(Metric):
         return sum(evidence.evaluations(explaining) for evidence in self.evidence)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot the value, or several values over time.
-
-        Args:
-            val: A scalar or a list of scalars; `compute()` if None.
-            ax: Matplotlib axes; new ones if None.
-
-        Returns:
-            Figure and axes.
-        """
+        """Return figure and axes (``ax`` if given) with the value, or with a list ``val`` of values over time."""
         return self._plot(val, ax)
 
     def _state(self, name: str, dtype: torch.dtype) -> Tensor:

@@ -145,6 +145,15 @@ class Classifier:
         values = logits if score == "logit" else self.probabilities(logits)
         return values.gather(1, target[:, None])[:, 0]
 
+    def rest(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return 1 − the probability of each row's target, exact also where that probability rounds to 1, (N,)."""
+        self.check_classes(logits, target)
+        chosen = logits.gather(1, target[:, None])[:, 0]
+        if self._task != "multiclass":
+            return torch.sigmoid(-chosen)
+        others = logits.scatter(1, target[:, None], -torch.inf)
+        return torch.exp(others.logsumexp(1) - logits.logsumexp(1))
+
     def check_classes(self, logits: Tensor, target: Tensor) -> None:
         """Raise ValueError if a class of ``target`` (N,) has no column in ``logits`` (N, K)."""
         if int(target.max()) >= logits.shape[1]:

@@ -58,8 +58,12 @@ def _token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | N
 
 
 def _is_patched(height: int, width: int, image_size: tuple[int, int]) -> bool:
-    """Return whether one patch size divides both sides into so many patches, what is left over dropped or padded."""
+    """Return whether some patch size divides both sides into so many patches, the rest dropped or padded."""
     sides = list(zip(image_size, (height, width), strict=True))
-    if max(side / (count + 1) for side, count in sides) < min(side / count for side, count in sides):
-        return True
-    return max(side / count for side, count in sides) < min(side / max(count - 1, 1e-9) for side, count in sides)
+    dropped = math.floor(min(side / count for side, count in sides))
+    padded = math.ceil(max(side / count for side, count in sides))
+    return any(
+        all(count == rounded(side / patch) for side, count in sides)
+        for patch, rounded in ((dropped, math.floor), (padded, math.ceil))
+        if patch > 0
+    )

@@ -79,8 +79,9 @@ def parameters(modules: list[nn.Module]) -> Restore:
 
 def buffers(modules: list[nn.Module]) -> Restore:
     """Note which buffers there are, and their values."""
-    saved = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
-    values = [(b, b.detach().clone()) for _, originals in saved for b in originals.values() if b is not None]
+    saved = [(m._buffers, dict(m._buffers)) for m in modules if isinstance(m._buffers, dict)]  # TorchScript: fixed
+    tensors = [b for module in modules for b in module.buffers(recurse=False) if not b.is_meta]
+    values = [(buffer, buffer.detach().clone()) for buffer in tensors]
 
     def restore() -> None:
         for table, originals in saved:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_xai.evidence.annotations import masks_of_boxes
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics import get_metric, list_metrics
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -70,19 +71,26 @@ class Batch:
 
     @classmethod
     def draw(cls, count: int, seed: int = 0) -> Batch:
-        """Return images, heatmaps with ties, masks of which every fifth is empty, and up to two boxes per image."""
+        """Return a batch on which no metric is trivial.
+
+        Heatmaps have tied zeros and, in every second image, heat on the first box; every fifth image has neither mask
+        nor box; every second has one box, the others two.
+        """
         random = torch.Generator().manual_seed(seed)
         height, width = SIZE
         corner = torch.rand(count, 2, 2, generator=random) * torch.tensor([width / 2, height / 2])
         extent = 2.0 + torch.rand(count, 2, 2, generator=random) * torch.tensor([width / 3, height / 3])
         boxes = torch.cat([corner, corner + extent], 2)
+        heatmaps = nn.functional.interpolate(torch.randn(count, 1, 4, 4, generator=random), SIZE, mode="bilinear")[:, 0]
+        masks = torch.rand(count, height, width, generator=random) < 0.1
+        masks[::3] |= masks_of_boxes(boxes[::3, :1], SIZE)
+        masks[4::5] = False
+        heatmaps[::2] += 9.0 * masks_of_boxes(boxes[::2, :1], SIZE)
         boxes[1::2, 1] = torch.nan
         boxes[4::5] = torch.nan
-        masks = torch.rand(count, height, width, generator=random) < 0.3
-        masks[4::5] = False
         return cls(
             images=torch.randn(count, 3, height, width, generator=random),
-            heatmaps=torch.randn(count, height, width, generator=random).relu(),
+            heatmaps=heatmaps.relu(),
             target=torch.randint(CLASSES, (count,), generator=random),
             masks=masks,
             boxes=boxes,
@@ -169,7 +177,6 @@ class Entry:
     reference: Callable[..., Any]
     variants: tuple[dict[str, Any], ...] = ()
     function_takes: tuple[str, ...] | None = None
-    undefined_kinds: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
         return self.alias

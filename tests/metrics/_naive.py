@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from lightning_xai._randomness import content_keys, random_bits, uniform
 from tests.metrics._harness import View
@@ -35,7 +34,7 @@ def blurred(image: np.ndarray) -> np.ndarray:
     impulse = np.zeros((11, 11))
     impulse[5, 5] = 1.0
     kernel = ndimage.gaussian_filter(impulse, 5)
-    return np.stack([signal.convolve2d(channel, kernel, mode="same") for channel in image])
+    return np.stack([ndimage.convolve(channel, kernel, mode="constant", cval=0.0) for channel in image])
 
 
 def replaced(view: View, baseline: float | str, seed: int) -> np.ndarray:
@@ -125,6 +124,3 @@ def average_pool(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         pooled[i, j] = heat[rows, columns].mean()
     return pooled
 
-
-def as_tensor(heat: object) -> torch.Tensor:
-    return torch.as_tensor(heat, dtype=torch.float32)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from lightning_xai.functional import insertion_deletion, relative_faithfulness
 from lightning_xai.metrics import RelativeFaithfulness
 from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, tiny_net
@@ -27,38 +28,29 @@ ENTRY = Entry(
 class Shifted(nn.Module):
     """A net whose first class is ``shift`` logits less likely."""
 
-    def __init__(self, shift):
+    def __init__(self, shift, scale=1.0):
         super().__init__()
-        self.net, self.shift = tiny_net(), shift
+        self.net, self.shift, self.scale = tiny_net(), shift, scale
 
     def forward(self, images):
-        return self.net(images) - self.shift * torch.tensor([1.0, 0.0, 0.0])
+        return self.scale * self.net(images) - self.shift * torch.tensor([1.0, 0.0, 0.0])
 
 
 def test_undefined_where_the_class_is_never_seen():
     metric = RelativeFaithfulness(num_steps=4)
-    batch = Batch.draw(4)
-    metric.update(**{**ENTRY.given(batch, Shifted(50.0)), "target": torch.tensor([0, 1, 0, 2])})
+    metric.update(**{**ENTRY.given(Batch.draw(4), Shifted(50.0)), "target": torch.tensor([0, 1, 0, 2])})
     assert metric.rows.isnan().tolist() == [True, False, True, False]
     assert metric.undefined == 2
     assert bool(metric.compute().isfinite())
 
 
-def test_removes_most_of_the_confidence():
-    # a class of small probability p: both curves scale with p, their ratio does not
+def test_does_not_move_with_confidence_as_insertion_minus_deletion_does():
+    # e⁻¹ times less likely: both curves shrink alike while the probability is small
     batch = Batch.draw(6)
-    arguments = {**ENTRY.given(batch, None), "target": 0}
-    values = []
-    for shift in (12.0, 13.0):
-        metric = RelativeFaithfulness(num_steps=8)
-        metric._score = None
-        metric.update(**{**arguments, "model": Scaled(shift)})
-        values.append(metric.rows)
-    torch.testing.assert_close(*values, rtol=1e-2, atol=1e-3)
-
-
-class Scaled(Shifted):
-    """The same, with logits of small range, so that the class's probability is about e^(6 - shift)."""
-
-    def forward(self, images):
-        return super().forward(images).clamp(-25, 25) * 0.1 + torch.tensor([6.0, 0.0, 0.0])
+    relative, absolute = [], []
+    for shift in (4.0, 5.0):
+        arguments = {**ENTRY.given(batch, Shifted(shift, scale=0.2)), "target": 0}
+        relative.append(relative_faithfulness(**arguments))
+        absolute.append(insertion_deletion(**arguments))
+    torch.testing.assert_close(relative[1], relative[0], rtol=0.05, atol=1e-3)
+    torch.testing.assert_close(absolute[1], absolute[0] * math.exp(-1), rtol=0.05, atol=1e-4)

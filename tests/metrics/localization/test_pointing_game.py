@@ -49,7 +49,7 @@ def test_by_hand(heatmap, value):
     assert pointing_game(torch.tensor([[heatmap]]), MASK).item() == pytest.approx(value)
 
 
-@pytest.mark.parametrize("tolerance", [0, 0.5, 1, 1.4, 1.5, 2, 5, 7.3, 15, 40])
+@pytest.mark.parametrize("tolerance", [0, 0.5, 1, 1.4, 1.5, 2, 5, 7.3, 15])
 def test_tolerance_is_euclidean_distance_to_the_mask(tolerance):
     random = np.random.default_rng(0)
     masks = np.zeros((3, 20, 31), dtype=bool)

@@ -68,7 +68,7 @@ def test_equals_captum_on_the_same_noise(explainer, radius):
 
     def explain(inputs, target):
         images = inputs[0] if isinstance(inputs, tuple) else inputs
-        return explainer(net, images, target)
+        return (explainer(net, images, target),)  # captum needs a tuple
 
     expected = sensitivity_max(explain, batch.images, perturbed, n_perturb_samples=10, target=batch.target)
     assert drawn[0].abs().max() <= radius

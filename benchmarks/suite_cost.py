@@ -1,0 +1,95 @@
+"""The monitor's default suite: model evaluations per probe image, and what beside them takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torchmetrics import Metric
+
+from benchmarks.result import Result, ratios
+from benchmarks.setting import Setting
+from benchmarks.timing import compare
+from lightning_xai import Classifier, PixelFlipping
+from lightning_xai.callbacks.parts import Parts
+from lightning_xai.callbacks.sample import Sample
+
+PROBE = 16
+CHUNK = 16
+BUDGET = 1 + 2 * 33 + 10 + 2 * 33  # the clean images; two curves; ten neighbours; two curves of the random control
+
+
+def run(setting: Setting) -> Result:
+    """Count on the small network, where that is quick, then measure the time on every network."""
+    result = Result(
+        "One explained validation: Grad-CAM, default suite, random control / as many raw forwards",
+        f"at most {BUDGET} evaluations per image, and none more for a metric that shares its evidence",
+    )
+    count = setting.size(cpu=PROBE, gpu=PROBE, quick=2)
+    model = setting.model("small CNN")
+    default = _parts(None).suite(annotated=False).explanation_metrics()
+    fewer = {name: metric for name, metric in default.items() if name != "avg_sensitivity"}
+    suites = {
+        "default": None,
+        "default + PixelFlipping(baseline=0.0)": {**default, "pixel_flipping": PixelFlipping(baseline=0.0)},
+        "default − AvgSensitivity": fewer,
+    }
+    cost = BUDGET * count
+    for label, metrics in suites.items():
+        evaluations = _evaluations(model, _explained(setting, model, count, metrics))
+        result.add(**_row("small CNN", label, count, evaluations, evaluations <= cost))
+        cost = evaluations if label == "default" else cost
+    for name in setting.names:
+        result.add(**_timed(setting, name))
+    return result
+
+
+def _parts(metrics: dict[str, Metric] | None) -> Parts:
+    return Parts("grad_cam", metrics, target="label", seed=0, num_images=PROBE, prefix="xai")
+
+
+def _explained(
+    setting: Setting, model: nn.Module, count: int, metrics: dict[str, Metric] | None
+) -> Callable[[], object]:
+    """Return what the monitor does with its probe after a validation."""
+    study = _parts(metrics).study(annotated=False)
+    target = setting.target(count)
+    sample = Sample(setting.images(count), target)
+    return lambda: study.run(Classifier(model, chunk_size=CHUNK), sample, target, {}, None)
+
+
+def _evaluations(model: nn.Module, explained: Callable[[], object]) -> int:
+    """Return the images that go through ``model``, the automatic target layer already found."""
+    explained()
+    count = 0
+
+    def add(_: nn.Module, __: object, logits: torch.Tensor) -> None:
+        nonlocal count
+        count += len(logits)
+
+    handle = model.register_forward_hook(add)
+    explained()
+    handle.remove()
+    return count
+
+
+def _timed(setting: Setting, name: str) -> dict[str, object]:
+    large = name == "ResNet-50"
+    count = setting.size(cpu=2 if large else PROBE, gpu=PROBE, quick=2)
+    model, batch = setting.model(name), setting.images(CHUNK)
+    explained = _explained(setting, model, count, None)
+    evaluations = _evaluations(model, explained)
+
+    def forwards() -> None:
+        with torch.no_grad():
+            for start in range(0, evaluations, CHUNK):
+                model(batch[: evaluations - start])
+
+    found = compare(explained, forwards, setting.size(cpu=3, gpu=5, quick=1), setting.device)
+    met = evaluations <= BUDGET * count
+    return {**_row(name, "default", count, evaluations, met), **ratios(found), "share_beside": 1 - 1 / found.ratio}
+
+
+def _row(model: str, suite: str, count: int, evaluations: int, met: bool) -> dict[str, object]:
+    return {"model": model, "suite": suite, "images": count, "evaluations_per_image": evaluations / count, "met": met}

@@ -1,0 +1,127 @@
+"""Small networks and what tests ask of them."""
+
+import random
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class ConvNet(nn.Sequential):
+    """Convolutions with BatchNorm and in-place ReLUs, global average pooling, one linear layer: CAM is defined."""
+
+    def __init__(self, channels=3, classes=4, width=6):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(inplace=True),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(0.5)
+        self.fc = nn.Linear(2 * width, classes)
+
+
+class FlattenNet(nn.Module):
+    """Convolutions, then one linear layer over the flattened feature maps."""
+
+    def __init__(self, classes=3, side=8, width=5):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+        self.fc = nn.Linear(width * side * side, classes)
+
+    def forward(self, x):
+        return self.fc(F.relu(self.conv(x)).flatten(1))
+
+
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = nn.Linear(width, width)
+
+    def forward(self, x):
+        normed = self.norm(x)
+        x = x + self.attention(normed, normed, normed, need_weights=False)[0]
+        return x + self.mlp(x)
+
+
+class TinyViT(nn.Module):
+    """Two attention blocks over patches of 4 × 4; only the first of `prefix` extra tokens is read."""
+
+    def __init__(self, image_size=(16, 16), prefix=1, classes=4, width=8):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, stride=4)
+        self.prefix = nn.Parameter(torch.randn(1, prefix, width))
+        places = (image_size[0] // 4) * (image_size[1] // 4)
+        self.position = nn.Parameter(torch.randn(1, places, width))
+        self.blocks = nn.Sequential(Residual(width), Residual(width))
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.position
+        x = torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1)
+        return self.head(self.blocks(x)[:, 0])
+
+
+def calibrated(model, *, size=224, images=2):
+    """Give BatchNorm layers the statistics of noise, so that an untrained network's activations are not near zero."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.randn(images, 3, size, size))
+    return model.eval()
+
+
+@contextmanager
+def images_through(module):
+    """Count the images that enter ``module``."""
+    count = [0]
+
+    def add(_, args):
+        count[0] += len(args[0])
+
+    handle = module.register_forward_pre_hook(add)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def state_of(model):
+    """Everything about ``model`` and the process that an explanation must leave alone, as a flat dictionary."""
+    hooks = [name for name in vars(nn.Module()) if "hook" in name and "state_dict" not in name]
+    state = {"random": torch.get_rng_state(), "numpy": np.random.get_state()[1].tolist(), "python": random.getstate()}
+    for name, parameter in model.named_parameters():
+        state[name] = parameter.detach().clone()
+        state[f"{name}.requires_grad"] = parameter.requires_grad
+        state[f"{name}.grad"] = None if parameter.grad is None else parameter.grad.clone()
+    for name, buffer in model.named_buffers():
+        state[name] = buffer.detach().clone()
+        state[f"id({name})"] = id(buffer)
+    for name, module in model.named_modules():
+        state[f"{name}.training"] = module.training
+        state[f"{name}.__dict__"] = sorted(vars(module))
+        state |= {f"{name}.{hook}": repr(getattr(module, hook)) for hook in hooks}
+    return state
+
+
+def differences(before, after):
+    """Return what differs between two states, by name."""
+    names = before.keys() | after.keys()
+    return sorted(name for name in names if not _equal(before.get(name), after.get(name)))
+
+
+def _equal(first, second):
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return torch.equal(first, second)
+    return type(first) is type(second) and first == second

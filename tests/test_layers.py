@@ -1,0 +1,134 @@
+"""Imports point down only, and nothing heavy is imported before it is used."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import get_args
+
+import pytest
+
+import lightning_xai
+from lightning_xai import functional
+from lightning_xai._registry import alias_of
+from lightning_xai.explainers import get_explainer, list_explainers
+from lightning_xai.explainers.registry import ExplainerAlias
+from lightning_xai.metrics import get_metric, list_metrics
+from lightning_xai.metrics.registry import MetricAlias
+
+PACKAGE = Path(lightning_xai.__file__).parent
+LAYERS = {
+    "model": set(),
+    "datasets": set(),
+    "explainers": {"model"},
+    "evidence": {"model", "explainers"},
+    "metrics": {"evidence", "model", "explainers"},
+    "visualization": {"model"},
+    "loggers": {"visualization"},
+    "comparison": {"metrics", "explainers", "evidence", "model", "visualization", "datasets"},
+}
+ABOVE_ALL = {"callbacks"}
+HEAVY = ["lightning", "torchmetrics", "wandb", "captum", "matplotlib", "scipy", "skimage", "tensorboard", "torchvision"]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(module):
+    parts = module.split(".")
+    if parts[0] != "lightning_xai" or len(parts) < 2 or not (PACKAGE / parts[1]).is_dir():
+        return None
+    return parts[1]
+
+
+def upward_imports(path, layer):
+    allowed = LAYERS[layer] | {layer, None}
+    return [name for name in imported(path) if layer_of(name) not in allowed]
+
+
+@pytest.mark.parametrize("layer", sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()))
+def test_imports_point_down(layer):
+    if layer in ABOVE_ALL:
+        return
+    found = {str(path.relative_to(PACKAGE)): upward_imports(path, layer) for path in (PACKAGE / layer).rglob("*.py")}
+    assert found
+    assert not any(found.values()), found
+
+
+def test_private_modules_at_the_top_import_no_layer():
+    for path in PACKAGE.glob("_*.py"):
+        assert all(layer_of(name) is None for name in imported(path)), path.name
+
+
+def test_the_check_sees_an_upward_import(tmp_path):
+    (tmp_path / "bad.py").write_text("def f():\n    from lightning_xai.callbacks import ExplanationMonitor\n")
+    assert upward_imports(tmp_path / "bad.py", "metrics")
+    (tmp_path / "bad.py").write_text("import lightning_xai.evidence.case\n")
+    assert upward_imports(tmp_path / "bad.py", "explainers")
+    assert not upward_imports(tmp_path / "bad.py", "metrics")
+
+
+def loaded_after(statement):
+    code = f"import sys\n{statement}\nprint(*sorted(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_after("import lightning_xai; dir(lightning_xai)") == []
+
+
+def test_explaining_imports_nothing_heavy():
+    statement = (
+        "import torch, lightning_xai as x\n"
+        "net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+        "x.GradCAM()(net, torch.ones(1, 1, 8, 8), target=0)"
+    )
+    assert loaded_after(statement) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".model", ".explainers", ".evidence", ".metrics", ".callbacks", ".functional"], ids=str
+)
+def test_every_public_name_resolves(name):
+    package = importlib.import_module(f"lightning_xai{name}")
+    assert dir(package) == sorted(dir(package))
+    for public in dir(package):
+        assert not isinstance(getattr(package, public), ModuleType)  # a submodule of this name would hide it
+    with pytest.raises(AttributeError, match="has no attribute 'GradCam'"):
+        _ = package.GradCam
+
+
+def test_public_names_of_the_package_are_those_of_its_layers():
+    for name in dir(lightning_xai):
+        loaded = getattr(lightning_xai, name)
+        assert loaded.__name__ == name
+        assert loaded.__module__.startswith("lightning_xai.")
+    assert set(list_metrics()) == set(dir(functional))
+
+
+@pytest.mark.parametrize(
+    ("literal", "names", "get"),
+    [(ExplainerAlias, list_explainers, get_explainer), (MetricAlias, list_metrics, get_metric)],
+    ids=["explainers", "metrics"],
+)
+def test_aliases_are_the_registry_and_the_snake_case_of_the_class(literal, names, get):
+    assert list(get_args(literal)) == names()
+    for alias in names():
+        made = get(alias)
+        assert alias_of(type(made)) == alias
+        assert getattr(lightning_xai, type(made).__name__) is type(made)
+
+
+def test_aliases_of_classes_defined_elsewhere():
+    for name, alias in [("MyGradCAM", "my_grad_cam"), ("SHAP2Map", "shap2_map"), ("Plain", "plain")]:
+        assert alias_of(type(name, (), {"__module__": "user.code"})) == alias
