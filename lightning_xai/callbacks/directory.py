@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
@@ -17,6 +19,6 @@ def run_directory(trainer: Trainer) -> Path:
     """
     folder = Path(trainer.log_dir or trainer.default_root_dir)
     logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is None or hasattr(logger, "log_dir"):
+    if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return folder
     return folder.joinpath(*(str(part) for part in trainer.strategy.broadcast((logger.name, logger.version)) if part))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -22,7 +23,7 @@ from lightning_xai.callbacks.record import Record
 from lightning_xai.callbacks.report import Report
 from lightning_xai.callbacks.sample import SampleFromBatch
 from lightning_xai.callbacks.sample import sample_from_batch as sample_of
-from lightning_xai.callbacks.schedule import is_due
+from lightning_xai.callbacks.schedule import is_due, is_resumed_midway
 from lightning_xai.callbacks.study import TargetRule, check_target_rule
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import ExplainerAlias
@@ -200,16 +201,18 @@ class ExplanationMonitor(Callback):
     def _begin(self, trainer: Trainer) -> None:
         due = is_due(trainer.current_epoch, self.every_n_epochs, self._record.last_epoch, first=self._record.first)
         batches = trainer.num_test_batches if self._stage == "test" else trainer.num_val_batches
-        self._record.begin(len(batches), due=due or trainer.sanity_checking)
+        self._record.begin(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         record = self._record
-        fresh = record.reaches(loader, batch_idx)
+        fresh = batch_idx == 0
         gathers = record.due and loader not in record.probes and not trainer.sanity_checking
         if not fresh and not gathers:
             return
         try:
-            with preserved(module):
+            # Reading a batch in the usual way disturbs nothing, and guarding the module costs more than choosing.
+            usual = self._sample_from_batch is sample_of
+            with torch.inference_mode(False) if usual else preserved(module):
                 sample = self._sample_from_batch(batch)
                 if fresh:
                     record.meet(loader, sample)

@@ -29,7 +29,6 @@ class Record:
         num_loaders: How many loaders the running validation has.
         due: Whether the running validation is explained.
         selections: Loader's index -> selection that goes on in the running validation.
-        seen: Indices of the loaders that the running validation has reached.
         samples: Loader's index -> first image that was last seen.
         chunk_size: Greatest first batch seen.
         tried: Whether one image went through every part, so that later errors are none of configuration.
@@ -48,7 +47,6 @@ class Record:
     num_loaders: int = 1
     due: bool = False
     selections: dict[int, ProbeSelection] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
     samples: dict[int, Sample] = field(default_factory=dict)
     chunk_size: int = 1
     tried: bool = False
@@ -58,17 +56,7 @@ class Record:
     def begin(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation."""
         self.num_loaders, self.due, self.error = num_loaders, due, None
-        self.selections, self.seen = {}, set()
-
-    def reaches(self, loader: int, batch_idx: int) -> bool:
-        """Return whether this is the loader's first batch in the running validation.
-
-        A resumed run may go on in the middle of a validation, where the probe is not complete: it is not explained.
-        """
-        fresh = loader not in self.seen
-        self.seen.add(loader)
-        self.due = self.due and not (fresh and batch_idx > 0)
-        return fresh
+        self.selections = {}
 
     def meet(self, loader: int, sample: Sample) -> None:
         """Note the first batch of a loader: one image, and its size."""

@@ -78,7 +78,7 @@ class Report:
             probe.previous_target = found.target.cpu()
         real = {name: value for name, (value, _) in values.items() if math.isfinite(value)}
         for name, value in real.items():
-            module.log(name, value, batch_size=1, sync_dist=trainer.world_size > 1)
+            module.log(name, value, batch_size=1, add_dataloader_idx=False, sync_dist=trainer.world_size > 1)
         _say_share(record, seconds)
         record.last_values.update(real)
         record.last_epoch = trainer.current_epoch

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
 
 def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bool) -> bool:
     """Return whether this validation is explained.
@@ -23,3 +28,9 @@ def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bo
     if first or last_epoch is None:
         return True
     return (epoch + 1) % every_n_epochs == 0 or epoch - last_epoch >= every_n_epochs
+
+
+def is_resumed_midway(trainer: Trainer) -> bool:
+    """Return whether a resumed fit goes on inside a validation, which then shows only a part of its images."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    return trainer.state.fn == "fit" and bool(getattr(loop, "restarted_mid_evaluation", False))

@@ -41,5 +41,14 @@ def ranks(relevance: Tensor, keys: Tensor, *, ties: Ties = "random", order: Orde
     relevance = (-relevance if order == "lerf" else relevance).float() + 0.0  # -0.0 becomes 0.0
     bits = relevance.contiguous().view(torch.int32).long()
     sortable = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    sequence = ((sortable << 31) | breakers).argsort(dim=1, descending=True, stable=True)
+    sequence = _descending((sortable << 31) | breakers)
     return torch.empty_like(sequence).scatter_(1, sequence, index.expand_as(sequence))
+
+
+def _descending(rows: Tensor) -> Tensor:
+    """Return the indices (N, P) that sort each row of integers, greatest first, equal ones by their index."""
+    reversed_rows = ~rows
+    if rows.device.type != "cpu":
+        return reversed_rows.argsort(dim=1, stable=True)
+    # On a CPU, torch sorts a single row of integers by radix, ascending only: four times as fast as a whole batch.
+    return torch.stack([row.argsort(stable=True) for row in reversed_rows])

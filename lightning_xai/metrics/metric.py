@@ -118,10 +118,9 @@ class ExplanationMetric(Metric):
                 explainer=explainer,
                 previous_heatmaps=previous_heatmaps,
             )
-        self.append(self.score(case), case.target if case.has_target else None)
+        self._append(self.score(case), case.target if case.has_target else None)
 
-    def append(self, rows: Tensor, target: Tensor | None = None) -> None:
-        """Add rows that `score` returned, with the class of each where it is known."""
+    def _append(self, rows: Tensor, target: Tensor | None) -> None:
         if target is None:
             target = torch.full((len(rows),), -1, device=rows.device)
         with torch.inference_mode(False):
@@ -139,7 +138,8 @@ class ExplanationMetric(Metric):
 
     def compute(self) -> Tensor:
         """Return the metric's value, a float32 scalar; NaN if it is defined for no image."""
-        return self.aggregate(self.rows).float()
+        rows = self.rows
+        return self.aggregate(rows).float() if len(rows) else rows.new_tensor(torch.nan)
 
     @property
     def rows(self) -> Tensor:

@@ -62,10 +62,11 @@ def capture(
             with torch.no_grad():
                 tap, logits = _tapped(classifier, images, point, differentiable=False)
             classifier.check_classes(logits, target)
+        activations = feature_maps(tap.tensor.detach().float(), size, name)
+        gradients_there = None if grad is None else feature_maps(grad.float(), size, name)
     if tap.calls > 1:
         warnings.warn(f"In one forward, {name} was there {tap.calls} times; the last one counts.", stacklevel=2)
-    activations = feature_maps(tap.tensor.detach().float(), size, name)
-    return Capture(activations, None if grad is None else feature_maps(grad.float(), size, name), logits.detach())
+    return Capture(activations, gradients_there, logits.detach())
 
 
 @dataclass

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 from torch import Tensor
 
 from lightning_xai._checks import shape
 
-_MAX_PREFIX = 16  # class, distillation and register tokens
+_PREFIXES = (2, 16)  # at most so many tokens precede the grid: class and distillation token, else registers too
 
 
 def feature_maps(tensor: Tensor, image_size: tuple[int, int], layer: str = "the target layer") -> Tensor:
@@ -48,22 +49,14 @@ def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
 
 
 def _token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the (h, w) of the largest grid that square patches of the image can form with at most ``tokens``."""
-    for patches in range(tokens, max(tokens - _MAX_PREFIX, 1) - 1, -1):
-        height = round(math.sqrt(patches * image_size[0] / image_size[1]))
-        for rows in (height, height + 1, height - 1):
-            if rows > 0 and patches % rows == 0 and _is_patched(rows, patches // rows, image_size):
-                return rows, patches // rows
+    """Return the grid of square patches that leaves few of ``tokens`` over, and divides the image if one does."""
+    height, width = image_size
+    patches = range(1, max(image_size) + 1)
+    divided = [(height // p, width // p) for p in patches if height % p == width % p == 0]
+    dropped = [(height // p, width // p) for p in patches]
+    padded = [(-(-height // p), -(-width // p)) for p in patches]
+    for most, grids in product(_PREFIXES, (divided, dropped + padded)):
+        fitting = [(h, w) for h, w in grids if h * w > 0 and 0 <= tokens - h * w <= most]
+        if fitting:
+            return max(fitting, key=math.prod)
     return None
-
-
-def _is_patched(height: int, width: int, image_size: tuple[int, int]) -> bool:
-    """Return whether some patch size divides both sides into so many patches, the rest dropped or padded."""
-    sides = list(zip(image_size, (height, width), strict=True))
-    dropped = math.floor(min(side / count for side, count in sides))
-    padded = math.ceil(max(side / count for side, count in sides))
-    return any(
-        all(count == rounded(side / patch) for side, count in sides)
-        for patch, rounded in ((dropped, math.floor), (padded, math.ceil))
-        if patch > 0
-    )

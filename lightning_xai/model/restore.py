@@ -79,7 +79,7 @@ def parameters(modules: list[nn.Module]) -> Restore:
 
 def buffers(modules: list[nn.Module]) -> Restore:
     """Note which buffers there are, and their values."""
-    saved = [(m._buffers, dict(m._buffers)) for m in modules if isinstance(m._buffers, dict)]  # TorchScript: fixed
+    saved = [(m._buffers, dict(m._buffers)) for m in modules if not isinstance(m, torch.jit.ScriptModule)]
     tensors = [b for module in modules for b in module.buffers(recurse=False) if not b.is_meta]
     values = [(buffer, buffer.detach().clone()) for buffer in tensors]
 

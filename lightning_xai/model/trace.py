@@ -129,7 +129,9 @@ class Trace(TorchFunctionMode):
             self._note("flatten", name, source)
 
     def _note(self, kind: str, name: str, source: Tensor) -> None:
-        place = OperationInput(name, self._calls[name]) if source.shape != self._image.shape else None
+        convolved = self._calls.get("conv2d", 0) > (kind == "conv")
+        is_image = source.shape == self._image.shape and not convolved
+        place = None if is_image else OperationInput(name, self._calls[name])
         self._seen[kind] = _Seen(self._moment, source, _version(source), place)
 
     def _note_attention(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -23,7 +26,6 @@ QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,
     "logger": False,
-    "enable_checkpointing": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "log_every_n_steps": 1,
@@ -70,7 +72,7 @@ class Net(L.LightningModule):
     def training_step(self, batch, batch_idx):
         return F.cross_entropy(self(batch[0]), batch[1])
 
-    def validation_step(self, batch, batch_idx):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("val_loss", F.cross_entropy(self(batch[0]), batch[1]))
 
     test_step = validation_step
@@ -128,7 +130,9 @@ def train(
     """Seed, make a module, and fit it; two calls with equal arguments give equal weights."""
     L.seed_everything(11, verbose=False)
     module = make()
-    trainer = L.Trainer(**{**QUIET, "max_epochs": 2, **settings}, callbacks=callbacks)
+    checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    given = {**QUIET, "max_epochs": 2, "enable_checkpointing": checkpoints, **settings}
+    trainer = L.Trainer(**given, callbacks=callbacks)
     loaders = train_loader or loader(shuffle=True), val_loader or loader(10, seed=1)
     if before is not None:
         before(trainer, module)
@@ -138,8 +142,8 @@ def train(
 
 def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]):
     """Names of the tensors that are not equal bit for bit, or that only one has."""
-    common = first.keys() & second.keys()
-    return sorted(first.keys() ^ second.keys()) + [name for name in common if not torch.equal(first[name], second[name])]
+    unequal = [name for name in first.keys() & second.keys() if not torch.equal(first[name], second[name])]
+    return sorted(first.keys() ^ second.keys()) + unequal
 
 
 class Constant(Explainer):
@@ -154,6 +158,61 @@ class Constant(Explainer):
         if self._fails is not None:
             self._fails()
         return images.sum(1)
+
+
+class Moody(Explainer):
+    """Fails, or shows nothing, in some epochs (not in the sanity check).
+
+    Args:
+        mood: Epoch -> ``"raises"``, ``"zeros"``, ``"nan"``, or anything else for a heatmap.
+    """
+
+    def __init__(self, mood):
+        self._mood = mood
+
+    def explain(self, classifier, images, target):
+        trainer = classifier.model.trainer
+        mood = "" if trainer.sanity_checking else self._mood(trainer.current_epoch)
+        if mood == "raises":
+            raise RuntimeError("no heatmap today")
+        factor = {"zeros": 0.0, "nan": torch.nan}.get(mood, 1.0)
+        return images.sum(1) * factor
+
+
+class Attendance(L.Callback):
+    """What monitors can read after each validation: (epoch, our keys and values)."""
+
+    def __init__(self):
+        self.seen = []
+        self.trainer = None
+
+    def setup(self, trainer, pl_module, stage):
+        self.trainer = trainer
+
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("xai/")}
+            self.seen.append((trainer.current_epoch, values))
+
+
+def logged(trainer):
+    """The rows of a CSVLogger that hold values of ours: {(epoch, step): {key: value}}."""
+    with (Path(trainer.log_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        values = {k: float(v) for k, v in row.items() if k.startswith("xai/") and v != ""}
+        if values:
+            found[int(row["epoch"]), int(row["step"])] = values
+    return found
+
+
+def remembered(monitor):
+    """The history in the form of `logged`, without standard errors."""
+    return {
+        (row["epoch"], row["step"]): {k: v for k, v in row.items() if k.startswith("xai/") and not k.endswith("_se")}
+        for row in monitor.history
+    }
 
 
 @contextmanager

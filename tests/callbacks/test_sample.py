@@ -147,9 +147,21 @@ def test_a_gradient_is_let_go():
         ((IMAGES.to(torch.uint8), LABELS), TypeError, "floating point, as the model sees them, but got torch.uint8"),
         ((IMAGES, LABELS[:2]), ValueError, r"`labels` of the batch to have shape \(3,\) or \(N, K\), but got \(2,\)"),
         ({"image": IMAGES, "label": ["cat", "dog", "cat"]}, TypeError, "`labels` of the batch .* got list of str"),
-        ({"image": IMAGES, "mask": list(MASKS)}, TypeError, "`masks` of the batch .* got list of Tensor. Pass `sample_"),
-        ((IMAGES, {"mask": MASKS[:, 1:]}), ValueError, r"`masks` .* shape \(3, 6, 8\) to match its images.* \(3, 5, 8\)"),
-        ({"image": IMAGES, "boxes": CORNERS[:2]}, ValueError, r"`boxes` to have shape \(3, M, 4\), but got \(2, 1, 4\)"),
+        (
+            {"image": IMAGES, "mask": list(MASKS)},
+            TypeError,
+            "`masks` of the batch .* got list of Tensor. Pass `sample_",
+        ),
+        (
+            (IMAGES, {"mask": MASKS[:, 1:]}),
+            ValueError,
+            r"`masks` .* shape \(3, 6, 8\) to match its images.* \(3, 5, 8\)",
+        ),
+        (
+            {"image": IMAGES, "boxes": CORNERS[:2]},
+            ValueError,
+            r"`boxes` to have shape \(3, M, 4\), but got \(2, 1, 4\)",
+        ),
         ({"image": IMAGES, "boxes": SIZES.flip(1)}, ValueError, "x1 > x0 and y1 > y0, but got a box without area"),
     ],
 )

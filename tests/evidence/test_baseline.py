@@ -68,7 +68,10 @@ def test_noise_is_independent_of_the_order_of_ties_and_of_the_random_control():
     ties = ranks(torch.zeros(4, 1600), content_keys(images)).float()
     control = RandomHeatmap(grid=None)(torch.nn.Flatten(), images, 0).flatten(1)
     for i in range(4):
-        assert np.abs(np.corrcoef(torch.stack([noise[i], ties[i], control[i]]).numpy())[np.triu_indices(3, 1)]).max() < 0.11
+        assert (
+            np.abs(np.corrcoef(torch.stack([noise[i], ties[i], control[i]]).numpy())[np.triu_indices(3, 1)]).max()
+            < 0.11
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -80,7 +83,9 @@ def test_keeps_the_images_dtype(baseline, dtype):
 
 @pytest.mark.parametrize("baseline", [math.nan, math.inf, True, None, (0.0, 0.0, 0.0)])
 def test_baseline_is_checked(baseline):
-    with pytest.raises(ValueError, match="Expected `baseline` to be a finite number or one of blur, minimum, mean, uni"):
+    with pytest.raises(
+        ValueError, match="Expected `baseline` to be a finite number or one of blur, minimum, mean, uni"
+    ):
         MaskingCurve(baseline=baseline)
 
 

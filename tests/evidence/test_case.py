@@ -188,21 +188,49 @@ def test_a_missing_model_names_itself():
         ({"images": IMAGES[0]}, ValueError, r"Expected `images` to have shape \(N, C, H, W\) without empty axes, but"),
         ({"images": IMAGES[:0]}, ValueError, r"without empty axes, but got \(0, 3, 4, 6\)\."),
         ({"images": IMAGES.byte()}, TypeError, r"Expected `images` to be floating point, as the model sees them, but"),
-        ({"heatmaps": HEAT[0]}, ValueError, r"Expected `heatmaps` to have shape \(2, 4, 6\) to match `images`, but got"),
-        ({"heatmaps": HEAT[:, :2]}, ValueError, r"`heatmaps` to have shape \(2, 4, 6\) to match `images`, but got \(2, 2"),
-        ({"heatmaps": HEAT.numpy()}, TypeError, r"Expected `heatmaps` to be a Tensor of shape \(N, H, W\), but got nda"),
+        (
+            {"heatmaps": HEAT[0]},
+            ValueError,
+            r"Expected `heatmaps` to have shape \(2, 4, 6\) to match `images`, but got",
+        ),
+        (
+            {"heatmaps": HEAT[:, :2]},
+            ValueError,
+            r"`heatmaps` to have shape \(2, 4, 6\) to match `images`, but got \(2, 2",
+        ),
+        (
+            {"heatmaps": HEAT.numpy()},
+            TypeError,
+            r"Expected `heatmaps` to be a Tensor of shape \(N, H, W\), but got nda",
+        ),
         ({"heatmaps": HEAT / 0}, ValueError, r"Expected `heatmaps` to be finite, but 2 of 2 contain NaN or infinity"),
         ({"heatmaps": HEAT.to("meta")}, ValueError, r"Expected `heatmaps` on cpu like `images`, but got meta\."),
         ({"target": 1.0}, TypeError, r"Expected `target` to hold class indices .*, but got float\."),
         ({"target": True}, TypeError, r"Expected `target` to hold class indices .*, but got bool\."),
         ({"target": torch.rand(2)}, TypeError, r"Expected `target` to hold class indices .*, but got torch\.float32\."),
-        ({"target": torch.ones(3).long()}, ValueError, r"Expected `target` to have shape \(2,\), one class per image, but"),
-        ({"target": torch.tensor([0, -1])}, ValueError, r"Expected `target` to hold class indices from 0, but got -1\."),
+        (
+            {"target": torch.ones(3).long()},
+            ValueError,
+            r"Expected `target` to have shape \(2,\), one class per image, but",
+        ),
+        (
+            {"target": torch.tensor([0, -1])},
+            ValueError,
+            r"Expected `target` to hold class indices from 0, but got -1\.",
+        ),
         ({"target": -1}, ValueError, r"Expected `target` to hold class indices from 0, but got -1\."),
-        ({"target": torch.ones(2, device="meta").long()}, ValueError, r"Expected `target` on cpu like `images`, but got"),
+        (
+            {"target": torch.ones(2, device="meta").long()},
+            ValueError,
+            r"Expected `target` on cpu like `images`, but got",
+        ),
         ({"masks": HEAT[:1] > 0}, ValueError, r"Expected `masks` to have shape \(2, 4, 6\) to match `images`, but got"),
         ({"boxes": torch.ones(3, 4)}, ValueError, r"Expected `boxes` to have shape \(2, M, 4\), but got \(3, 1, 4\)\."),
-        ({"previous_heatmaps": HEAT[:1]}, ValueError, r"Expected `previous_heatmaps` to have shape \(2, h, w\), but got"),
+        (
+            {"previous_heatmaps": HEAT[:1]},
+            ValueError,
+            r"Expected `previous_heatmaps` to have shape \(2, h, w\), but got",
+        ),
         ({"model": 3}, TypeError, r"Expected `model` to be a torch\.nn\.Module or a Classifier, but got int\."),
     ],
 )
@@ -214,7 +242,9 @@ def test_arguments_are_checked_at_once(arguments, error, text):
 def test_only_the_images_that_are_not_finite_are_listed():
     heatmaps = torch.zeros(20, 2, 2)
     heatmaps[4:] = math.nan
-    with pytest.raises(ValueError, match=r"16 of 20 contain NaN or infinity \(index 4, 5, 6, 7, 8, 9, 10, 11, \.\.\.\)"):
+    with pytest.raises(
+        ValueError, match=r"16 of 20 contain NaN or infinity \(index 4, 5, 6, 7, 8, 9, 10, 11, \.\.\.\)"
+    ):
         Case(heatmaps=heatmaps)
 
 
@@ -222,7 +252,9 @@ def test_only_the_images_that_are_not_finite_are_listed():
 def test_a_class_that_the_model_lacks(evidence):
     batch = Batch.draw(2)
     case = Case(tiny_net(), batch.images, torch.tensor([0, 3]), heatmaps=batch.heatmaps)
-    with pytest.raises(ValueError, match=r"Expected `target` to be a class in \[0, 2\], the model's 3 classes, but got 3"):
+    with pytest.raises(
+        ValueError, match=r"Expected `target` to be a class in \[0, 2\], the model's 3 classes, but got 3"
+    ):
         case[evidence]
 
 

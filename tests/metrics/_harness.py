@@ -208,7 +208,7 @@ class Entry:
         return torch.tensor([self.reference(view, **(settings or {})) for view in views], dtype=torch.float64)
 
 
-def entry(alias: str) -> Entry:
+def entry_of(alias: str) -> Entry:
     family = _registry.load(alias).family
     found: Entry = import_module(f"tests.metrics.{family}.test_{alias}").ENTRY
     if found.alias != alias:
@@ -217,7 +217,7 @@ def entry(alias: str) -> Entry:
 
 
 def entries() -> list[Entry]:
-    return [entry(alias) for alias in list_metrics()]
+    return [entry_of(alias) for alias in list_metrics()]
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:

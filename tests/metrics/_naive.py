@@ -123,4 +123,3 @@ def average_pool(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         columns = slice(j * heat.shape[1] // size[1], -((-(j + 1) * heat.shape[1]) // size[1]))
         pooled[i, j] = heat[rows, columns].mean()
     return pooled
-

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from torch import multiprocessing, nn
+from torchmetrics.classification import MulticlassAccuracy
 
-from tests.metrics._harness import Batch, entries, tiny_net
+from lightning_xai.metrics import ExplanationMetric, MetricSuite, list_metrics
+from tests.metrics._harness import CLASSES, Batch, entries, tiny_net
 
 COUNT = 7
 SHARES = {"uneven": ([[0, 1], [2]], [[3, 4, 5, 6]]), "one_empty": ([[0, 1, 2, 3], [4, 5, 6]], [])}
@@ -37,21 +39,39 @@ def _rank(rank: int, folder: str) -> None:
     init = f"file://{Path(folder) / 'rendezvous'}"
     dist.init_process_group("gloo", init_method=init, rank=rank, world_size=2, timeout=timedelta(seconds=60))
     batch, net = Batch.draw(COUNT), tiny_net()
-    found: dict[str, Any] = {}
-    for entry in entries():
-        found[entry.alias] = {}
-        for name, shares in SHARES.items():
+    found: dict[str, Any] = {entry.alias: {} for entry in entries()}
+    found["suite"] = {}
+    for name, shares in SHARES.items():
+        for entry in entries():
             metric = entry.metric()
             for rows in shares[rank]:
                 metric.update(**entry.given(batch[rows], net))
-            value = metric.compute()
-            with metric.sync_context():
-                found[entry.alias][name] = {
-                    "value": float(value),
-                    "undefined": metric.undefined,
-                    "error": float(metric.standard_error()),
-                    "per_class": {label: float(mean) for label, mean in metric.per_class().items()},
-                }
+            found[entry.alias][name] = _facts(metric)
+        metrics = suite()
+        for rows in shares[rank]:
+            metrics.update(**suite_given(batch[rows], net))
+        found["suite"][name] = {key: float(value) for key, value in metrics.compute().items()}
     torch.save(found, Path(folder) / f"rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _facts(metric: ExplanationMetric) -> dict[str, Any]:
+    value = metric.compute()
+    with metric.sync_context():
+        return {
+            "value": float(value),
+            "undefined": metric.undefined,
+            "error": float(metric.standard_error()),
+            "per_class": {label: float(mean) for label, mean in metric.per_class().items()},
+        }
+
+
+def suite() -> MetricSuite:
+    """Return every metric of the package and one of torchmetrics."""
+    return MetricSuite([*list_metrics(), MulticlassAccuracy(CLASSES, average="micro")], prefix="val_")
+
+
+def suite_given(batch: Batch, net: nn.Module) -> dict[str, Any]:
+    given = {name: value for entry in entries() for name, value in entry.given(batch, net).items()}
+    return {**given, "preds": batch.images[:, 0, 0, :CLASSES]}

@@ -98,6 +98,14 @@ def test_two_processes_equal_one(entry, share, two_processes):
     assert found["per_class"] == pytest.approx(per_class, abs=1e-6, nan_ok=True)
 
 
+@pytest.mark.parametrize("share", _processes.SHARES)
+def test_a_suite_on_two_processes_equals_one(share, two_processes):
+    suite = _processes.suite()
+    suite.update(**_processes.suite_given(Batch.draw(_processes.COUNT), tiny_net()))
+    expected = {name: value.item() for name, value in suite.compute().items()}
+    assert two_processes["suite"][share] == pytest.approx(expected, abs=1e-6)
+
+
 @every_metric
 def test_pickle_clone_reset(entry):
     batch, net = Batch.draw(6), tiny_net()

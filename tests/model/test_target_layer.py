@@ -114,7 +114,6 @@ def test_heads_that_are_functions(name):
     point, there = found(Headed(head), torch.randn(2, 3, 16, 16))
     assert str(point) == expected
     assert there.activations.shape == (2, 8, 8, 8)
-    assert float(there.gradients.abs().amin((1, 2, 3)).max()) >= 0
     assert bool((there.gradients.flatten(1).abs().amax(1) > 0).all())
 
 
@@ -161,7 +160,7 @@ class TestTokens:
         model.blocks[1].norm.register_forward_hook(lambda *args: kept.append(args[2]))
         model(torch.zeros(1, 3, *image_size))
         zero = found(model, torch.zeros(1, 3, *image_size))[1]
-        assert torch.equal(zero.activations[0].flatten(1).T, kept[0][0, prefix:].detach())
+        torch.testing.assert_close(zero.activations[0].flatten(1).T, kept[0][0, prefix:].detach())
 
     def test_the_last_block_s_output_would_show_nothing(self):
         model, images = TinyViT(), torch.randn(1, 3, 16, 16)
@@ -211,7 +210,7 @@ class TestNamed:
 
     @pytest.mark.parametrize("compiled", ["root", "part", "layer"])
     def test_names_and_modules_of_compiled_networks(self, compiled):
-        net = ConvNet()
+        net = ConvNet().eval()
         layer = net.features[4]
         expected = GradCAM("features.4")(net, self.images, 1)
         model = net

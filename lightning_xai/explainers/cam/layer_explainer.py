@@ -35,7 +35,7 @@ class LayerExplainer(Explainer):
     def __init__(
         self, target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto", *, relu: bool = True
     ) -> None:
-        layers = [target_layer] if isinstance(target_layer, (str, nn.Module)) else list(target_layer)
+        layers = target_layer if isinstance(target_layer, (list, tuple)) else [target_layer]
         if not layers or not all(isinstance(layer, (str, nn.Module)) for layer in layers):
             raise TypeError(
                 f"Expected `target_layer` to be 'auto', a name, a module or a list of these, but got {target_layer!r}."
@@ -63,7 +63,8 @@ class LayerExplainer(Explainer):
     def layer_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
         """Return the map (n, h, w) of one layer."""
         found = capture(classifier, images, target, point, gradients=self.needs_gradients)
-        raw = self.from_capture(found, classifier, target)
+        with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
+            raw = self.from_capture(found, classifier, target)
         return raw.relu() if self.relu else raw
 
     def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002

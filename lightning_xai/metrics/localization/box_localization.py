@@ -122,7 +122,7 @@ class BoxLocalization(ExplanationMetric):
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean correctness."""
-        return rows[:, 0].nanmean() if len(rows) else rows.new_tensor(torch.nan)
+        return rows[:, 0].nanmean()
 
     def mean_iou(self) -> Tensor:
         """Return the mean of the best IoU over the images so far on this process."""

@@ -66,7 +66,9 @@ def test_tolerance_does_not_define_an_empty_mask():
     assert pointing_game(torch.rand(1, 3, 3), torch.zeros(1, 3, 3, dtype=torch.bool), tolerance=15).isnan().all()
 
 
-@pytest.mark.parametrize("make", [lambda t: PointingGame(tolerance=t), lambda t: pointing_game(MASK, MASK, tolerance=t)])
+@pytest.mark.parametrize(
+    "make", [lambda t: PointingGame(tolerance=t), lambda t: pointing_game(MASK, MASK, tolerance=t)]
+)
 def test_tolerance_is_checked(make):
     with pytest.raises(ValueError, match=r"Expected `tolerance` to be >= 0\.0, but got -1\."):
         make(-1)

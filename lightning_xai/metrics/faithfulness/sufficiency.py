@@ -1,0 +1,120 @@
+"""Sufficiency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_xai.evidence.case import Case
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.model.classifier import Model
+
+_CELLS = (14, 14)
+
+
+def sufficiency(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    *,
+    threshold: float = 1.0,
+) -> Tensor:
+    """Return each image's share of neighbours with its prediction, float32 (N,) in [0, 1]; see `Sufficiency`.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        heatmaps: Floating point (N, H, W), raw.
+        threshold: Distance below which heatmaps are neighbours.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> sufficiency(net, torch.rand(3, 1, 4, 4), torch.ones(3, 4, 4)).shape
+        torch.Size([3])
+    """
+    metric = Sufficiency(threshold)
+    return shares_of_alike(metric.score(Case(model, images, heatmaps=heatmaps)), threshold)
+
+
+def shares_of_alike(rows: Tensor, threshold: float) -> Tensor:
+    """Return the share of neighbours with the same prediction, (N,); NaN without neighbours.
+
+    Args:
+        rows: As `Sufficiency.score` returns them, (N, 197).
+        threshold: Distance below which heatmaps are neighbours.
+    """
+    known = ~rows.isnan().any(1) if len(rows) else torch.zeros(0, dtype=torch.bool, device=rows.device)
+    shares = torch.full((len(rows),), torch.nan, device=rows.device)
+    if int(known.sum()) < 2:
+        return shares
+    cells, label = rows[known, :-1], rows[known, -1]
+    sigma = cells.std(0, correction=0)
+    scaled = cells[:, sigma > 0] / sigma[sigma > 0]
+    distance = torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / max(scaled.shape[1], 1) ** 0.5
+    near = (distance <= threshold) & ~torch.eye(len(cells), dtype=torch.bool, device=rows.device)
+    count = near.sum(1)
+    same = (near & (label[:, None] == label[None, :])).sum(1)
+    shares[known] = torch.where(count > 0, same / count.clamp(min=1), torch.nan)
+    return shares
+
+
+class Sufficiency(ExplanationMetric):
+    """Do images with alike explanations get the same prediction?
+
+    Heatmaps are pooled to 14×14 cells and divided by their largest magnitude; the distance of two is the root of the
+    mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
+    The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
+    higher is better. Undefined without neighbours and for zero heatmaps. Needs all heatmaps: it keeps 197 numbers per
+    image until `compute`. Fake-CAM makes all images neighbours and scores the share of the commonest classes.
+
+    Evaluations per image: 1, the unchanged image.
+
+    Source: Dasgupta et al., "Framework for Evaluating Faithfulness of Local Explanations", ICML 2022,
+    https://arxiv.org/abs/2202.00734. Deviation: distances in standard deviations; Quantus divides distances by their
+    maximum.
+
+    Args:
+        threshold: Distance below which heatmaps are neighbours.
+        **kwargs: Of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> metric = Sufficiency()
+        >>> metric.update(model=net, images=torch.zeros(3, 1, 4, 4), heatmaps=torch.ones(3, 4, 4))
+        >>> metric.compute()
+        tensor(1.)
+    """
+
+    higher_is_better = True
+    range = (0.0, 1.0)
+    can_be_undefined = True
+
+    def __init__(
+        self,
+        threshold: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(settings={"threshold": threshold}, **kwargs)
+
+    def score(self, case: Case) -> Tensor:
+        """Return each image's pooled heatmap and predicted class, (N, 197); NaN where the heatmap is zero."""
+        cells = torch.nn.functional.adaptive_avg_pool2d(case.heatmaps.float(), _CELLS).flatten(1)
+        peak = cells.abs().amax(1, keepdim=True)
+        rows = torch.cat([cells / torch.where(peak > 0, peak, 1.0), case.logits.argmax(1, keepdim=True)], 1)
+        return torch.where(peak > 0, rows, torch.nan)
+
+    def aggregate(self, rows: Tensor) -> Tensor:
+        """Return the mean over images with neighbours."""
+        return shares_of_alike(rows, self.settings["threshold"]).nanmean()
+
+    @property
+    def undefined(self) -> int:
+        """Number of images so far without neighbours or with a zero heatmap."""
+        return int(shares_of_alike(self.rows, self.settings["threshold"]).isnan().sum())

@@ -1,0 +1,259 @@
+"""The contract of every built-in explainer: a new one joins by being registered."""
+
+import copy
+import pickle
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_xai import Classifier, Explainer, explainers, get_explainer, list_explainers
+from tests._nets import ConvNet, TinyViT, differences, images_through, state_of
+
+TARGET = torch.tensor([0, 1, 2, 3, 1])
+EXPLAINERS = pytest.mark.parametrize("alias", list_explainers())
+
+
+def images(channels=3, count=5):
+    return torch.randn(count, channels, 16, 12, generator=torch.Generator().manual_seed(channels))
+
+
+def network(channels=3):
+    """CAM needs global average pooling and one linear layer, so every explainer works here."""
+    torch.manual_seed(3)
+    net = ConvNet(channels)
+    for norm in (net.features[1], net.features[5]):
+        nn.init.uniform_(norm.running_var, 0.1, 0.3)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(net.fc.weight)
+    return net
+
+
+def used(net):
+    """As a user's network in the middle of training."""
+    net.train()
+    net.features[1].eval()
+    net.features[0].requires_grad_(False)
+    net(images(net.features[0].in_channels)).sum().backward()
+    net.fc.register_forward_hook(lambda *_: None)
+    return net
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_heatmaps(alias, channels):
+    batch = images(channels)
+    heatmaps = get_explainer(alias)(network(channels), batch, TARGET)
+    assert heatmaps.shape == (5, 16, 12)
+    assert heatmaps.dtype == torch.float32
+    assert heatmaps.device == batch.device
+    assert bool(heatmaps.isfinite().all())
+    assert not heatmaps.requires_grad
+    assert not heatmaps.is_inference()
+    assert int((heatmaps.flatten(1).std(1) > 0).sum()) >= 3  # a rectified map may be zero everywhere
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("target", [TARGET, 2], ids=["each", "one"])
+def test_nothing_is_touched(alias, target):
+    net, batch = used(network()), images()
+    kept, given = state_of(net), batch.clone()
+    explainer = get_explainer(alias)
+    for _ in range(2):
+        explainer(net, batch, target)
+        assert differences(kept, state_of(net)) == []
+    assert torch.equal(batch, given)
+    assert batch.grad is None
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("where", ["model", "explain"])
+def test_nothing_is_touched_by_an_error(alias, where, monkeypatch):
+    net = used(network())
+    explainer = get_explainer(alias)
+    explainer(net, images(), TARGET)
+    kept, original = state_of(net), type(explainer).explain
+
+    def failing(*arguments):
+        original(*arguments)
+        net.train()
+        raise ArithmeticError
+
+    if where == "explain":
+        monkeypatch.setattr(type(explainer), "explain", failing)
+    elif type(explainer).evaluations:
+        handle = net.fc.register_forward_pre_hook(failing_hook)
+        kept = state_of(net)
+    else:
+        pytest.skip("runs no model")
+    with pytest.raises(ArithmeticError):
+        explainer(net, images(), TARGET)
+    assert differences(kept, state_of(net)) == []
+    if where == "model":
+        handle.remove()
+
+
+def failing_hook(module, args):
+    torch.rand(1)
+    raise ArithmeticError
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("outside", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_in_any_mode(alias, outside):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    net = network()
+    with outside():
+        heatmaps = get_explainer(alias)(net, images().clone(), TARGET.clone())
+        assert torch.is_grad_enabled() is (outside is torch.enable_grad)
+    assert torch.equal(heatmaps, expected)
+
+
+@EXPLAINERS
+def test_images_that_require_gradients_or_are_laid_out_differently(alias):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    leaf = images().requires_grad_()
+    assert torch.equal(get_explainer(alias)(network(), leaf, TARGET), expected)
+    assert leaf.grad is None
+    last = images().to(memory_format=torch.channels_last)
+    assert_close(get_explainer(alias)(network(), last, TARGET), expected)
+    wide = torch.cat([images(), images()], 3)[..., :12]
+    assert_close(get_explainer(alias)(network(), wide, TARGET), expected)
+
+
+@EXPLAINERS
+def test_frozen_networks(alias):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    assert torch.equal(get_explainer(alias)(network().requires_grad_(False), images(), TARGET), expected)
+    net = network()
+    net.features.requires_grad_(False)
+    assert torch.equal(get_explainer(alias)(net, images(), TARGET), expected)
+    assert not any(p.requires_grad for p in net.features.parameters())
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions(alias, dtype):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    for batch in (images(), images().to(dtype)):
+        heatmaps = get_explainer(alias)(network().to(dtype), batch, TARGET)
+        assert heatmaps.dtype == torch.float32
+        if get_explainer(alias).evaluations:  # the noise of an image belongs to its content, in its own precision
+            assert_close(heatmaps, expected, 0.1 if dtype == torch.bfloat16 else 1e-5)
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 4])
+def test_an_image_s_heatmap_does_not_depend_on_its_batch(alias, chunk_size):
+    net, explainer = network(), get_explainer(alias)
+    expected = explainer(net, images(), TARGET)
+    assert_close(explainer(Classifier(net, chunk_size=chunk_size), images(), TARGET), expected)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    assert_close(explainer(net, images()[order], TARGET[order]), expected[order])
+    if chunk_size == 1:
+        singles = [explainer(net, images()[i : i + 1], int(TARGET[i])) for i in range(5)]
+        assert_close(torch.cat(singles), expected)
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("chunk_size", [2, 5])
+def test_evaluations_are_those_declared(alias, chunk_size):
+    net, explainer = network(), get_explainer(alias)
+    explainer(net, images(), TARGET)  # finds the target layer
+    classifier = Classifier(net, chunk_size=chunk_size)
+    with images_through(net) as count:
+        explainer(classifier, images(), TARGET)
+    assert count[0] == classifier.evaluations == 5 * explainer.evaluations
+
+
+@EXPLAINERS
+def test_class_discriminative_is_as_declared(alias):
+    net, explainer = network(), get_explainer(alias)
+    maps = torch.stack([explainer(net, images(), target) for target in range(4)])
+    assert explainer.class_discriminative is not bool(torch.equal(maps[0], maps[1]))
+
+
+@EXPLAINERS
+def test_results_repeat_and_belong_to_the_network(alias):
+    net, explainer = network(), get_explainer(alias)
+    first = explainer(net, images(), TARGET)
+    assert torch.equal(explainer(net, images(), TARGET), first)
+    with torch.no_grad():
+        net.fc.weight.mul_(2.0)
+        net.fc.bias.mul_(2.0)
+    again = explainer(net, images(), TARGET)
+    if alias != "grad_cam_plus_plus":  # whose weights are not linear in the gradient
+        torch.testing.assert_close(again, 2 * first if explainer.class_discriminative else first)
+
+
+@EXPLAINERS
+def test_settings_round_trips(alias):
+    explainer = get_explainer(alias)
+    expected = explainer(network(), images(), TARGET)
+    copies = [
+        type(explainer)(**explainer.settings()),
+        eval(repr(explainer), {name: getattr(explainers, name) for name in dir(explainers)}),
+        pickle.loads(pickle.dumps(explainer)),
+        copy.deepcopy(explainer),
+    ]
+    for made in copies:
+        assert type(made) is type(explainer)
+        assert made.settings() == explainer.settings()
+        assert torch.equal(made(network(), images(), TARGET), expected)
+    assert len(pickle.dumps(explainer)) < 500  # no model, no images
+    assert all(isinstance(value, (str, int, float, bool, type(None))) for value in explainer.settings().values())
+
+
+@EXPLAINERS
+def test_compiled_networks(alias):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    net = network()
+    net.compile(backend="eager")
+    with torch.no_grad():
+        net.eval()(images())
+    assert torch.equal(get_explainer(alias)(net, images(), TARGET), expected)
+
+
+@EXPLAINERS
+@pytest.mark.parametrize("autocast", [False, True])
+def test_inside_the_user_s_autocast(alias, autocast):
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        heatmaps = get_explainer(alias)(network(), images(), TARGET)
+    assert heatmaps.dtype == torch.float32
+    assert_close(heatmaps, get_explainer(alias)(network(), images(), TARGET), 0.1)
+
+
+@pytest.mark.parametrize("alias", [alias for alias in list_explainers() if alias != "cam"])
+def test_transformers(alias, recwarn):
+    batch = torch.randn(2, 3, 16, 16)
+    heatmaps = get_explainer(alias)(TinyViT(), batch, torch.tensor([0, 3]))
+    assert heatmaps.shape == (2, 16, 16)
+    assert bool(heatmaps.isfinite().all())
+
+
+@EXPLAINERS
+@pytest.mark.cuda
+def test_cuda(alias):
+    expected = get_explainer(alias)(network(), images(), TARGET)
+    heatmaps = get_explainer(alias)(network().cuda(), images().cuda(), TARGET.cuda())
+    assert heatmaps.device.type == "cuda"
+    assert_close(heatmaps.cpu(), expected, 1e-3)
+
+
+def test_the_list_holds_every_explainer_of_the_package():
+    def below(cls):
+        return {cls} | {deeper for child in cls.__subclasses__() for deeper in below(child)}
+
+    for alias in list_explainers():
+        get_explainer(alias)
+    concrete = {c for c in below(Explainer) if c.__module__.startswith("lightning_xai.") and not c.__abstractmethods__}
+    assert {cls.alias for cls in concrete} == set(list_explainers())
+
+
+def test_the_network_of_this_contract_has_operations_in_place():
+    assert any(getattr(m, "inplace", False) for m in network().modules())

@@ -1,0 +1,42 @@
+import pytest
+
+from lightning_xai import GradCAM, get_explainer, list_explainers
+from lightning_xai.explainers import Explainer
+
+
+def test_families_cover_the_list():
+    cam, controls = list_explainers("cam"), list_explainers("controls")
+    assert sorted(cam + controls) == list_explainers()
+    assert "grad_cam_plus_plus" in cam
+    assert "random_heatmap" in controls
+
+
+def test_an_alias_with_settings():
+    explainer = get_explainer("grad_cam", target_layer="layer4", relu=False)
+    assert type(explainer) is GradCAM
+    assert explainer.settings() == {"target_layer": "layer4", "relu": False}
+
+
+@pytest.mark.parametrize(
+    ("alias", "nearest"),
+    [("gradcam", "grad_cam"), ("GradCAM", "grad_cam"), ("Grad_CAM++", "grad_cam"), ("random", "random_heatmap")],
+)
+def test_an_unknown_alias_gets_the_list_and_the_nearest(alias, nearest):
+    with pytest.raises(ValueError, match=r"Expected `explainer` to be one of 'cam', .*'xgrad_cam', but got") as caught:
+        get_explainer(alias)
+    assert str(caught.value).endswith(f"but got {alias!r}. Did you mean {nearest!r}?")
+
+
+def test_an_unknown_family_and_an_unknown_setting_are_said():
+    with pytest.raises(ValueError, match="Expected `family` to be one of 'cam', 'controls', but got 'cams'"):
+        list_explainers("cams")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
+        get_explainer("grad_cam", layer="layer4")
+
+
+def test_classes_defined_elsewhere_name_themselves():
+    class MySHAPMap(Explainer):
+        def explain(self, classifier, images, target):
+            return images[:, 0]
+
+    assert MySHAPMap.alias == "my_shap_map"

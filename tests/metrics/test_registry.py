@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import lightning_xai
+from lightning_xai import functional, metrics
+from lightning_xai.metrics import ExplanationMetric, get_metric, list_metrics
+from lightning_xai.metrics.registry import MetricAlias
+
+
+def test_every_metric_file_is_registered_exported_and_has_a_function():
+    package = Path(metrics.__file__).parent
+    files = {path.stem: path.parent.name for path in package.glob("*/*.py") if path.stem != "__init__"}
+    assert sorted(files) == list_metrics()
+    assert list(get_args(MetricAlias)) == list_metrics()
+    assert sorted(functional.__dir__()) == list_metrics()
+    for alias, family in files.items():
+        metric = get_metric(alias)
+        assert isinstance(metric, ExplanationMetric)
+        assert (metric.alias, metric.family) == (alias, family)
+        assert alias in list_metrics(family)
+        assert getattr(metrics, type(metric).__name__) is type(metric)
+        assert getattr(lightning_xai, type(metric).__name__) is type(metric)
+        assert getattr(functional, alias).__module__ == type(metric).__module__
+
+
+def test_keys_are_unique():
+    keys = [get_metric(alias).key for alias in list_metrics()]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("alias", list_metrics())
+def test_settings_are_plain_and_agree_with_the_function(alias):
+    metric = type(get_metric(alias))
+    settings = {n: p for n, p in inspect.signature(metric).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    assert all(isinstance(p.default, (str, int, float, tuple, type(None))) for p in settings.values())
+    parameters = inspect.signature(getattr(functional, alias)).parameters
+    known = {n: p for n, p in parameters.items() if n in settings}
+    assert {n: p.default for n, p in known.items()} == {n: settings[n].default for n in known}
+    assert set(settings) - set(known) <= {"top_k"}
+
+
+def test_settings_reach_the_metric():
+    assert get_metric("insertion_auc", num_steps=5).evidence[0].num_steps == 5
+
+
+def test_an_unknown_alias():
+    with pytest.raises(ValueError, match=r"Expected `metric` to be one of 'aopc', .*Did you mean 'deletion_auc'\?"):
+        get_metric("deletion")
+    with pytest.raises(
+        ValueError, match=r"Expected `family` to be one of 'complexity', 'faithfulness', 'localization'"
+    ):
+        list_metrics("beauty")
