@@ -23,9 +23,9 @@ def run(setting: Setting) -> Result:
     result = Result(f"Masking curves, {STEPS} steps, random ties / as many raw forwards", f"at most {LIMIT}x")
     for name in setting.names:
         large = name == "ResNet-50"
-        count = setting.size(cpu=4 if large else 16, gpu=32, quick=2)
-        chunk = setting.size(cpu=8 if large else 16, gpu=32, quick=8)
-        repeats = setting.size(cpu=3 if large else 7, gpu=11, quick=1)
+        count = setting.size(cpu=2 if large else 4, gpu=32, quick=2)
+        chunk = setting.size(cpu=16, gpu=32, quick=8)
+        repeats = setting.size(cpu=3 if large else 15, gpu=11, quick=1)
         model = setting.model(name)
         for kind, curves in CURVES.items():
             evaluations = count * (1 + STEPS * len(curves))

@@ -15,7 +15,7 @@ import lightning as L
 from _shared.classifier import ImageClassifier
 from _shared.epoch_table import EpochTable
 from _shared.quiet import quiet_lightning
-from _shared.run_folder import save_grids, show_paths
+from _shared.run_folder import show_paths
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train = ShapesDataset(settings.num_images)
     validation = ShapesDataset(settings.num_images // 4, seed=1)
 
-    monitor = ExplanationMonitor(grid=Grid(class_names=train.classes))  # <- this line
+    monitor = ExplanationMonitor(grid=Grid(num_images=4, class_names=train.classes))  # <- this line
     logger = TensorBoardLogger(settings.output, name="quickstart")
     trainer = L.Trainer(
         max_epochs=settings.epochs,
@@ -45,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     trainer.fit(
         ImageClassifier(num_classes=len(train.classes)),
-        DataLoader(train, batch_size=64, shuffle=True),
+        DataLoader(train, batch_size=32, shuffle=True),
         DataLoader(validation, batch_size=128),
     )
-    folder = Path(logger.log_dir)
-    show_paths(folder, save_grids(folder))
+    show_paths(Path(logger.log_dir))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

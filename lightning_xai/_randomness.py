@@ -87,7 +87,7 @@ def _drawn(
     stream = _mix(keys ^ _mix(draw * _GOLDEN + _wrapped(seed + (zlib.crc32(purpose.encode()) << 32))))
     position = torch.arange(1, math.prod(size) + 1, device=keys.device) * _GOLDEN
     rows = _BLOCK // max(len(position), 1) if keys.device.type == "cpu" else len(keys)
-    parts = [read(_mix(part[:, None] + position)) for part in stream.split(max(rows, 1))]
+    parts = [read(_mix(part[:, None] + position)) for part in torch.split(stream, max(rows, 1))]
     return torch.cat(parts).view(len(keys), *size)
 
 

@@ -77,8 +77,9 @@ def calibrated(model, *, size=224, images=2):
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
-    with torch.no_grad():
-        model.train()(torch.randn(images, 3, size, size))
+    if norms:
+        with torch.no_grad():
+            model.train()(torch.randn(images, 3, size, size))
     return model.eval()
 
 

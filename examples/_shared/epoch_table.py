@@ -1,42 +1,48 @@
 """A table that grows by a row per epoch: how good the model is, and how good its explanations are."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import lightning as L
-from rich.console import Console
+from rich import box, get_console
 from rich.live import Live
 from rich.table import Table
+from typing_extensions import override
 
 from lightning_xai import ExplanationMonitor
 
 COLUMNS = {
-    "accuracy": "val_accuracy",
-    "faithfulness": "xai/faithfulness",
-    "gain over random": "xai/faithfulness_gain",
-    "pointing game": "xai/pointing_game",
-    "rank accuracy": "xai/relevance_rank_accuracy",
+    "accu-\nracy ↑": "val_accuracy",
+    "faithful-\nness ↑": "xai/faithfulness",
+    "gain over\nrandom ↑": "xai/faithfulness_gain",
+    "pointing\ngame ↑": "xai/pointing_game",
+    "rank\nacc. ↑": "xai/relevance_rank_accuracy",
     "drift": "xai/heatmap_drift",
-    "max sensi\u00adtivity": "xai/max_sensitivity",
-    "seconds": "xai/seconds",
+    "max\nsens. ↓": "xai/max_sensitivity",
+    "sec-\nonds": "xai/seconds",
 }
-WITH_ERROR = {"xai/faithfulness", "xai/faithfulness_gain"}
+WITH_ERROR = ("xai/faithfulness", "xai/faithfulness_gain")
 
 
 class EpochTable(L.Callback):
-    """Show the monitor's history beside the accuracy, live on a terminal, once at the end elsewhere."""
+    """Show the monitor's history beside the accuracy: live on a terminal, once at the end everywhere.
+
+    Attributes:
+        rows: One per epoch: the monitor's row and ``val_accuracy``.
+    """
 
     def __init__(self, monitor: ExplanationMonitor, title: str) -> None:
         self.monitor = monitor
         self.rows: list[dict[str, float]] = []
-        self._table = Table(title=title, header_style="bold", title_justify="left")
+        self._table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for name in ("epoch", *COLUMNS):
-            self._table.add_column(name, justify="right", vertical="bottom")
-        self._live = Live(self._table, console=Console(), auto_refresh=False)
+            self._table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+        self._live = Live(self._table, auto_refresh=False, transient=True)
 
+    @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._live.start()
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
@@ -45,17 +51,21 @@ class EpochTable(L.Callback):
         self._table.add_row(str(trainer.current_epoch), *(_cell(row, key) for key in COLUMNS.values()))
         self._live.refresh()
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._live.stop()
+        get_console().print(self._table)
 
+    @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._live.stop()
 
 
-def _cell(row: Mapping[str, Any], key: str) -> str:
+def _cell(row: Mapping[str, float], key: str) -> str:
     if key not in row:
         return "–"
     if key == "xai/seconds":
         return f"{row[key]:.1f}"
-    error = f" ± {row[key + '_se']:.2f}" if key in WITH_ERROR and key + "_se" in row else ""
-    return f"{row[key]:.2f}{error}"
+    value = f"{row[key]:.2f}".replace("-0.00", "0.00")
+    error = row.get(f"{key}_se") if key in WITH_ERROR else None
+    return value if error is None else value + f" ±{error:.2f}".replace("±0.", "±.")

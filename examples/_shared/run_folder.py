@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rich.console import Console
+from rich import get_console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -18,13 +18,20 @@ def save_grids(folder: Path) -> list[Path]:
     return files
 
 
-def show_paths(folder: Path, grids: list[Path]) -> None:
-    """Print where to look."""
-    lines = {
-        "curves": f"tensorboard --logdir {folder}",
-        "heatmaps": f"{grids[0]}  …  {grids[-1].name}",
-        "numbers": f"{folder / 'xai_history.csv'}",
-    }
-    console = Console(soft_wrap=True, highlight=False)
-    for name, text in lines.items():
-        console.print(f"[bold]{name:9}[/bold] {text}")
+def show_paths(folder: Path) -> None:
+    """Save the grids and print where to look."""
+    grids = save_grids(folder)
+    print_facts(
+        {
+            "curves": f"tensorboard --logdir {folder}",
+            "heatmaps": f"{grids[0]} … {grids[-1].name}",
+            "numbers": f"{folder / 'xai_history.csv'}",
+        }
+    )
+
+
+def print_facts(facts: dict[str, str]) -> None:
+    """Print names and what belongs to them, one per line."""
+    width = max(map(len, facts))
+    for name, text in facts.items():
+        get_console().print(f"[bold]{name:{width}}[/bold]  {text}", soft_wrap=True, highlight=False)

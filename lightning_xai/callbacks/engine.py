@@ -132,9 +132,11 @@ class Engine:
         misconfigured = not record.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
         if self.on_error == "raise" or any(everyones(trainer, misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
+        record.tried = True  # what comes now is no error of configuration, and must not end the run
         rank_zero_warn(
-            f"ExplanationMonitor logs nothing for epoch {trainer.current_epoch}, because explaining failed on {reason} "
-            "Training goes on; monitored keys keep their last value. Use on_error='raise' to see where it comes from."
+            f"ExplanationMonitor logs nothing for epoch {trainer.current_epoch}, because explaining failed on "
+            f"{reason.rstrip('.')}. Training goes on; monitored keys keep their last value. Use on_error='raise' to "
+            "see where it comes from."
         )
 
 

@@ -227,7 +227,7 @@ class ExplanationMonitor(Callback):
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
         record = self._record
-        if self._stage == "fit" and record.due and record.first:
+        if self._stage == "fit" and record.due and not record.tried:
             keys = self._parts.keys(annotated=record.annotated, loaders=record.loaders)
             check_monitors(trainer, self.prefix, keys, self.every_n_epochs)
         if trainer.sanity_checking:

@@ -61,6 +61,9 @@ class Grid:
 
         probabilities = found.logits.softmax(1) if task == "multiclass" else found.logits.sigmoid()
         confidence, predicted = probabilities.max(1)
+        right = predicted == classes
+        if task == "multilabel":  # another class of the image may be more probable
+            right = probabilities.gather(1, classes.clamp(min=0)[:, None])[:, 0] > 0.5
         captions = [
             self._caption(int(label), int(guess), float(sure), int(target))
             for label, guess, sure, target in zip(classes, predicted, confidence, found.target, strict=True)
@@ -69,7 +72,7 @@ class Grid:
             sample.images,
             found.heatmaps,
             captions=captions,
-            correct=None if bool((classes < 0).any()) else (predicted == classes).tolist(),
+            correct=None if bool((classes < 0).any()) else right.tolist(),
             masks=sample.masks,
             boxes=sample.boxes if sample.masks is None else None,
             mean=self.mean,
@@ -82,7 +85,7 @@ class Grid:
         lines = [] if label < 0 else [f"label {self._name(label)}"]
         lines.append(f"predicted {self._name(predicted)}")
         lines.append(f"confidence {confidence:.2f}")
-        if target not in (label, predicted):
+        if {target} != {predicted, predicted if label < 0 else label}:
             lines.append(f"explained {self._name(target)}")
         return "\n".join(lines)
 

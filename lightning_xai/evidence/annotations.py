@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,6 +44,26 @@ def check_previous(maps: object, anchor: Tensor | None) -> Tensor:
     if anchor is not None:
         check_device(maps, anchor, "previous_heatmaps")
     return maps.detach()
+
+
+def check_others(maps: object, anchor: Tensor | None) -> dict[str, Tensor]:
+    """Return other explainers' heatmaps by name, float32 (N, H, W).
+
+    Args:
+        maps: Mapping of names to floating point (N, H, W).
+        anchor: Images (N, C, H, W) or heatmaps (N, H, W) that they must match.
+
+    Raises:
+        TypeError: If it is no mapping of tensors.
+        ValueError: If it is empty, a shape or device does not match, or a value is not finite.
+    """
+    if not isinstance(maps, Mapping):
+        raise TypeError(f"Expected `other_heatmaps` to map names to heatmaps, but got {type(maps).__name__}.")
+    if not maps:
+        raise ValueError(
+            "Expected `other_heatmaps` to hold the heatmaps of at least one other explainer, but got none."
+        )
+    return {name: check_maps(m, anchor, f"other_heatmaps[{name!r}]").detach().float() for name, m in maps.items()}
 
 
 def check_boxes(boxes: object, anchor: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -10,9 +10,17 @@ from torch import Tensor
 
 from lightning_xai._checks import check_images, check_maps, check_target
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.annotations import boxes_of_masks, check_boxes, check_masks, check_previous, masks_of_boxes
+from lightning_xai.evidence.annotations import (
+    boxes_of_masks,
+    check_boxes,
+    check_masks,
+    check_others,
+    check_previous,
+    masks_of_boxes,
+)
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.logits import Logits
+from lightning_xai.evidence.memo import Memo
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserved import preserved
 
@@ -37,6 +45,7 @@ class Case:
             derived from ``masks`` if not given.
         explainer: Makes heatmaps of changed images.
         previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch; NaN where there are none.
+        other_heatmaps: Heatmaps (N, H, W) of the same images and target by other explainers, by name.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -54,6 +63,7 @@ class Case:
         boxes: Tensor | Sequence[Tensor] | None = None,
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
+        other_heatmaps: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._images = None if images is None else check_images(images)
         self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
@@ -63,12 +73,11 @@ class Case:
         self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "images"))
         self._explainer = explainer
         self._previous = None if previous_heatmaps is None else check_previous(previous_heatmaps, self._anchor)
+        self._others = None if other_heatmaps is None else check_others(other_heatmaps, self._anchor)
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
         self._keys: Tensor | None = None
-        self._memo: dict[Evidence, Any] = {}
-        self._image_memo: dict[Evidence, Any] = {}
-        self._readers: dict[Evidence, int] = {}
+        self._memo, self._image_memo = Memo(), Memo()
 
     def __len__(self) -> int:
         return len(self._require(self._anchor, "images"))
@@ -76,21 +85,12 @@ class Case:
     def __getitem__(self, evidence: Evidence) -> Any:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
         memo = self._memo if evidence.reads_heatmaps else self._image_memo
-        if evidence not in memo:
-            memo[evidence] = self._collect(evidence)
-        found = memo[evidence]
-        if evidence in self._readers:
-            self._readers[evidence] -= 1
-            if self._readers[evidence] <= 0:
-                del memo[evidence], self._readers[evidence]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return memo.read(evidence, self._collect)
 
     def announce(self, evidence: Evidence) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
         if evidence.reads_heatmaps:
-            self._readers[evidence] = self._readers.get(evidence, 0) + 1
+            self._memo.announce(evidence)
 
     def with_heatmaps(
         self,
@@ -99,6 +99,7 @@ class Case:
         *,
         target: Tensor | None = None,
         previous_heatmaps: Tensor | None = None,
+        other_heatmaps: Mapping[str, Tensor] | None = None,
     ) -> Case:
         """Return the same images with other heatmaps; what is known about the images alone is shared.
 
@@ -107,6 +108,7 @@ class Case:
             explainer: See the class.
             target: Another class per image; this case's if None.
             previous_heatmaps: See the class.
+            other_heatmaps: See the class.
         """
         other = Case(
             self._classifier,
@@ -115,6 +117,7 @@ class Case:
             heatmaps=heatmaps,
             explainer=explainer,
             previous_heatmaps=previous_heatmaps,
+            other_heatmaps=other_heatmaps,
         )
         other._masks, other._boxes, other._keys = self._masks, self._boxes, self._keys
         other._image_memo = self._image_memo
@@ -171,6 +174,11 @@ class Case:
     def previous_heatmaps(self) -> Tensor:
         """Earlier heatmaps (N, h, w), NaN where there are none."""
         return self._require(self._previous, "previous_heatmaps")
+
+    @property
+    def other_heatmaps(self) -> dict[str, Tensor]:
+        """Other explainers' heatmaps, float32 (N, H, W), by name."""
+        return self._require(self._others, "other_heatmaps")
 
     @property
     def keys(self) -> Tensor:

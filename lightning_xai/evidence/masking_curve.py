@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,8 +13,8 @@ from torch import Tensor
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai.evidence.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.ranking import ORDERS, TIES, Order, Ties, ranks
-from lightning_xai.evidence.regions import check_grid, grid_labels, region_means
+from lightning_xai.evidence.ranking import ORDERS, TIES, Order, Ranking, Ties
+from lightning_xai.evidence.regions import check_grid
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -82,9 +83,10 @@ class _Frames:
         images = case.images
         replaced = baseline_images(images, curve.baseline, case.keys, seed=curve.seed).expand_as(images)
         self._ends = (images, replaced) if curve.direction == "deletion" else (replaced, images)
-        self._ranks, self._units = _pixel_ranks(curve, case)
+        self._ranks: Tensor = case[Ranking(curve.ties, curve.order, curve.grid, curve.seed)]
+        units = math.prod(curve.grid or images.shape[2:])
         steps = torch.arange(curve.num_steps + 1, dtype=torch.float64, device=images.device)
-        counts = (steps * self._units / curve.num_steps).round().to(self._ranks.dtype)
+        counts = (steps * units / curve.num_steps).round().int()[:, None, None, None]
         self._counts = counts[1:] if curve.direction == "deletion" else counts[:-1]
 
     def __len__(self) -> int:
@@ -92,31 +94,26 @@ class _Frames:
 
     def build(self, chunk: slice) -> Tensor:
         """Return the frames of a chunk, (n, C, H, W)."""
-        image, step = self._numbers(chunk)
-        changed = self._ranks[image] < self._counts[step, None, None, None]
-        return torch.where(changed, self._ends[1][image], self._ends[0][image])
+        first, last = self._ends
+        frames = first.new_empty(chunk.stop - chunk.start, *first.shape[1:])
+        for image, steps, place in self._parts(chunk):
+            changed = (self._ranks[image] < self._counts[steps]).to(frames.dtype)
+            torch.lerp(first[image], last[image], changed, out=frames[place])  # 0 or 1: exact, and faster than `where`
+        return frames
 
     def read(self, logits: Tensor, chunk: slice) -> Tensor:
-        """Return the probability of each frame's target class, (n,)."""
-        image, _ = self._numbers(chunk)
-        return self._case.classifier.select(logits, self._case.target[image], "probability")
+        """Return the probability of each frame's target class, (n,); that the model has it was checked once."""
+        image = torch.arange(chunk.start, chunk.stop, device=logits.device) // len(self._counts)
+        return self._case.classifier.probabilities(logits).gather(1, self._case.target[image, None])[:, 0]
 
-    def _numbers(self, chunk: slice) -> tuple[Tensor, Tensor]:
-        frame = torch.arange(chunk.start, chunk.stop, device=self._ranks.device)
-        return frame // len(self._counts), frame % len(self._counts)
-
-
-def _pixel_ranks(curve: MaskingCurve, case: Case) -> tuple[Tensor, int]:
-    """Return the rank of each pixel (its region's rank) as (N, 1, H, W), and the number of ranks."""
-    heatmaps = case.heatmaps
-    size = (heatmaps.shape[1], heatmaps.shape[2])
-    relevance, labels = heatmaps.flatten(1), None
-    if curve.grid is not None:
-        labels = grid_labels(size, curve.grid, heatmaps.device)
-        relevance = region_means(heatmaps, labels, curve.grid[0] * curve.grid[1])
-    order = ranks(relevance, case.keys, ties=curve.ties, order=curve.order, seed=curve.seed)
-    pixels = order if labels is None else order[:, labels.flatten()]
-    return pixels.view(len(heatmaps), 1, *size).int(), relevance.shape[1]
+    def _parts(self, chunk: slice) -> Iterator[tuple[int, slice, slice]]:
+        """Yield each image of a chunk, its steps there, and their places in the chunk."""
+        start = chunk.start
+        while start < chunk.stop:
+            image, step = divmod(start, len(self._counts))
+            stop = min(chunk.stop, start + len(self._counts) - step)
+            yield image, slice(step, step + stop - start), slice(start - chunk.start, stop - chunk.start)
+            start = stop
 
 
 def area(curve: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class Neighbourhood(Evidence):
         """Return the noise ε of one sample for images with content ``keys`` (N,), float32 (N, *size)."""
         if self.noise == "gaussian":
             return self.radius * normal(keys, size, seed=self.seed, sample=sample)
-        return self.radius * (2.0 * uniform(keys, size, seed=self.seed, sample=sample) - 1.0)
+        return uniform(keys, size, seed=self.seed, sample=sample).mul_(2.0).sub_(1.0).mul_(self.radius)
 
     def _distances(self, case: Case, chunk: slice) -> Tensor:
         number = torch.arange(chunk.start, chunk.stop, device=case.images.device)

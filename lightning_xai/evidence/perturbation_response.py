@@ -83,7 +83,7 @@ class PerturbationResponse(Evidence):
             return (self.sigma * noise).to(images.dtype)
         height, width = images.shape[2:]
         side = min(max(height // 4, 1), width)
-        place = uniform(keys, (2,), seed=self.seed, sample=sample)
+        place = uniform(keys, (2,), seed=self.seed, sample=sample, purpose="perturbation")
         corner = (place * torch.tensor([height - side + 1, width - side + 1], device=place.device)).long()
         inside = _within(height, corner[:, 0], side)[:, :, None] & _within(width, corner[:, 1], side)[:, None, :]
         return torch.where(inside[:, None], images - self.baseline, 0.0)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_xai._randomness import random_bits
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.regions import grid_labels, region_means
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
 
 Ties: TypeAlias = Literal["random", "first", "last"]
 TIES = ("random", "first", "last")
@@ -39,16 +45,48 @@ def ranks(relevance: Tensor, keys: Tensor, *, ties: Ties = "random", order: Orde
     else:
         breakers = (count - 1 - index if ties == "first" else index).expand(len(relevance), -1)
     relevance = (-relevance if order == "lerf" else relevance).float() + 0.0  # -0.0 becomes 0.0
-    bits = relevance.contiguous().view(torch.int32).long()
-    sortable = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    sequence = _descending((sortable << 31) | breakers)
+    bits = relevance.contiguous().view(torch.int32)
+    sortable = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, in the order of the floating-point numbers
+    sequence = _ascending((sortable.long() << 31).bitwise_or_(breakers).bitwise_not_())
     return torch.empty_like(sequence).scatter_(1, sequence, index.expand_as(sequence))
 
 
-def _descending(rows: Tensor) -> Tensor:
-    """Return the indices (N, P) that sort each row of integers, greatest first, equal ones by their index."""
-    reversed_rows = ~rows
+def _ascending(rows: Tensor) -> Tensor:
+    """Return the indices (N, P) that sort each row of integers, least first, equal ones by their index."""
     if rows.device.type != "cpu":
-        return reversed_rows.argsort(dim=1, stable=True)
-    # On a CPU, torch sorts a single row of integers by radix, ascending only: four times as fast as a whole batch.
-    return torch.stack([row.argsort(stable=True) for row in reversed_rows])
+        return rows.argsort(dim=1, stable=True)
+    # On a CPU, torch sorts a single row of integers by radix, but only ascending: four times as fast as a batch.
+    return torch.stack([row.argsort(stable=True) for row in rows])
+
+
+@dataclass(frozen=True)
+class Ranking(Evidence):
+    """Rank of each pixel (its region's rank), int32 (N, 1, H, W); curves in both directions share the sorting.
+
+    Args:
+        ties: See `ranks`.
+        order: See `ranks`.
+        grid: (rows, columns) of regions that are ranked by their mean heat; None for pixels.
+        seed: Of random ties.
+    """
+
+    ties: Ties = "random"
+    order: Order = "morf"
+    grid: tuple[int, int] | None = None
+    seed: int = 0
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return 0."""
+        return 0
+
+    def collect(self, case: Case) -> Tensor:
+        """Return int32 (N, 1, H, W)."""
+        heatmaps = case.heatmaps
+        size = (heatmaps.shape[1], heatmaps.shape[2])
+        relevance, labels = heatmaps.flatten(1), None
+        if self.grid is not None:
+            labels = grid_labels(size, self.grid, heatmaps.device)
+            relevance = region_means(heatmaps, labels, self.grid[0] * self.grid[1])
+        order = ranks(relevance, case.keys, ties=self.ties, order=self.order, seed=self.seed).int()
+        pixels = order if labels is None else order[:, labels.flatten()]
+        return pixels.view(len(heatmaps), 1, *size)

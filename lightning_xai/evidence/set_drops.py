@@ -80,5 +80,11 @@ class SetDrops(Evidence):
         if self.baseline != "uniform":
             return baseline_images(images, self.baseline, case.keys[image]).expand_as(images)
         low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        noise = uniform(case.keys[image], tuple(images.shape[1:]), seed=self.seed, sample=version % self.num_draws)
+        noise = uniform(
+            case.keys[image],
+            tuple(images.shape[1:]),
+            seed=self.seed,
+            sample=version % self.num_draws,
+            purpose="baseline",
+        )
         return low + noise.to(images.dtype) * (high - low)

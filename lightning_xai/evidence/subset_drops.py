@@ -81,7 +81,7 @@ class SubsetDrops(Evidence):
 
         def removed(image: Tensor, version: Tensor) -> Tensor:
             """Return the removed cells, boolean (n, cells): those with the smallest random numbers."""
-            numbers = uniform(case.keys[image], (cells,), seed=self.seed, sample=version)
+            numbers = uniform(case.keys[image], (cells,), seed=self.seed, sample=version, purpose="subsets")
             return numbers.argsort(dim=1).argsort(dim=1) < wanted[version // self.num_subsets][:, None]
 
         def build(image: Tensor, version: Tensor) -> Tensor:

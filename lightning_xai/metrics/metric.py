@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -39,7 +39,7 @@ class ExplanationMetric(Metric):
         logs_gain: Whether the monitor logs the difference to the random control beside it.
         can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
         needs: Fields of a case that `score` reads beside heatmaps: any of ``"masks"``, ``"explainer"``,
-            ``"previous_heatmaps"``.
+            ``"previous_heatmaps"``, ``"other_heatmaps"``.
     """
 
     is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
@@ -93,6 +93,7 @@ class ExplanationMetric(Metric):
         boxes: Tensor | Sequence[Tensor] | None = None,
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
+        other_heatmaps: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Add a batch, given as a `Case` or by the arguments of one; a metric asks only for what it reads.
 
@@ -106,6 +107,7 @@ class ExplanationMetric(Metric):
             boxes: x0, y0, x1, y1 in pixels, (N, 4), (N, M, 4) or a sequence of (M_i, 4).
             explainer: Makes heatmaps of changed images.
             previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch.
+            other_heatmaps: Heatmaps (N, H, W) of the same images by other explainers, by name.
         """
         if case is None:
             case = Case(
@@ -117,6 +119,7 @@ class ExplanationMetric(Metric):
                 boxes=boxes,
                 explainer=explainer,
                 previous_heatmaps=previous_heatmaps,
+                other_heatmaps=other_heatmaps,
             )
         self._append(self.score(case), case.target if case.has_target else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.registry import get_metric
 
-_CASE_ARGUMENTS = ("model", "images", "target", "heatmaps", "masks", "boxes", "explainer", "previous_heatmaps")
+_CASE_ARGUMENTS = frozenset(signature(Case).parameters)
 
 
 class MetricSuite(MetricCollection):

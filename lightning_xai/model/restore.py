@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 Restore: TypeAlias = Callable[[], None]
 
@@ -59,7 +60,17 @@ def heal(modules: list[nn.Module]) -> None:
 
 
 def parameters(modules: list[nn.Module]) -> Restore:
-    """Note ``requires_grad`` and ``.grad`` of each parameter; meanwhile ``.grad`` is None."""
+    """Note ``requires_grad`` and ``.grad`` of each parameter; meanwhile ``.grad`` is None.
+
+    Raises:
+        ValueError: If a lazy module has no parameters yet.
+    """
+    for module in modules:
+        if any(p is not None and is_lazy(p) for p in module._parameters.values()):
+            raise ValueError(
+                f"Expected the model's parameters to exist, but those of a {type(module).__name__} are still to be "
+                "initialised. Run the model on a batch first."
+            )
     saved = [
         (parameter, parameter.requires_grad, parameter.grad)
         for module in modules

@@ -133,10 +133,11 @@ def train(
     checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     given = {**QUIET, "max_epochs": 2, "enable_checkpointing": checkpoints, **settings}
     trainer = L.Trainer(**given, callbacks=callbacks)
-    loaders = train_loader or loader(shuffle=True), val_loader or loader(10, seed=1)
+    train_loader = loader(shuffle=True) if train_loader is None else train_loader
+    val_loader = loader(10, seed=1) if val_loader is None else val_loader
     if before is not None:
         before(trainer, module)
-    trainer.fit(module, *loaders, ckpt_path=ckpt_path)
+    trainer.fit(module, train_loader, val_loader, ckpt_path=ckpt_path)
     return Run(trainer, module)
 
 
@@ -177,6 +178,11 @@ class Moody(Explainer):
             raise RuntimeError("no heatmap today")
         factor = {"zeros": 0.0, "nan": torch.nan}.get(mood, 1.0)
         return images.sum(1) * factor
+
+
+def in_epochs(mood, *epochs):
+    """Return an explainer that is in a mood in some epochs, or always."""
+    return Moody(lambda epoch: mood if not epochs or epoch in epochs else "")
 
 
 class Attendance(L.Callback):

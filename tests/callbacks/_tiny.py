@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import Grid
+from lightning_xai.callbacks import Grid, sample_from_batch
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from lightning_xai.metrics.metric import ExplanationMetric
 
@@ -153,7 +153,9 @@ def fit(*callbacks, module=None, val=None, train=None, **settings):
 def chosen(images, labels, count):
     """Choose a probe naively: classes take turns, in a class and in a round the smallest content key is next."""
     left = {}
-    for key, label, index in sorted(zip(content_keys(images).tolist(), labels.tolist(), range(len(labels)))):
+    for key, label, index in sorted(
+        zip(content_keys(images).tolist(), labels.tolist(), range(len(labels)), strict=True)
+    ):
         left.setdefault(label, []).append((key, index))
     found = []
     while any(left.values()):
@@ -164,3 +166,21 @@ def chosen(images, labels, count):
 def values(trainer):
     """What is logged by the monitor, without its prefix."""
     return {k.removeprefix("xai/"): v.item() for k, v in trainer.callback_metrics.items() if k.startswith("xai/")}
+
+
+class Data(L.LightningDataModule):
+    """Squares for LightningCLI."""
+
+    def __init__(self, count: int = 12):
+        super().__init__()
+        self.count = count
+
+    def train_dataloader(self):
+        return Squares(self.count).loader()
+
+    val_dataloader = train_dataloader
+
+
+def read_batch(batch):
+    """Stand for a user's own reading of a batch, named by its path on a command line."""
+    return sample_from_batch(batch)

@@ -10,8 +10,14 @@ import time
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from lightning_xai.callbacks import Grid, sample_from_batch
+from lightning_xai.callbacks.history import History
+from lightning_xai.explainers import GradCAM
+from tests.callbacks import _runs
 from tests.callbacks._runs import (
     Attendance,
     Constant,
@@ -22,6 +28,7 @@ from tests.callbacks._runs import (
     remembered,
     small_metrics,
     train,
+    unguarded,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -75,25 +82,190 @@ class Drifting(Net):
 
 
 VARIANTS = {
-    "five_of_seven": {},
+    "five_of_seven": {"explainers": ["grad_cam", "layer_cam"], "stages": ("validate", "test")},
     "three_of_seven": {"num_images": 3},
     "one_of_seven": {"num_images": 1},
     "all_of_seven": {"num_images": 32},
     "small_batches": {"batch_size": 1},
     "shuffled": {"shuffle": True},
     "every_rank_sees_all": {"use_distributed_sampler": False},
-    "masks": {"masks": True},
+    "masks": {"masks": True, "stages": ("validate",)},
 }
 LOCALIZATION = ["pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"]
 
 
-def drifting(*, num_images=5, batch_size=4, shuffle=False, masks=False, stage="fit", **settings):
+def drifting(*, explainers="grad_cam", num_images=5, batch_size=4, shuffle=False, masks=False, stages=(), **settings):
     """Return history and probe of a run on seven images, the same on any number of processes."""
-    ours = monitor(["grad_cam", "layer_cam"], [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
+    ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
     data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks)
     run = train([ours], Drifting, train_loader=loader(8, masks=masks), val_loader=data, **settings)
     found = {"rows": remembered(ours), "probe": ours._records["fit"].probes[0].identities}
-    for name in ("validate", "test"):
+    for name in stages:
         (values,) = getattr(run.trainer, name)(run.module, data, verbose=False)
         found[name] = {key: value for key, value in values.items() if key.startswith("xai/")}
     return found
+
+
+class OnRank(Constant):
+    """Raises on one rank only, in some epochs."""
+
+    def __init__(self, rank, *epochs):
+        super().__init__()
+        self._rank, self._epochs = rank, epochs
+
+    def explain(self, classifier, images, target):
+        trainer = classifier.model.trainer
+        here = trainer.global_rank == self._rank and not trainer.sanity_checking
+        if here and trainer.current_epoch in self._epochs:
+            raise RuntimeError("no heatmap here")
+        return super().explain(classifier, images, target)
+
+
+class UnreadableOnRankOne:
+    """A `sample_from_batch` that fails on rank 1 in one epoch."""
+
+    def __init__(self, attendance, epoch):
+        self.attendance, self.epoch = attendance, epoch
+
+    def __call__(self, batch):
+        trainer = self.attendance.trainer
+        if trainer.global_rank == 1 and not trainer.sanity_checking and trainer.current_epoch == self.epoch:
+            raise RuntimeError("no images here")
+        return sample_from_batch(batch)
+
+
+FOUR = {"max_epochs": 4, "min_epochs": 4}
+
+
+def told(caught):
+    return [str(w.message) for w in caught if "ExplanationMonitor" in str(w.message)]
+
+
+def watched(ours, attendance, folder, **settings):
+    """Train with monitors on our keys and return what they saw and did."""
+    stopping = EarlyStopping("xai/faithfulness", mode="max", patience=2)
+    saving = ModelCheckpoint(folder, monitor="xai/faithfulness", mode="max", filename="{epoch}", save_top_k=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = train([ours, stopping, saving, attendance], Drifting, val_loader=loader(7, seed=1), **settings)
+    return {
+        "seen": [(epoch, {k: v for k, v in values.items() if k != "xai/seconds"}) for epoch, values in attendance.seen],
+        "epochs": run.trainer.current_epoch,
+        "stopped": stopping.stopped_epoch,
+        "best": Path(saving.best_model_path).name,
+        "kept": sorted(Path(path).name for path in saving.best_k_models),
+        "explained": [row["epoch"] for row in ours.history],
+        "told": told(caught),
+    }
+
+
+def weights(folder):
+    """Whether training in two processes is the same, although an explainer does harm, and whether harm would show."""
+
+    def harm(classifier, images):
+        torch.rand(3)
+        classifier.model.train()
+        classifier.forward(images)
+
+    def fit(*callbacks):
+        make, data = (lambda: Net(dropout=0.5)), loader(16, shuffle=True)
+        return train(list(callbacks), make, train_loader=data, val_loader=loader(7, seed=1), max_epochs=2).state()
+
+    expected = fit()
+    patch = pytest.MonkeyPatch()
+    found = {"differing": differing(fit(monitor(["grad_cam", Constant(harm)])), expected)}
+    with unguarded(patch):
+        found["control"] = differing(fit(monitor(Constant(harm))), expected)
+    return found
+
+
+def probes_and_values(folder):
+    """Rows, probe and stages of every variant."""
+    return {name: drifting(**variant) for name, variant in VARIANTS.items()}
+
+
+def agreement(folder):
+    """What monitors do on each rank."""
+    return watched(monitor("grad_cam"), Attendance(), folder / "agreement", max_epochs=8)
+
+
+def one_rank_raises(folder):
+    """An explainer fails on rank 1 in epoch 0, on rank 0 in epoch 2."""
+    found = {}
+    for rank, epoch in ((1, 0), (0, 2)):
+        ours = monitor(OnRank(rank, epoch), num_images=5)
+        found[rank, epoch] = watched(ours, Attendance(), folder / f"raises{rank}", **FOUR)
+    return found
+
+
+def one_rank_reads_nothing(folder):
+    """A batch cannot be read on rank 1, in the first validation or later."""
+    found = {}
+    for epoch in (0, 2):
+        attendance = Attendance()
+        ours = monitor(sample_from_batch=UnreadableOnRankOne(attendance, epoch))
+        found[epoch] = watched(ours, attendance, folder / f"reads{epoch}", **FOUR)
+    return found
+
+
+def files(folder):
+    """Which ranks write, and where."""
+    writes = []
+    patch = pytest.MonkeyPatch()
+    write = History.write
+    patch.setattr(History, "write", lambda self, path: (writes.append(str(path)), write(self, path)))
+    with patch.context():
+        train([monitor(grid=Grid(num_images=2, cell_size=32))], default_root_dir=folder / "files")
+    patch.undo()
+    return {"writes": writes, "found": sorted(str(p.relative_to(folder)) for p in (folder / "files").rglob("*.*"))}
+
+
+def resumed(folder):
+    """The rows of a run that was interrupted after two epochs, and of one that was not."""
+    settings = {"train_loader": loader(8), "val_loader": loader(7, seed=1)}
+    whole = monitor()
+    train([whole], Drifting, max_epochs=4, **settings)
+    saving = ModelCheckpoint(folder / "resumed", filename="saved")
+    train([monitor(), saving], Drifting, max_epochs=2, **settings)
+    again = monitor()
+    train([again], Drifting, max_epochs=4, ckpt_path=folder / "resumed" / "saved.ckpt", **settings)
+    return {"whole": remembered(whole), "again": remembered(again)}
+
+
+def raised(folder):
+    """The errors that each rank ends with when `on_error` says so, and when the configuration is wrong."""
+    found = {}
+    for name, ours in {
+        "raise": monitor(OnRank(1, 1), on_error="raise"),
+        "untried": monitor(OnRank(1, 0), on_error="raise"),
+        "layer": monitor(GradCAM("nowhere")),
+    }.items():
+        try:
+            train([ours], num_sanity_val_steps=0 if name != "raise" else 2)
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+SITUATIONS = (
+    weights,
+    probes_and_values,
+    agreement,
+    one_rank_raises,
+    one_rank_reads_nothing,
+    files,
+    resumed,
+    raised,
+)
+
+
+def main(folder: Path):
+    rank = os.environ["RANK"]
+    torch.set_num_threads(1)
+    _runs.QUIET.update(devices=2, strategy="ddp")
+    found = {situation.__name__: situation(folder) for situation in SITUATIONS}
+    torch.save(found, folder / f"found{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

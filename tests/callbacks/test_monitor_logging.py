@@ -226,7 +226,7 @@ def test_short_explanations_show_no_bar(tmp_path, make, capfd):
 def test_the_tqdm_progress_bar_has_a_bar_for_explaining(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
     fit(slow(0.2), TQDMProgressBar(), enable_progress_bar=True, default_root_dir=tmp_path)
-    assert re.search(r"Explaining:.* 16/20 \[.*img/s\]", capfd.readouterr().err)
+    assert re.search(r"Explaining:.* [1-9]\d?/20 \[.*img/s\]", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("make", [RichProgressBar, TQDMProgressBar])
@@ -270,4 +270,6 @@ def test_one_value_per_key_reaches_the_loggers_although_monitors_see_stand_ins(t
     trainer = fit(watched, logger=CSVLogger(tmp_path), max_epochs=3)
     rows = read(tmp_path / "lightning_logs/version_0/metrics.csv")
     assert [row["step"] for row in rows if row["xai/heatmap_drift"]] == ["3"]  # not in the first, nor in a gap
-    assert trainer.callback_metrics["xai/heatmap_drift"].item() == pytest.approx(watched.history[1]["xai/heatmap_drift"])
+    assert trainer.callback_metrics["xai/heatmap_drift"].item() == pytest.approx(
+        watched.history[1]["xai/heatmap_drift"]
+    )

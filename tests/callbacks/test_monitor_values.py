@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 from lightning.pytorch import Callback
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai.callbacks import Sample
@@ -284,9 +284,7 @@ def test_a_compiled_module(whole):
     data, module = Squares(), Module()
     if not whole:
         module.net = torch.compile(module.net, backend="eager")
-    trainer = fit(
-        monitor(), module=torch.compile(module, backend="eager") if whole else module, val=data.loader()
-    )
+    trainer = fit(monitor(), module=torch.compile(module, backend="eager") if whole else module, val=data.loader())
     plain = Module()
     plain.net.load_state_dict(getattr(module.net, "_orig_mod", module.net).state_dict())
     agree(values(trainer), by_hand(plain, data, cheap())[0])
@@ -299,9 +297,7 @@ def test_batches_of_the_users_own_form():
         return Sample(batch["image"], batch["label"], masks=batch["where"])
 
     loader = DataLoader(_tiny.Dicts(image=data.images, label=data.labels, where=data.masks), 4)
-    trainer = fit(
-        monitor(metrics=[PointingGame(), Sparseness()], sample_from_batch=read), module=module, val=loader
-    )
+    trainer = fit(monitor(metrics=[PointingGame(), Sparseness()], sample_from_batch=read), module=module, val=loader)
     agree(values(trainer), by_hand(module, data, [PointingGame(), Sparseness()], masks=data.masks)[0])
 
 
@@ -362,3 +358,30 @@ def test_two_monitors():
     agree(values(trainer), by_hand(module, data, cheap())[0])
     found = {k.removeprefix("val/xai/"): v.item() for k, v in trainer.callback_metrics.items()}
     agree(found, by_hand(module, data, cheap(), "center_heatmap")[0])
+
+
+class Stream(IterableDataset):
+    """Images in an order of their own, without a length."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        for index in torch.randperm(len(self.data.labels), generator=torch.Generator().manual_seed(4)).tolist():
+            yield self.data.images[index], self.data.labels[index]
+
+
+def test_a_loader_without_a_length():
+    data, module = Squares(), Module()
+    trainer = fit(monitor(), module=module, val=DataLoader(Stream(data), 5), train=data.loader())
+    agree(values(trainer), by_hand(module, data, cheap())[0])
+
+
+def test_fewer_images_than_wished():
+    data, module, watched = Squares(4), Module(), monitor(metrics="sparseness", num_images=50)
+    trainer = fit(watched, module=module, val=data.loader())
+    maps = GradCAM()(module, data.images, data.labels)
+    metric = Sparseness()
+    metric.update(heatmaps=maps)
+    agree(values(trainer), {"sparseness": metric.compute().item(), "undefined/sparseness": metric.undefined})
+    assert values(trainer)["model_evaluations"] == 2 * 4  # logits and a map each

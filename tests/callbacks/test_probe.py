@@ -85,7 +85,7 @@ def agree(selections, num_images, wanted, monkeypatch):
         for rank, selection in enumerate(selections):
             calls = iter([offers, payloads or None])
 
-            def everyones(trainer, value, calls=calls):
+            def everyones(trainer, value, calls=calls, sent=sent):
                 answer = next(calls)
                 if answer is None:
                     sent.append(value)
@@ -156,7 +156,9 @@ def test_multilabel_images_stand_for_one_of_their_classes():
     labels[:3] = False
     chosen = select(images, labels, num_images=40).chosen
     assert chosen == select(images, labels, list(range(39, -1, -1)), size=7, num_images=40).chosen
-    positive = {key: row.nonzero().flatten().tolist() for key, row in zip(content_keys(images).tolist(), labels)}
+    positive = {
+        key: row.nonzero().flatten().tolist() for key, row in zip(content_keys(images).tolist(), labels, strict=True)
+    }
     assert all(label in positive[key] if positive[key] else label == -1 for key, label in chosen)
     assert {label for _, label in chosen} == {-1, 0, 1, 2, 3, 4}
 

@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning_xai.metrics import HeatmapDrift
 from tests.callbacks._runs import Attendance, Constant, Images, Moody, Net, differing, loader, monitor, train
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 
 

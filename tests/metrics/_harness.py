@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_xai import functional
 from lightning_xai.evidence.annotations import masks_of_boxes
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics import get_metric, list_metrics
@@ -46,9 +49,13 @@ def tiny_net(seed: int = 0) -> nn.Module:
 
 
 class Squares(Explainer):
-    """Explain by Σ_c (c + 1 + class) · relu(x_c)²: cheap, depends on image and class, and easy to write naively."""
+    """Explain by Σ_c (c + 1 + class) · relu(x_c)²: cheap, depends on image and class, and easy to write naively.
+
+    It says that it promises completeness, so that the metric of that name may ask it.
+    """
 
     evaluations = 0
+    completeness = True
 
     def explain(self, classifier: Any, images: Tensor, target: Tensor) -> Tensor:
         channel = torch.arange(images.shape[1], device=images.device)
@@ -96,6 +103,12 @@ class Batch:
             boxes=boxes,
             previous_heatmaps=torch.randn(count, 4, 3, generator=random),
         )
+
+    @property
+    def other_heatmaps(self) -> dict[str, Tensor]:
+        """Heatmaps of other explainers; the last one says nothing."""
+        first, second, _ = self.images.unbind(1)
+        return {"first": first, "second": second.relu(), "blank": torch.zeros_like(first)}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -159,24 +172,44 @@ class View:
         return float(exponentials[self.target] / exponentials.sum())
 
 
+def mean_of_defined(rows: Tensor) -> Tensor:
+    """Return the mean over defined images, of the first number if a row has several."""
+    values = rows if rows.ndim == 1 else rows[:, 0]
+    return values[~values.isnan()].mean()
+
+
 @dataclass(frozen=True)
 class Entry:
     """How a metric joins the contract.
 
     Attributes:
         alias: Of `list_metrics`.
-        arguments: What its ``update`` and its function are given, by name.
+        arguments: What its ``update`` is given, by name.
         reference: The definition, naively, in float64: (view of one image, **settings) -> value, or a tuple if the
             metric keeps rows. Its keyword defaults are those of METRICS.md.
         variants: Other settings that are tested as well.
-        function_takes: Settings that the function knows; all if None.
+        value: The metric's value from its rows, naively.
+        reads_all_with: Settings with which every argument is read.
+        undefined_by_model: Whether it is undefined for what the model says, not for the heatmap.
+        shared: How many of the declared evaluations are one: the unchanged image of several curves.
+        base: Settings of every instance, where the defaults do not fit images of `SIZE`.
+        explainer: What makes the heatmaps of changed images.
+        per_image: What the function returns for the rows, where a row is more than the image's value.
+        repeatable: False for what is measured, such as seconds: no reference gives it, and no second call.
     """
 
     alias: str
     arguments: tuple[str, ...]
     reference: Callable[..., Any]
     variants: tuple[dict[str, Any], ...] = ()
-    function_takes: tuple[str, ...] | None = None
+    value: Callable[[Tensor], Tensor] = mean_of_defined
+    reads_all_with: dict[str, Any] = field(default_factory=dict)
+    undefined_by_model: bool = False
+    shared: int = 0
+    base: dict[str, Any] = field(default_factory=dict)
+    explainer: Explainer = field(default_factory=Squares)
+    per_image: Callable[[Tensor], Tensor] = lambda rows: rows
+    repeatable: bool = True
 
     def __str__(self) -> str:
         return self.alias
@@ -187,14 +220,14 @@ class Entry:
 
     @property
     def all_settings(self) -> tuple[dict[str, Any], ...]:
-        return ({}, *self.variants)
+        return (self.base, *(self.base | variant for variant in self.variants))
 
     def metric(self, settings: dict[str, Any] | None = None, **kwargs: Any) -> ExplanationMetric:
-        return get_metric(self.alias, **(settings or {}), **kwargs)
+        return get_metric(self.alias, **(self.base | (settings or {})), **kwargs)
 
     def given(self, batch: Batch, model: Any) -> dict[str, Any]:
         """Return the arguments of ``update``."""
-        others = {"model": model, "explainer": Squares()}
+        others = {"model": model, "explainer": self.explainer}
         return {name: others[name] if name in others else getattr(batch, name) for name in self.arguments}
 
     def updated(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> ExplanationMetric:
@@ -202,22 +235,48 @@ class Entry:
         metric.update(**self.given(batch, model))
         return metric
 
+    def function_knows(self, settings: dict[str, Any]) -> bool:
+        return set(settings) <= set(signature(getattr(functional, self.alias)).parameters)
+
+    def called(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> Tensor:
+        """Return the rows that the metric's function returns."""
+        function = getattr(functional, self.alias)
+        known = signature(function).parameters
+        given = {name: value for name, value in self.given(batch, model).items() if name in known}
+        found = function(**given, **(settings or {}))
+        return torch.stack(found, 1) if isinstance(found, tuple) else found
+
     def expected(self, batch: Batch, net: nn.Module, settings: dict[str, Any] | None = None) -> Tensor:
         """Return the naive rows, float64 (N,) or (N, D)."""
         views = [View(batch[[i]], net) for i in range(len(batch))]
-        return torch.tensor([self.reference(view, **(settings or {})) for view in views], dtype=torch.float64)
+        settings = self.base | (settings or {})
+        return torch.tensor([self.reference(view, **settings) for view in views], dtype=torch.float64)
+
+
+def undefined(rows: Tensor) -> Tensor:
+    """Return which rows (N,) or (N, D) lack a value, boolean (N,)."""
+    return rows.isnan() if rows.ndim == 1 else rows.isnan().any(1)
+
+
+def _module(alias: str) -> str:
+    return f"tests.metrics.{_registry.load(alias).family}.test_{alias}"
 
 
 def entry_of(alias: str) -> Entry:
-    family = _registry.load(alias).family
-    found: Entry = import_module(f"tests.metrics.{family}.test_{alias}").ENTRY
+    found: Entry = import_module(_module(alias)).ENTRY
     if found.alias != alias:
         raise AssertionError(f"Expected the ENTRY of test_{alias}.py to be about {alias!r}, but got {found.alias!r}.")
     return found
 
 
+def without_entry() -> list[str]:
+    """Return the metrics that have no test file yet; a test of the contract fails for them."""
+    return [alias for alias in list_metrics() if find_spec(_module(alias)) is None]
+
+
 def entries() -> list[Entry]:
-    return [entry_of(alias) for alias in list_metrics()]
+    missing = without_entry()
+    return [entry_of(alias) for alias in list_metrics() if alias not in missing]
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +14,7 @@ from lightning_xai.metrics.registry import MetricAlias
 
 
 def test_every_metric_file_is_registered_exported_and_has_a_function():
-    package = Path(metrics.__file__).parent
-    files = {path.stem: path.parent.name for path in package.glob("*/*.py") if path.stem != "__init__"}
+    files = {path.stem: path.parent.name for path in Path(metrics.__file__).parent.glob("*/*.py") if _is_metric(path)}
     assert sorted(files) == list_metrics()
     assert list(get_args(MetricAlias)) == list_metrics()
     assert sorted(functional.__dir__()) == list_metrics()
@@ -26,6 +26,12 @@ def test_every_metric_file_is_registered_exported_and_has_a_function():
         assert getattr(metrics, type(metric).__name__) is type(metric)
         assert getattr(lightning_xai, type(metric).__name__) is type(metric)
         assert getattr(functional, alias).__module__ == type(metric).__module__
+
+
+def _is_metric(path):
+    module = import_module(f"lightning_xai.metrics.{path.parent.name}.{path.stem}")
+    classes = [value for value in vars(module).values() if inspect.isclass(value)]
+    return any(issubclass(c, ExplanationMetric) and c.__module__ == module.__name__ for c in classes)
 
 
 def test_keys_are_unique():
@@ -49,9 +55,7 @@ def test_settings_reach_the_metric():
 
 
 def test_an_unknown_alias():
-    with pytest.raises(ValueError, match=r"Expected `metric` to be one of 'aopc', .*Did you mean 'deletion_auc'\?"):
+    with pytest.raises(ValueError, match=r"Expected `metric` to be one of .*'aopc', .*Did you mean 'deletion_auc'\?"):
         get_metric("deletion")
-    with pytest.raises(
-        ValueError, match=r"Expected `family` to be one of 'complexity', 'faithfulness', 'localization'"
-    ):
+    with pytest.raises(ValueError, match=r"Expected `family` to be one of .*'localization'"):
         list_metrics("beauty")

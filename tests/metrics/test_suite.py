@@ -22,7 +22,6 @@ from lightning_xai.metrics import (
     MetricSuite,
     PixelFlipping,
     RelativeFaithfulness,
-    list_metrics,
 )
 from tests.metrics._harness import Batch, EvaluationCount, Squares, tiny_net
 
@@ -41,6 +40,8 @@ DEFAULT = [
     "relevance_rank_accuracy",
     "box_localization",
 ]
+
+MANY = [*DEFAULT, "aopc", "pixel_flipping"]
 
 
 def _given(batch, net, **others):
@@ -165,11 +166,11 @@ def test_a_failed_collection_is_not_repeated():
 
 def test_equals_the_metrics_alone():
     batches, net = [Batch.draw(4), Batch.draw(3, seed=1)], tiny_net()
-    suite = MetricSuite(list_metrics())
+    suite = MetricSuite(MANY)
     for batch in batches:
         suite.update(**_given(batch, net, explainer=Squares()))
     computed = suite.compute()
-    assert len(computed) == len(list_metrics())
+    assert len(computed) == len(MANY)
     for name, metric in suite.explanation_metrics().items():
         alone = metric.clone()
         alone.reset()
@@ -243,7 +244,7 @@ def test_two_of_one_name_need_a_dict():
 @pytest.mark.parametrize(
     ("metrics", "error", "text"),
     [
-        (["insertion"], ValueError, r"Expected `metric` to be one of 'aopc'.*Did you mean 'insertion_auc'\?"),
+        (["insertion"], ValueError, r"Expected `metric` to be one of .*'aopc'.*Did you mean 'insertion_auc'\?"),
         ([3], TypeError, r"Expected `metrics` to hold metrics or aliases, but got int\."),
         ({"a": None}, TypeError, r"Expected `metrics` to hold metrics or aliases, but got NoneType\."),
     ],
@@ -264,7 +265,7 @@ def test_prefix_and_postfix():
 
 def test_score_touches_no_state():
     batch, net = Batch.draw(4), tiny_net()
-    suite = MetricSuite([*list_metrics(), MulticlassAccuracy(3)])
+    suite = MetricSuite([*MANY, MulticlassAccuracy(3)])
     fresh = pickle.dumps(suite)
     scores = suite.score(Case(**_given(batch, net, explainer=Squares())))
     assert pickle.dumps(suite) == fresh
@@ -307,7 +308,7 @@ def test_is_a_metric_collection():
 
 def test_every_row_is_finite_or_counted():
     batch = Batch.draw(10)
-    suite = MetricSuite(list_metrics())
+    suite = MetricSuite(MANY)
     suite.update(**_given(batch, tiny_net(), explainer=Squares()))
     for metric in suite.explanation_metrics().values():
         assert len(metric.rows) == 10

@@ -147,6 +147,7 @@ class TestBackbones:
             if layer != "head.0":
                 assert_equal(captured(model, layer), naive(oracle, layer))
 
+    @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
     def test_reentrant_checkpoints_are_said(self):
         model = Split(lambda b, h, x: checkpoint(h, b(x), use_reentrant=True))
         with pytest.raises(RuntimeError, match=REACHED + ".*use_reentrant=False"):

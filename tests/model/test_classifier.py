@@ -107,6 +107,7 @@ class TestLogits:
                 model.other, readout = ConvNet(), Readout(forward="net")
         assert torch.equal(Classifier(model, readout).logits(IMAGES), expected)
 
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
     def test_torchscript(self, net, expected):
         traced = torch.jit.trace(net.eval(), IMAGES)
         torch.testing.assert_close(Classifier(traced).logits(IMAGES), expected)

@@ -146,6 +146,16 @@ def test_inside_gradients_are_enabled_and_outside_the_mode_is_what_it_was(outsid
         assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == modes
 
 
+def test_a_lazy_network_has_to_run_once_before():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(2)).train()
+    with pytest.raises(ValueError, match=r"but those of a LazyLinear are still to be initialised. Run the model"):
+        preserved(net).__enter__()
+    assert net.training
+    net(IMAGES)
+    with preserved(net):
+        assert net(IMAGES).shape == (4, 2)
+
+
 class TestNested:
     @pytest.mark.parametrize("inner", [lambda net: net, lambda net: net.features, lambda net: net.features[0]])
     def test_the_same_model_and_its_parts_are_free(self, inner):

@@ -67,12 +67,13 @@ def timm_net(name):
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
 def test_automatic_choice(build, name, expected):
-    point, there = found(build(name), torch.randn(1, 3, 224, 224))
+    net, images = build(name), torch.randn(1, 3, 224, 224)
+    point, there = found(net, images)
     assert (str(point), tuple(there.activations.shape[1:])) == expected
     assert there.gradients.shape == there.activations.shape
-    assert bool((there.gradients.flatten(1).abs().amax(1) > 0).all())
-    signed = (there.gradients.mean((2, 3), keepdim=True) * there.activations).sum(1)
-    assert float(signed.std()) > 0
+    maps = GradCAM(relu=False)(net, images, 0)
+    assert maps.shape == (1, 224, 224)
+    assert float(maps.std()) > 1e-3 * float(maps.abs().max()) > 0
 
 
 class Headed(nn.Module):
@@ -129,14 +130,19 @@ def test_an_unknown_pooling_leaves_what_enters_the_last_convolution():
     assert point == OperationInput("conv2d", 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"), [("resnet18", "layer3"), ("vgg11", "features.19"), ("mobilenet_v3_small", "features.9.block.0")]
-)
+@pytest.mark.parametrize(("name", "layer"), [("resnet18", "layer3"), ("mobilenet_v3_small", "features.9.block.0")])
 def test_images_so_small_that_one_place_is_left_take_the_last_layer_with_more(name, layer):
-    point, there = found(
-        torchvision_net(name) if name != "vgg11" else torchvision.models.vgg11(), torch.randn(1, 3, 32, 32)
-    )
+    point, there = found(torchvision_net(name), torch.randn(1, 3, 32, 32))
     assert point == LayerOutput(layer)
+    assert there.activations.shape[2:] == (2, 2)
+
+
+def test_a_pooling_that_repeats_one_place_is_not_taken_for_a_map():
+    """As torchvision's VGG repeats it for small images: a map of equal values would locate nothing."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(4, 5, 3, 2, 1))
+    net.extend([nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(245, 3)])
+    point, there = found(net, torch.randn(1, 3, 8, 8))
+    assert point == LayerOutput("2")
     assert there.activations.shape[2:] == (2, 2)
 
 

@@ -21,9 +21,10 @@ class LayerExplainer(Explainer):
     A subclass overrides `combine`: activations and gradients in, one map per image out.
 
     Args:
-        target_layer: ``"auto"`` (what enters the last pooling, flattening or attention; logged and kept in
-            `picked`), a dotted name, a module of the model, or a list of these: then each map is divided by its
-            maximum, and the maps are averaged at the first layer's resolution.
+        target_layer: ``"auto"`` (what enters the last pooling, attention or flattening, or, where these see a single
+            place, the last convolution; logged and kept in `picked`), a dotted name, a module of the model, or a list
+            of these: then each map is divided by its maximum, and the maps are averaged at the first layer's
+            resolution.
         relu: Whether negative values are cut at the layer's resolution, before resizing.
 
     Raises:

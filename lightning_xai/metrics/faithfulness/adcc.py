@@ -23,6 +23,8 @@ def adcc(
     images: Tensor,
     explainer: Explainer,
     target: Tensor | int,
+    *,
+    heatmaps: Tensor | None = None,
 ) -> Tensor:
     """Return the ADCC of each image, float32 (N,) in [0, 1], higher is better; see `ADCC`.
 
@@ -31,6 +33,7 @@ def adcc(
         images: Floating point (N, C, H, W), as the model sees them.
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
+        heatmaps: Of the images, float (N, H, W); made by ``explainer`` if None.
 
 
     Example:
@@ -41,7 +44,7 @@ def adcc(
         torch.Size([3])
     """
     metric = ADCC()
-    return metric.score(Case(model, images, target, explainer=explainer))
+    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
 
 
 class ADCC(ExplanationMetric):

@@ -19,6 +19,7 @@ def completeness(
     explainer: Explainer,
     target: Tensor | int,
     *,
+    heatmaps: Tensor | None = None,
     baseline: float = 0.0,
     relative: bool = True,
 ) -> Tensor:
@@ -29,6 +30,7 @@ def completeness(
         images: Floating point (N, C, H, W), as the model sees them.
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
+        heatmaps: Of the images, float (N, H, W); made by ``explainer`` if None.
         baseline: Value of the image from which the explainer attributes.
         relative: Whether the error is divided by the difference of logits.
 
@@ -42,7 +44,7 @@ def completeness(
         torch.Size([3])
     """
     metric = Completeness(baseline, relative)
-    return metric.score(Case(model, images, target, explainer=explainer))
+    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
 
 
 class Completeness(ExplanationMetric):

@@ -69,8 +69,8 @@ class RelativeInputStability(RelativeStability):
     Args:
         radius: Half width of the uniform noise, in the units of the images.
         num_samples: Noisy copies per image.
-        relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(x − x_j) / x‖``, zeros among the
-            divisors replaced by 1e-6.
+        relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(x − x_j) / x‖``, zeros
+            among the divisors replaced by 1e-6.
         seed: Of the noise.
         **kwargs: Of `torchmetrics.Metric`.
 

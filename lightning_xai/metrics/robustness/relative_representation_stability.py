@@ -70,8 +70,8 @@ class RelativeRepresentationStability(RelativeStability):
     Args:
         radius: Half width of the uniform noise, in the units of the images.
         num_samples: Noisy copies per image.
-        relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(a(x) − a(x_j)) / a(x)‖``, zeros
-            among the divisors replaced by 1e-6.
+        relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(a(x) − a(x_j)) /
+            a(x)‖``, zeros among the divisors replaced by 1e-6.
         seed: Of the noise.
         **kwargs: Of `torchmetrics.Metric`.
 

@@ -1,4 +1,4 @@
-"""Grad-CAM on real architectures: equal to captum's where captum can be asked, and never all zero."""
+"""Grad-CAM on real architectures, equal to captum's; on others see tests/model/test_target_layer.py."""
 
 import pytest
 import torch
@@ -24,10 +24,7 @@ class DenseNetWithLayer(nn.Module):
 
 
 def build(name):
-    net = getattr(torchvision.models, name)(num_classes=10)
-    if name == "vit_b_16":
-        nn.init.normal_(net.heads.head.weight)  # torchvision starts with zeros: no gradient anywhere
-    return calibrated(net)
+    return calibrated(getattr(torchvision.models, name)(num_classes=10))
 
 
 @pytest.mark.parametrize(
@@ -41,26 +38,16 @@ def build(name):
     ],
 )
 def test_equals_captum(name, layer):
-    net, images = build(name), torch.randn(2, 3, 224, 224)
+    net, images, target = build(name), torch.randn(2, 3, 224, 224), torch.tensor([3, 7])
     oracle = DenseNetWithLayer(net) if name == "densenet121" else net
-    checked = 0
-    for target in (torch.tensor([3, 7]), torch.tensor([0, 1])):
-        heatmaps = GradCAM()(net, images, target)
-        attributed = LayerGradCam(oracle, oracle.get_submodule(layer)).attribute(images, target, relu_attributions=True)
-        expected = F.interpolate(attributed, (224, 224), mode="bilinear", align_corners=False)[:, 0].detach()
+    attributed = LayerGradCam(oracle, oracle.get_submodule(layer)).attribute(images, target).detach()
+    for relu in (True, False):
+        heatmaps = GradCAM(relu=relu)(net, images, target)
+        raw = attributed.relu() if relu else attributed
+        expected = F.interpolate(raw, (224, 224), mode="bilinear", align_corners=False)[:, 0]
         for found, wanted in zip(heatmaps, expected, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.max()))
-            checked += float(wanted.max()) > 0
-    assert checked >= 2
-
-
-@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "convnext_tiny"])
-def test_shows_something_on_networks_that_captum_has_no_maps_for(name):
-    net, images = build(name), torch.randn(1, 3, 224, 224)
-    maps = torch.cat([GradCAM(relu=False)(net, images, target) for target in (0, 1)])
-    assert bool((maps.flatten(1).std(1) > 0).all())
-    assert not torch.allclose(*maps, atol=1e-2 * float(maps.abs().max()))
-    assert bool((maps.flatten(1).amax(1) > 0).any())
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    assert bool((attributed.flatten(1).std(1) > 0).all())
 
 
 def test_by_hand():

@@ -20,7 +20,7 @@ class TestRandomHeatmap:
         heatmaps = explainer(MODEL, IMAGES, 0)
         order = torch.tensor([5, 2, 0, 1, 4, 3])
         assert torch.equal(explainer(MODEL, IMAGES[order], 1), heatmaps[order])
-        other = Classifier(nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), chunk_size=4)
+        other = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(1680, 2)), chunk_size=4)
         singles = [explainer(other, image[None], 1) for image in IMAGES]
         assert torch.equal(torch.cat(singles), heatmaps)
         torch.manual_seed(99)

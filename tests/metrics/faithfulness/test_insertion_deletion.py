@@ -17,6 +17,7 @@ ENTRY = Entry(
     ("model", "images", "heatmaps", "target"),
     _reference,
     variants=({"num_steps": 7, "ties": "first"}, {"num_steps": 10, "ties": "last"}, {"num_steps": 3, "seed": 9}),
+    shared=1,
 )
 
 

@@ -58,7 +58,7 @@ ENTRY = Entry(
     ("model", "images", "heatmaps", "target", "boxes"),
     _reference,
     variants=({"threshold": 0.5}, {"threshold": 1}, {"top_k": 1}, {"threshold": 0.3, "top_k": 5}),
-    function_takes=("threshold",),
+    reads_all_with={"top_k": 1},
 )
 
 

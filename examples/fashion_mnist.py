@@ -1,0 +1,86 @@
+"""Explain a network on real images: Fashion-MNIST garments at random places on cluttered canvases.
+
+    python examples/fashion_mnist.py
+    tensorboard --logdir runs/fashion_mnist
+
+The canvases tell where each garment is, so that localization is measured beside faithfulness. The images come from the
+Debian package `dataset-fashion-mnist`, from any folder with the four IDX files (`--data`), or from the network
+(`--download`).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from _shared.classifier import ImageClassifier
+from _shared.epoch_table import EpochTable
+from _shared.garments import CLASSES, GarmentsOnCanvas
+from _shared.quiet import quiet_lightning
+from _shared.run_folder import show_paths
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from lightning_xai import ExplanationMonitor
+from lightning_xai.callbacks import Grid
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+ABSENT = """Fashion-MNIST is not in {folder}. Any of these brings it:
+  apt install dataset-fashion-mnist                    (Debian, Ubuntu)
+  python examples/fashion_mnist.py --download          (from the network, into data/)
+  python examples/fashion_mnist.py --data FOLDER       (with train-images-idx3-ubyte.gz and the other three files)"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, explain, show."""
+    settings = parse(arguments)
+    quiet_lightning()
+    L.seed_everything(settings.seed, verbose=False)
+    folder = download() if settings.download else settings.data
+    if not any(folder.glob("train-images-idx3-ubyte*")):
+        sys.exit(ABSENT.format(folder=folder))
+    train = GarmentsOnCanvas(folder, "train", settings.limit)
+    validation = GarmentsOnCanvas(folder, "t10k", max(settings.limit // 6, 1), seed=1)
+
+    monitor = ExplanationMonitor(grid=Grid(num_images=10, class_names=CLASSES))
+    logger = TensorBoardLogger(settings.output, name="fashion_mnist")
+    trainer = L.Trainer(
+        max_epochs=settings.epochs,
+        accelerator="cpu",
+        logger=logger,
+        log_every_n_steps=8,
+        callbacks=[monitor, EpochTable(monitor, "Grad-CAM on 32 garments that the network was not trained on")],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(
+        ImageClassifier(num_classes=len(CLASSES)),
+        DataLoader(train, batch_size=64, shuffle=True),
+        DataLoader(validation, batch_size=128),
+    )
+    show_paths(Path(logger.log_dir))
+
+
+def download() -> Path:
+    """Fetch the files with torchvision, once; return their folder."""
+    from torchvision.datasets import FashionMNIST
+
+    FashionMNIST("data", download=True)
+    return Path("data/FashionMNIST/raw")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DEBIAN, help="folder with the four IDX files")
+    parser.add_argument("--download", action="store_true", help="fetch the data into data/ first")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--limit", type=int, default=6000, help="images for training; validation has a sixth of it")
+    parser.add_argument("--output", type=Path, default=Path("runs"))
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Evidence that is known already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning_xai.evidence.evidence import Evidence
+
+
+class Memo:
+    """Collect each evidence at its first reading, and drop it after the last one that was announced.
+
+    A failed collection is remembered too, and raised again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Evidence, Any] = {}
+        self._readers: dict[Evidence, int] = {}
+
+    def announce(self, evidence: Evidence) -> None:
+        """Say that ``evidence`` will be read once more."""
+        self._readers[evidence] = self._readers.get(evidence, 0) + 1
+
+    def read(self, evidence: Evidence, collect: Callable[[Evidence], Any]) -> Any:
+        """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""
+        if evidence not in self._known:
+            self._known[evidence] = collect(evidence)
+        found = self._known[evidence]
+        if evidence in self._readers:
+            self._readers[evidence] -= 1
+            if self._readers[evidence] <= 0:
+                del self._known[evidence], self._readers[evidence]
+        if isinstance(found, Exception):
+            raise found
+        return found

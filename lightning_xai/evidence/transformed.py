@@ -1,0 +1,124 @@
+"""What happens to the heatmap when the image is turned, mirrored, cropped and coarsened."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_xai._checks import check_at_least
+from lightning_xai.evidence.evidence import Evidence
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+TRANSFORMS = ("rotation", "flip", "crop", "scale")
+
+
+@dataclass(frozen=True)
+class TransformedMaps:
+    """What came of the T transformed versions of each image, in the order of `TRANSFORMS`.
+
+    Attributes:
+        heatmaps: m(T x) for the class of x, float32 (N, T, H, W).
+        kept: Whether T x has the prediction of x (class of the largest logit), boolean (N, T).
+    """
+
+    heatmaps: Tensor
+    kept: Tensor
+
+
+@dataclass(frozen=True)
+class Transformed(Evidence):
+    """Heatmaps and predictions of four transformed versions of each image, all of the image's size, bilinear.
+
+    Args:
+        rotation: Degrees about the centre; what comes in from outside is the mirrored image.
+        crop: Share of height and width around the centre that is enlarged to the full size.
+        scale: The image is resized to this share of its size and back, so that it loses detail.
+
+    Raises:
+        TypeError: If a setting is no number.
+        ValueError: If a setting is out of range.
+    """
+
+    rotation: float = 15.0
+    crop: float = 0.9
+    scale: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_at_least(self.rotation, -360.0, "rotation")
+        for name in ("crop", "scale"):
+            share = getattr(self, name)
+            check_at_least(share, 0.0, name, strict=True)
+            if share > 1.0:
+                raise ValueError(f"Expected `{name}` to be a share, at most 1, but got {share}.")
+
+    def evaluations(self, explaining: int = 1) -> int:
+        """Return one evaluation and one heatmap per transform, and the unchanged image."""
+        return len(TRANSFORMS) * (1 + explaining) + 1
+
+    def collect(self, case: Case) -> TransformedMaps:
+        """Return heatmaps and kept predictions; chunks run across images and transforms."""
+        predicted, heatmaps, kept = case.logits.argmax(1), [], []
+        for chunk in case.classifier.chunks(len(case) * len(TRANSFORMS)):
+            number = torch.arange(chunk.start, chunk.stop, device=case.images.device)
+            image, kind = number // len(TRANSFORMS), number % len(TRANSFORMS)
+            images = self._changed(case.images[image], kind)
+            kept.append(case.classifier.logits(images).argmax(1) == predicted[image])
+            heatmaps.append(case.explainer(case.classifier, images, case.target[image]))
+        size = (len(case), len(TRANSFORMS))
+        return TransformedMaps(torch.cat(heatmaps).view(*size, *case.images.shape[2:]), torch.cat(kept).view(size))
+
+    def apply(self, transform: str, images: Tensor) -> Tensor:
+        """Return T x for images, or heatmaps with a channel axis, (N, C, H, W).
+
+        Resampled in float64 and rounded, so that flat regions stay flat.
+        """
+        if transform == "flip":
+            return images.flip(-1)
+        size = (images.shape[2], images.shape[3])
+        exact = images.double()
+        if transform == "scale":
+            smaller = (max(round(self.scale * size[0]), 1), max(round(self.scale * size[1]), 1))
+            exact = F.interpolate(exact, smaller, mode="bilinear", align_corners=False)
+            return F.interpolate(exact, size, mode="bilinear", align_corners=False).to(images.dtype)
+        rows, columns = self._sources(transform, size, images.device)
+        grid = torch.stack([(2 * columns + 1) / size[1] - 1, (2 * rows + 1) / size[0] - 1], -1)
+        grid = grid.expand(len(images), -1, -1, -1)
+        sampled = F.grid_sample(exact, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        return sampled.to(images.dtype)
+
+    def valid(self, transform: str, size: tuple[int, int], device: torch.device) -> Tensor:
+        """Return which pixels of T x come from inside x, boolean (H, W); all but those of a rotation's corners."""
+        if transform != "rotation":
+            return torch.ones(size, dtype=torch.bool, device=device)
+        rows, columns = self._sources(transform, size, device)
+        return (rows >= -0.5) & (rows <= size[0] - 0.5) & (columns >= -0.5) & (columns <= size[1] - 0.5)
+
+    def _sources(self, transform: str, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return row and column in x of each pixel of a rotation or a crop, float64 (H, W)."""
+        angle = math.radians(self.rotation) if transform == "rotation" else 0.0
+        stretch = self.crop if transform == "crop" else 1.0
+        middle = ((size[0] - 1) / 2, (size[1] - 1) / 2)
+        row, column = (
+            torch.arange(length, dtype=torch.float64, device=device) - centre
+            for length, centre in zip(size, middle, strict=True)
+        )
+        down, right = row[:, None], column[None, :]
+        rows = stretch * (math.cos(angle) * down + math.sin(angle) * right) + middle[0]
+        columns = stretch * (math.cos(angle) * right - math.sin(angle) * down) + middle[1]
+        return rows, columns
+
+    def _changed(self, images: Tensor, kind: Tensor) -> Tensor:
+        changed = torch.empty_like(images)
+        for index, transform in enumerate(TRANSFORMS):
+            rows = (kind == index).nonzero()[:, 0]
+            if len(rows):
+                changed[rows] = self.apply(transform, images[rows])
+        return changed

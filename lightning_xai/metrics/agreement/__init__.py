@@ -1,0 +1,1 @@
+"""Agreement: does the heatmap say what another way of looking at the model says?"""

@@ -1,0 +1,82 @@
+"""The benchmarks run and write what they say; how fast anything is, is not asked here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import curve_memory, suite_cost
+from benchmarks.__main__ import NAMES, main
+from benchmarks.live_bytes import peak_bytes
+from benchmarks.setting import Setting
+from benchmarks.timing import Spread, compare
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_quick_run_prints_a_table_and_writes_json(tmp_path):
+    out = tmp_path / "new" / "costs.json"
+    command = [sys.executable, "-m", "benchmarks", "--device", "cpu", "--quick", "--out", str(out)]
+    command += ["--only", "probe_cost", "preserved_cost"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "target: at most 0.2 ms" in done.stdout
+    found = json.loads(out.read_text())
+    assert found["environment"]["quick"] is True
+    assert list(found["results"]) == ["probe_cost", "preserved_cost"]
+    (row,) = found["results"]["probe_cost"]["rows"]
+    assert row["images"] == 96
+    assert 0 < row["cpu_ms"]["least"] <= row["cpu_ms"]["median"] <= row["cpu_ms"]["greatest"]
+
+
+def test_unknown_names_are_refused_with_a_list(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "speed"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    assert all(name in said for name in NAMES)
+
+
+def test_counts_and_memory_keep_their_promises():
+    setting = Setting(torch.device("cpu"), quick=True)
+    memory = curve_memory.run(setting).rows
+    assert [row["num_steps"] for row in memory] == [8, 32, 128]
+    assert all(row["met"] for row in memory)
+    counts = suite_cost.run(setting).rows
+    assert {row["evaluations_per_image"] for row in counts} == {140.0}
+    assert all(row["met"] for row in counts)
+
+
+def test_ratios_are_of_neighbouring_runs():
+    order = []
+    compare(lambda: order.append("a"), lambda: order.append("b"), 3, torch.device("cpu"))
+    assert order == ["a", "b", "a", "b", "b", "a", "a", "b"]
+    assert Spread.of([3.0, 1.0, 2.0, 9.0]) == Spread(1.0, 2.5, 9.0)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_peak_counts_what_lives_at_a_time(keeps):
+    kept = []
+
+    def work():
+        for _ in range(4):
+            made = torch.ones(256, 1024)
+            made.view(-1).add_(1.0)
+            if keeps:
+                kept.append(made)
+
+    peak = peak_bytes(work, torch.device("cpu")) / 2**20
+    assert peak == (4 if keeps else 2)  # the old one dies after the new one is made
+
+
+def test_networks_and_images_are_the_same_in_every_run():
+    setting = Setting(torch.device("cpu"), quick=True)
+    first, second = setting.model("small CNN"), setting.model("small CNN")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert torch.equal(setting.images(3), setting.images(3))
+    assert not any(module.training for module in first.modules())
+    assert isinstance(first, nn.Sequential)

@@ -1,0 +1,160 @@
+"""In two processes the monitor leaves no trace, gives the values of one, and ranks agree on everything."""
+
+import os
+import pickle
+import time
+
+import pytest
+import torch
+
+from lightning_xai.callbacks.ranks import share
+from tests.callbacks._runs import monitor, remembered, train
+from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, drifting, run
+
+COUNTED = ("seconds", "model_evaluations")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What both ranks found; workers of pytest-xdist share one pair of processes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run(tmp_path_factory.mktemp("two_processes"))
+    folder = tmp_path_factory.getbasetemp().parent / "two_processes"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not (folder / "end").exists():
+            time.sleep(0.2)
+    else:
+        try:
+            run(folder)
+        finally:
+            (folder / "end").touch()
+    return [torch.load(folder / f"found{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+@pytest.fixture(autouse=True)
+def _files_go_to_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def scores(values):
+    return {key: value for key, value in values.items() if not key.endswith(COUNTED)}
+
+
+def test_weights_are_the_same_on_both_ranks(ranks):
+    for found in ranks:
+        assert found["weights"]["differing"] == []
+        assert found["weights"]["control"] != []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_values_and_probe_are_those_of_one_process(name, ranks):
+    variant = {k: v for k, v in VARIANTS[name].items() if k != "use_distributed_sampler"}
+    expected = drifting(**variant)
+    for rank in ranks:
+        found = rank["probes_and_values"][name]
+        assert found["probe"] == expected["probe"]
+        assert len(found["rows"]) == len(expected["rows"]) == 2
+        pairs = list(zip(found["rows"].values(), expected["rows"].values(), strict=True))
+        for values, wanted in [*pairs, *((found[stage], expected[stage]) for stage in variant.get("stages", ()))]:
+            assert scores(values) == pytest.approx(scores(wanted), abs=1e-5)
+
+
+def test_nothing_is_missing(ranks):
+    found = ranks[1]["probes_and_values"]["five_of_seven"]
+    rows = list(found["rows"].values())
+    for values in (*rows, found["validate"], found["test"]):
+        assert values.keys() >= {"xai/grad_cam/faithfulness", "xai/layer_cam/faithfulness_gain", "xai/probe_accuracy"}
+    assert ["xai/grad_cam/heatmap_drift" in values for values in rows] == [False, True]
+
+
+def test_probe_depends_on_the_images_only(ranks):
+    found = ranks[0]["probes_and_values"]
+    probes = [found[name]["probe"] for name in ("five_of_seven", "small_batches", "shuffled", "every_rank_sees_all")]
+    assert probes == [probes[0]] * 4
+    assert len(set(probes[0])) == 5
+    assert set(found["three_of_seven"]["probe"]) < set(probes[0])
+    assert len(set(found["all_of_seven"]["probe"])) == 7
+
+
+def test_masks_reach_the_metrics(ranks):
+    for key in LOCALIZATION:
+        assert f"xai/{key}" in ranks[1]["probes_and_values"]["masks"]["validate"]
+
+
+def test_monitors_agree(ranks):
+    first, second = (found["agreement"] for found in ranks)
+    assert first == second
+    assert first["epochs"] < 8
+    assert first["stopped"] == first["epochs"] - 1
+    assert first["best"] in first["kept"]
+    assert len(first["kept"]) == 2
+    assert first["told"] == []
+
+
+@pytest.mark.parametrize(
+    ("situation", "case", "epoch"),
+    [
+        ("one_rank_raises", (1, 0), 0),
+        ("one_rank_raises", (0, 2), 2),
+        ("one_rank_reads_nothing", 0, 0),
+        ("one_rank_reads_nothing", 2, 2),
+    ],
+)
+def test_an_error_on_one_rank_skips_the_epoch_on_both(situation, case, epoch, ranks):
+    first, second = (found[situation][case] for found in ranks)
+    assert {**first, "told": []} == second
+    assert first["epochs"] == 4
+    assert first["explained"] == [e for e in range(4) if e != epoch]
+    (message,) = first["told"]
+    assert f"logs nothing for epoch {epoch}, because explaining failed on rank {0 if case == (0, 2) else 1}" in message
+    keys = [set(values) for _, values in first["seen"]]
+    assert keys == [keys[0]] * 4
+    if epoch == 0:
+        assert first["seen"][0][1]["xai/faithfulness"] == -1.0
+    else:
+        assert first["seen"][2][1] == first["seen"][1][1]
+
+
+def test_errors_end_both_ranks_where_they_should(ranks):
+    first, second = (found["raised"] for found in ranks)
+    assert "failed on rank 1: RuntimeError: no heatmap here" in first["raise"]
+    assert second["raise"] == "RuntimeError: no heatmap here"
+    assert "failed on rank 1" in first["untried"]
+    assert "but got 'nowhere'" in first["layer"]
+    assert "but got 'nowhere'" in second["layer"]
+
+
+def test_rank_zero_alone_writes(ranks):
+    first, second = (found["files"] for found in ranks)
+    assert len(first["writes"]) == 2
+    assert second["writes"] == []
+    assert first["found"] == second["found"]
+    assert [name.split("/")[-1].split("-")[0] for name in first["found"]] == [
+        "epoch=0000",
+        "epoch=0001",
+        "xai_history.csv",
+    ]
+
+
+def test_a_resumed_run_goes_on(ranks):
+    for found in (rank["resumed"] for rank in ranks):
+        assert list(found["again"]) == [(epoch, epoch) for epoch in range(4)]
+        for at, values in found["whole"].items():
+            assert scores(found["again"][at]) == pytest.approx(scores(values), abs=1e-6)
+
+
+def test_the_callback_can_be_sent_to_spawned_processes():
+    ours = monitor()
+    sent = pickle.loads(pickle.dumps(ours))
+    train([sent])
+    train([ours])
+    assert [scores(row) for row in remembered(sent).values()] == [scores(row) for row in remembered(ours).values()]
+
+
+@pytest.mark.parametrize(("count", "world"), [(5, 2), (1, 2), (7, 3), (2, 5), (6, 3)])
+def test_shares_are_equally_long_and_cover_all(count, world):
+    shares = [share(count, rank, world) for rank in range(world)]
+    assert {len(indices) for indices in shares} == {-(-count // world)}
+    assert [index for column in zip(*shares, strict=True) for index in column][:count] == list(range(count))

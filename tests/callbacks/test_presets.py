@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import pickle
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+
+from lightning_xai import ExplanationMonitor, Readout
+from lightning_xai.explainers import GradCAM, HiResCAM
+from lightning_xai.metrics import InsertionDeletion, Sparseness
+from tests.callbacks._tiny import NO_GRID, Data, Module, cheap, fit, read_batch
+
+pytestmark = pytest.mark.filterwarnings("ignore:[\\s\\S]*([Dd]eprecat|No seed found)")
+
+PRESETS = sorted((Path(__file__).parents[2] / "callbacks").glob("*.yaml"))
+ADDED = {
+    "explanation_monitor": ExplanationMonitor,
+    "early_stopping_on_faithfulness": EarlyStopping,
+    "checkpoint_on_faithfulness": ModelCheckpoint,
+}
+OWN = """
+trainer:
+  accelerator: cpu
+  devices: 1
+  logger: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  max_epochs: 2
+  limit_train_batches: 2
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.RichModelSummary
+"""
+
+
+@pytest.fixture(autouse=True)
+def _command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The config of a user who has a callback already."""
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN)
+    return path
+
+
+def parsed(*args, run=False, folder=None):
+    given = [str(arg) for arg in args]
+    if folder is not None:
+        given += ["--trainer.default_root_dir", str(folder)]
+    return LightningCLI(Module, Data, args=["fit", *given] if run else given, run=run)
+
+
+def configs(*paths):
+    return [arg for path in paths for arg in ("--config", path)]
+
+
+def kinds(cli):
+    """The user's and our callbacks, without those that Lightning adds."""
+    shown = {"RichModelSummary", "ExplanationMonitor", "EarlyStopping", "LearningRateMonitor"}
+    return sorted(type(callback).__name__ for callback in cli.trainer.callbacks if type(callback).__name__ in shown)
+
+
+def monitors(cli):
+    return [callback for callback in cli.trainer.callbacks if isinstance(callback, ExplanationMonitor)]
+
+
+def test_there_is_a_test_for_every_preset():
+    assert sorted(ADDED) == [preset.stem for preset in PRESETS]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_alone_is_appended(own, preset):
+    cli = parsed(*configs(own, preset))
+    assert "RichModelSummary" in kinds(cli)
+    assert sum(type(callback) is ADDED[preset.stem] for callback in cli.trainer.callbacks) == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_without_a_config_of_the_user(preset):
+    cli = parsed(*configs(preset), "--trainer.accelerator=cpu", "--trainer.logger=false")
+    assert any(type(callback) is ADDED[preset.stem] for callback in cli.trainer.callbacks)
+
+
+@pytest.mark.parametrize("order", [PRESETS, PRESETS[::-1]], ids=["forward", "backward"])
+def test_all_presets_train_together_and_the_saved_config_trains_again(own, tmp_path, order):
+    small = ["--trainer.callbacks.num_images=3", "--trainer.callbacks.metrics=[insertion_deletion]"]
+    last = [path for path in order if path.stem != "explanation_monitor"]
+    first = [path for path in order if path.stem == "explanation_monitor"]
+    args = [*configs(own, *first), *small, *configs(*last)]
+    cli = parsed(*args, run=True, folder=tmp_path / "first")
+    assert kinds(cli) == ["EarlyStopping", "ExplanationMonitor", "RichModelSummary"]
+    checkpoint = next(c for c in cli.trainer.callbacks if isinstance(c, ModelCheckpoint))
+    (watched,) = monitors(cli)
+    best = max(row["xai/faithfulness"] for row in watched.history)
+    assert checkpoint.best_model_score == pytest.approx(best)
+    epoch = next(row["epoch"] for row in watched.history if row["xai/faithfulness"] == best)
+    assert Path(checkpoint.best_model_path).name == f"epoch={epoch}-faithfulness={best:.3f}.ckpt"
+    saved = tmp_path / "first" / "config.yaml"
+    assert saved.exists()
+    again = parsed("--config", saved, run=True, folder=tmp_path / "second")
+    assert kinds(again) == kinds(cli)
+    assert monitors(again)[0].num_images == 3
+    assert [row["xai/faithfulness"] for row in monitors(again)[0].history] == [
+        row["xai/faithfulness"] for row in watched.history
+    ]
+
+
+def test_the_order_of_presets_does_not_matter(own):
+    assert kinds(parsed(*configs(own, *PRESETS))) == kinds(parsed(*configs(own, *PRESETS[::-1])))
+
+
+def test_command_line(own):
+    cli = parsed(
+        *configs(own),
+        "--trainer.callbacks+=ExplanationMonitor",
+        "--trainer.callbacks.explainers=hires_cam",
+        "--trainer.callbacks.num_images=7",
+        "--trainer.callbacks.target=2",
+        "--trainer.callbacks+=LearningRateMonitor",
+    )
+    assert kinds(cli) == ["ExplanationMonitor", "LearningRateMonitor", "RichModelSummary"]
+    (watched,) = monitors(cli)
+    assert watched.num_images == 7
+    assert [type(explainer) for explainer in watched._parts.explainers.values()] == [HiResCAM]
+    assert watched._parts.study(annotated=False).target == 2
+
+
+def test_settings_after_the_preset_on_the_command_line(own):
+    preset = next(path for path in PRESETS if path.stem == "explanation_monitor")
+    (watched,) = monitors(parsed(*configs(own, preset), "--trainer.callbacks.num_images=64"))
+    assert watched.num_images == 64
+    assert list(watched._parts.explainers) == ["grad_cam"]
+
+
+EVERYTHING = """
+trainer:
+  callbacks+:
+    - class_path: lightning_xai.ExplanationMonitor
+      init_args:
+        explainers:
+          - class_path: lightning_xai.GradCAM
+            init_args: {target_layer: net.3, relu: false}
+          - class_path: HiResCAM
+          - random_heatmap
+        metrics:
+          - class_path: lightning_xai.InsertionDeletion
+            init_args: {num_steps: 4}
+          - sparseness
+        num_images: 3
+        every_n_epochs: 2
+        target: predicted
+        readout:
+          task: multiclass
+          forward: net
+          chunk_size: 2
+        grid:
+          num_images: 1
+          class_names: [circle, square, star]
+          mean: [0.5]
+          std: [0.25]
+          cell_size: 48
+        sample_from_batch: tests.callbacks._tiny.read_batch
+        prefix: val/xai
+        on_error: raise
+        seed: 5
+"""
+
+
+def test_every_setting_from_yaml(own, tmp_path):
+    path = tmp_path / "everything.yaml"
+    path.write_text(EVERYTHING)
+    cli = parsed(*configs(own, path), run=True, folder=tmp_path / "run")
+    (watched,) = monitors(cli)
+    cam = watched._parts.explainers["grad_cam"]
+    assert isinstance(cam, GradCAM)
+    assert (cam.target_layer, cam.relu) == ("net.3", False)
+    assert list(watched._parts.explainers) == ["grad_cam", "hires_cam", "random_heatmap"]
+    metrics = watched._parts.suite(annotated=True).explanation_metrics()
+    assert {type(metric) for metric in metrics.values()} == {InsertionDeletion, Sparseness}
+    assert metrics["faithfulness"].evidence[0].num_steps == 4
+    assert watched._engine.readout == Readout("multiclass", forward="net", chunk_size=2)
+    assert watched._engine.on_error == "raise"
+    grid = watched._report.grid
+    assert (grid.num_images, grid.cell_size, list(grid.class_names)) == (1, 48, ["circle", "square", "star"])
+    assert (list(grid.mean), list(grid.std)) == ([0.5], [0.25])
+    assert watched._sample_from_batch is read_batch
+    assert watched._parts.study(annotated=False).seed == 5
+    assert {"val/xai/grad_cam/faithfulness", "val/xai/random_heatmap/sparseness"} <= watched.history[0].keys()
+    again = parsed("--config", tmp_path / "run" / "config.yaml", run=True, folder=tmp_path / "again")
+    (reloaded,) = monitors(again)
+    assert reloaded._report.grid == grid
+    assert reloaded._engine.readout == watched._engine.readout
+    assert list(reloaded._parts.explainers) == list(watched._parts.explainers)
+
+
+def test_a_dict_of_explainers_from_yaml(own, tmp_path):
+    path = tmp_path / "named.yaml"
+    init = {
+        "explainers": {
+            "early": {"class_path": "lightning_xai.GradCAM", "init_args": {"target_layer": "net.0"}},
+            "late": "grad_cam",
+        },
+        "metrics": {"fine": {"class_path": "lightning_xai.InsertionDeletion", "init_args": {"num_steps": 64}}},
+    }
+    callback = {"class_path": "lightning_xai.ExplanationMonitor", "init_args": init}
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
+    (watched,) = monitors(parsed(*configs(own, path)))
+    assert {name: e.target_layer for name, e in watched._parts.explainers.items()} == {"early": "net.0", "late": "auto"}
+    assert list(watched._parts.suite(annotated=False).explanation_metrics()) == ["fine"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("explainers=grad_camm", "grad_camm"),
+        ("metrics=[insertion]", "insertion"),
+        ("target=labels", "labels"),
+        ("on_error=ignore", "ignore"),
+        ("num_image=3", "num_image"),
+    ],
+)
+def test_a_wrong_setting_fails_when_it_is_parsed(own, capsys, setting, said):
+    with pytest.raises(SystemExit):
+        parsed(*configs(own), "--trainer.callbacks+=ExplanationMonitor", f"--trainer.callbacks.{setting}")
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "copy", [deepcopy, lambda monitor: pickle.loads(pickle.dumps(monitor))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize("used", [False, True])
+def test_copies(copy, used):
+    torch.manual_seed(0)
+    watched = ExplanationMonitor({"early": GradCAM("net.0")}, cheap(), num_images=3, grid=NO_GRID)
+    if used:
+        fit(watched, max_epochs=2)
+    twin = copy(watched)
+    assert twin.state_key == watched.state_key
+    assert twin.history == watched.history
+    fits = []
+    for each in (watched, twin):
+        torch.manual_seed(1)
+        fit(each)
+        fits.append(each.history[0])
+    assert {k: v for k, v in fits[0].items() if "seconds" not in k} == {
+        k: v for k, v in fits[1].items() if "seconds" not in k
+    }

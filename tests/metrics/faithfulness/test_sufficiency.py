@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_xai.functional import sufficiency
+from lightning_xai.metrics import Sufficiency
+from lightning_xai.metrics.faithfulness.sufficiency import shares_of_alike
+from tests.metrics import _naive
+from tests.metrics._harness import Entry
+
+
+def _reference(view, threshold=1.0):
+    cells = _naive.average_pool(view.heat, (14, 14)).ravel()
+    peak = np.abs(cells).max()
+    if peak == 0:
+        return (math.nan,) * 197
+    return (*(cells / peak), float(view.logits(view.image).argmax()))
+
+
+def _value(rows, threshold=1.0):
+    rows = [row for row in rows.tolist() if not math.isnan(row[0])]
+    sigma = np.std([row[:-1] for row in rows], axis=0)
+    shares = []
+    for i, a in enumerate(rows):
+        near = []
+        for j, b in enumerate(rows):
+            terms = [((p - q) / s) ** 2 for p, q, s in zip(a[:-1], b[:-1], sigma, strict=True) if s > 0]
+            if i != j and math.sqrt(sum(terms) / max(len(terms), 1)) <= threshold:
+                near.append(b[-1] == a[-1])
+        if near:
+            shares.append(sum(near) / len(near))
+    return torch.tensor(sum(shares) / len(shares) if shares else math.nan)
+
+
+ENTRY = Entry(
+    "sufficiency",
+    ("model", "images", "heatmaps"),
+    _reference,
+    per_image=lambda rows: shares_of_alike(rows, 1.0),
+    value=_value,
+)
+
+
+def test_by_hand():
+    # two pairs of equal maps; the first pair has one prediction, the second two
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    net[1].weight.data = torch.tensor([[0.0] * 4, [1.0] * 4])
+    sums = torch.tensor([1.0, 1.0, 1.0, -1.0])
+    heatmaps = torch.zeros(4, 2, 2)
+    heatmaps[:2, 0, 0], heatmaps[2:, 1, 1] = 1.0, 1.0
+    images = sums[:, None, None, None].expand(4, 1, 2, 2).clone()
+    assert sufficiency(net, images, heatmaps).tolist() == [1.0, 1.0, 0.0, 0.0]
+    metric = Sufficiency()
+    metric.update(model=net, images=images, heatmaps=heatmaps)
+    assert metric.compute().item() == 0.5
+
+
+def test_without_neighbours_it_is_undefined():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    metric = Sufficiency(threshold=0.5)
+    heatmaps = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
+    metric.update(model=net, images=torch.rand(2, 1, 2, 2), heatmaps=heatmaps)
+    assert metric.compute().isnan()
+    assert metric.undefined == 2
