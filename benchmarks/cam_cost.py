@@ -27,7 +27,7 @@ def run(setting: Setting) -> Result:
         repeats = setting.size(cpu=7 if name == "ResNet-50" else 21, gpu=30, quick=1)
         for alias in OURS:
             found = compare(_ours(alias, model, images, target), _plain(model, images), repeats, setting.device)
-            result.add(model=name, images=count, method=alias, **ratios(found, LIMIT))
+            result.add(model=name, images=count, method=alias, **ratios(found, setting.limit(LIMIT)))
         for peer, build in PEERS.items():
             method = build(model, last_features(model), images, target)
             if method is not None:

@@ -31,7 +31,7 @@ def run(setting: Setting) -> Result:
             evaluations = count * (1 + STEPS * len(curves))
             reference = _forwards(model, setting.images(chunk), evaluations)
             found = compare(_curves(setting, model, count, chunk, curves), reference, repeats, setting.device)
-            row = ratios(found, LIMIT)
+            row = ratios(found, setting.limit(LIMIT))
             result.add(model=name, curve=kind, images=count, chunk=chunk, forwards=evaluations, **row)
     return result
 

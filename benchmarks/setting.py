@@ -86,6 +86,10 @@ class Setting:
             return quick
         return gpu if self.on_gpu else cpu
 
+    def limit(self, promised: float) -> float | None:
+        """Return what is promised, or None where sizes are too small for it to mean anything."""
+        return None if self.quick else promised
+
     def described(self) -> dict[str, Any]:
         """Return what a reader needs to compare figures."""
         chip = torch.cuda.get_device_name(self.device) if self.on_gpu else platform.processor() or platform.machine()

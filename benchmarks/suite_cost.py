@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from benchmarks.result import Result, ratios
 from benchmarks.setting import Setting
 from benchmarks.timing import compare
-from lightning_xai import Classifier, PixelFlipping
+from lightning_xai import Classifier, PixelFlipping, get_explainer
 from lightning_xai.callbacks.parts import Parts
 from lightning_xai.callbacks.sample import Sample
 
@@ -26,7 +26,7 @@ def run(setting: Setting) -> Result:
         "One explained validation: Grad-CAM, default suite, random control / as many raw forwards",
         f"at most {BUDGET} evaluations per image, and none more for a metric that shares its evidence",
     )
-    count = setting.size(cpu=PROBE, gpu=PROBE, quick=2)
+    count = setting.size(cpu=PROBE, gpu=PROBE, quick=1)
     model = setting.model("small CNN")
     default = _parts(None).suite(annotated=False).explanation_metrics()
     fewer = {name: metric for name, metric in default.items() if name != "avg_sensitivity"}
@@ -52,16 +52,15 @@ def _parts(metrics: dict[str, Metric] | None) -> Parts:
 def _explained(
     setting: Setting, model: nn.Module, count: int, metrics: dict[str, Metric] | None
 ) -> Callable[[], object]:
-    """Return what the monitor does with its probe after a validation."""
-    study = _parts(metrics).study(annotated=False)
-    target = setting.target(count)
+    """Return what the monitor does with its probe after a validation, the automatic target layer already found."""
+    study, target = _parts(metrics).study(annotated=False), setting.target(count)
     sample = Sample(setting.images(count), target)
+    get_explainer("grad_cam")(model, sample.images[:1], 0)
     return lambda: study.run(Classifier(model, chunk_size=CHUNK), sample, target, {}, None)
 
 
 def _evaluations(model: nn.Module, explained: Callable[[], object]) -> int:
-    """Return the images that go through ``model``, the automatic target layer already found."""
-    explained()
+    """Return the images that go through ``model``."""
     count = 0
 
     def add(_: nn.Module, __: object, logits: torch.Tensor) -> None:
@@ -76,7 +75,7 @@ def _evaluations(model: nn.Module, explained: Callable[[], object]) -> int:
 
 def _timed(setting: Setting, name: str) -> dict[str, object]:
     large = name == "ResNet-50"
-    count = setting.size(cpu=2 if large else PROBE, gpu=PROBE, quick=2)
+    count = setting.size(cpu=2 if large else PROBE, gpu=PROBE, quick=1)
     model, batch = setting.model(name), setting.images(CHUNK)
     explained = _explained(setting, model, count, None)
     evaluations = _evaluations(model, explained)
@@ -86,7 +85,7 @@ def _timed(setting: Setting, name: str) -> dict[str, object]:
             for start in range(0, evaluations, CHUNK):
                 model(batch[: evaluations - start])
 
-    found = compare(explained, forwards, setting.size(cpu=3, gpu=5, quick=1), setting.device)
+    found = compare(explained, forwards, setting.size(cpu=1 if large else 3, gpu=5, quick=1), setting.device)
     met = evaluations <= BUDGET * count
     return {**_row(name, "default", count, evaluations, met), **ratios(found), "share_beside": 1 - 1 / found.ratio}
 

@@ -67,6 +67,7 @@ class Comparison:
 def compare(measured: Run, reference: Run, repeats: int, device: torch.device) -> Comparison:
     """Run both in turns, once to warm up and then ``repeats`` times, the second first in every other pair."""
     measured(), reference()
+    gc.collect()
     pairs: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for repeat in range(repeats):
         if repeat % 2:
@@ -82,11 +83,11 @@ def compare(measured: Run, reference: Run, repeats: int, device: torch.device) -
 def timed(run: Run, repeats: int, device: torch.device) -> Times:
     """Return the times of ``repeats`` runs after a warm-up."""
     run()
+    gc.collect()
     return _times([_timed(run, device) for _ in range(repeats)])
 
 
 def _timed(run: Run, device: torch.device) -> tuple[float, float]:
-    gc.collect()
     _finish(device)
     wall, cpu = time.perf_counter(), time.process_time()
     run()

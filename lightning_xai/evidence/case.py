@@ -70,7 +70,7 @@ class Case:
         self._anchor = self._images if self._images is not None else self._heatmaps
         self._target = None if target is None else check_target(target, self._require(self._anchor, "images"))
         self._masks = None if masks is None else check_masks(masks, self._anchor)
-        self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "images"))
+        self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "heatmaps"))
         self._explainer = explainer
         self._previous = None if previous_heatmaps is None else check_previous(previous_heatmaps, self._anchor)
         self._others = None if other_heatmaps is None else check_others(other_heatmaps, self._anchor)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.evidence import Evidence
@@ -82,17 +81,14 @@ class Transformed(Evidence):
         """
         if transform == "flip":
             return images.flip(-1)
-        size = (images.shape[2], images.shape[3])
-        exact = images.double()
+        exact, size = images.double(), (images.shape[2], images.shape[3])
         if transform == "scale":
             smaller = (max(round(self.scale * size[0]), 1), max(round(self.scale * size[1]), 1))
-            exact = F.interpolate(exact, smaller, mode="bilinear", align_corners=False)
-            return F.interpolate(exact, size, mode="bilinear", align_corners=False).to(images.dtype)
-        rows, columns = self._sources(transform, size, images.device)
-        grid = torch.stack([(2 * columns + 1) / size[1] - 1, (2 * rows + 1) / size[0] - 1], -1)
-        grid = grid.expand(len(images), -1, -1, -1)
-        sampled = F.grid_sample(exact, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        return sampled.to(images.dtype)
+            for old, new in ((size, smaller), (smaller, size)):
+                exact = _bilinear(exact, *(_resized(*pair, images.device) for pair in zip(old, new, strict=True)))
+        else:
+            exact = _bilinear(exact, *self._sources(transform, size, images.device))
+        return exact.to(images.dtype)
 
     def valid(self, transform: str, size: tuple[int, int], device: torch.device) -> Tensor:
         """Return which pixels of T x come from inside x, boolean (H, W); all but those of a rotation's corners."""
@@ -105,14 +101,10 @@ class Transformed(Evidence):
         """Return row and column in x of each pixel of a rotation or a crop, float64 (H, W)."""
         angle = math.radians(self.rotation) if transform == "rotation" else 0.0
         stretch = self.crop if transform == "crop" else 1.0
-        middle = ((size[0] - 1) / 2, (size[1] - 1) / 2)
-        row, column = (
-            torch.arange(length, dtype=torch.float64, device=device) - centre
-            for length, centre in zip(size, middle, strict=True)
-        )
+        row, column = (torch.arange(length, dtype=torch.float64, device=device) - (length - 1) / 2 for length in size)
         down, right = row[:, None], column[None, :]
-        rows = stretch * (math.cos(angle) * down + math.sin(angle) * right) + middle[0]
-        columns = stretch * (math.cos(angle) * right - math.sin(angle) * down) + middle[1]
+        rows = stretch * (math.cos(angle) * down + math.sin(angle) * right) + (size[0] - 1) / 2
+        columns = stretch * (math.cos(angle) * right - math.sin(angle) * down) + (size[1] - 1) / 2
         return rows, columns
 
     def _changed(self, images: Tensor, kind: Tensor) -> Tensor:
@@ -122,3 +114,33 @@ class Transformed(Evidence):
             if len(rows):
                 changed[rows] = self.apply(transform, images[rows])
         return changed
+
+
+def _resized(old: int, new: int, device: torch.device) -> Tensor:
+    """Return the place along an axis of ``old`` pixels of each of ``new`` pixels, float64 (new,)."""
+    return (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5
+
+
+def _bilinear(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the values of ``images`` (N, C, H, W) at places between pixels, mirrored outside, (N, C, h, w).
+
+    Args:
+        images: float64.
+        rows: (h, w), or (h,) for places on a grid.
+        columns: (h, w), or (w,).
+    """
+    if rows.ndim == 1:
+        rows, columns = rows[:, None], columns[None, :]
+    top, bottom, down = _between(rows, images.shape[2])
+    left, right, along = _between(columns, images.shape[3])
+    above = images[:, :, top, left] * (1 - along) + images[:, :, top, right] * along
+    below = images[:, :, bottom, left] * (1 - along) + images[:, :, bottom, right] * along
+    return above * (1 - down) + below * down
+
+
+def _between(place: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pixels before and after each place, and its distance from the first in [0, 1)."""
+    place = (place.round(decimals=9) + 0.5).abs() % (2 * length)  # a hair beside a pixel's centre is the pixel
+    place = (torch.where(place > length, 2 * length - place, place) - 0.5).clamp(0, length - 1)
+    first = place.floor().long()
+    return first, (first + 1).clamp(max=length - 1), place - first

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 _RESETS = ("reset_parameters", "_reset_parameters", "reset_running_stats")
-_FROZEN_NORM = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
+_FLAT = 1e-6
+_FROZEN_NORM = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0, "weight": 1.0, "bias": 0.0}
 
 
 def redraw(layer: nn.Module) -> None:
@@ -55,9 +56,10 @@ def _noise_like(parameter: Tensor) -> Tensor:
     values = parameter.detach().cpu()
     if not values.is_floating_point():
         return values
-    spread = values.float().std(correction=0)
-    if not spread > 0:
-        spread = values.float().square().mean().sqrt()
+    size = values.double().square().mean().sqrt()
+    spread = values.double().std(correction=0)
+    if not spread > _FLAT * size:  # a scalar or a constant: 0, but for rounding
+        spread = size
     return spread * torch.randn(values.shape, device="cpu")
 
 

@@ -23,6 +23,11 @@ WHOLE_KEYS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without a logger, files go to the working directory
+
+
 def monitor(explainers="grad_cam", metrics=None, **settings):
     given = {"num_images": 3, "grid": NO_GRID, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)

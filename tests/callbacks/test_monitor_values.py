@@ -32,6 +32,11 @@ DEFAULT = [
 LOCALIZATION = ["pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"]
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without a logger, files go to the working directory
+
+
 def monitor(explainers="grad_cam", metrics=None, **settings):
     given = {"num_images": COUNT, "grid": NO_GRID, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)

@@ -187,8 +187,8 @@ def test_final_weights_are_the_same_when_every_explanation_fails(situation, monk
 def test_the_default_suite_of_many_explainers_leaves_no_trace():
     data = {"val_loader": loader(10, seed=1, masks=True), "train_loader": loader(masks=True, shuffle=True)}
     expected = train([], lambda: Net(dropout=0.5), **data)
-    explainers = ["grad_cam", "grad_cam_plus_plus", "xgrad_cam", "hires_cam", "layer_cam", "cam", "random_heatmap"]
-    everything = ExplanationMonitor(explainers, num_images=3, grid=Grid(num_images=2, cell_size=32))
+    explainers = ["grad_cam", "layer_cam", "cam"]
+    everything = ExplanationMonitor(explainers, num_images=2, grid=Grid(num_images=2, cell_size=32))
     run = train([everything], lambda: Net(dropout=0.5), **data)
     assert differing(run.state(), expected.state()) == []
     assert run.values() == expected.values()

@@ -38,8 +38,9 @@ trainer:
 
 
 @pytest.fixture(autouse=True)
-def _command(monkeypatch):
+def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])
+    monkeypatch.chdir(tmp_path)  # without a logger, files go to the working directory
 
 
 @pytest.fixture

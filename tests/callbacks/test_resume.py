@@ -82,6 +82,18 @@ def test_gaps_after_a_resume(n):
     assert [row["epoch"] for row in again.history] == {2: [0, 1, 2, 3, 5], 3: [0, 1, 2, 5]}[n]
 
 
+def test_a_validation_that_is_run_again_replaces_its_row():
+    class Restores(L.Callback):
+        def on_fit_start(self, trainer, pl_module):
+            row = {"epoch": 0, "step": 3, "xai/faithfulness": 9.0}
+            ours.load_state_dict({"version": 1, "history": [row], "something": "unknown"})
+
+    ours = monitor()
+    train([Restores(), ours])
+    assert [(row["epoch"], row["step"]) for row in ours.history] == [(0, 3), (1, 7)]
+    assert abs(ours.history[0]["xai/faithfulness"]) <= 1.0
+
+
 def test_a_run_that_is_resumed_in_the_middle_of_an_epoch():
     saving = ModelCheckpoint(every_n_train_steps=3, save_top_k=-1)
     _, path = interrupted(saving)

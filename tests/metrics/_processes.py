@@ -19,7 +19,7 @@ COUNT = 7
 SHARES = {"uneven": ([[0, 1], [2]], [[3, 4, 5, 6]]), "one_empty": ([[0, 1, 2, 3], [4, 5, 6]], [])}
 
 
-def run(folder: Path, timeout: float = 120.0) -> dict[str, Any]:
+def run(folder: Path, timeout: float = 300.0) -> dict[str, Any]:
     """Return what both ranks computed: {metric: {share: {...}}}; raise if a process fails or does not end."""
     processes = multiprocessing.spawn(_rank, args=(str(folder),), nprocs=2, join=False)
     end = time.monotonic() + timeout
@@ -37,7 +37,7 @@ def run(folder: Path, timeout: float = 120.0) -> dict[str, Any]:
 def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     init = f"file://{Path(folder) / 'rendezvous'}"
-    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=2, timeout=timedelta(seconds=240))
     batch, net = Batch.draw(COUNT), tiny_net()
     found: dict[str, Any] = {entry.alias: {} for entry in entries()}
     found["suite"] = {}

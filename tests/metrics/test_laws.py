@@ -12,7 +12,7 @@ from torch import nn
 from lightning_xai import FakeCAM, RandomHeatmap
 from lightning_xai.evidence import Case, gaussian_blur
 from lightning_xai.functional import aopc, deletion_auc, insertion_auc, insertion_deletion, pixel_flipping
-from lightning_xai.metrics import InsertionDeletion, get_metric, list_metrics
+from lightning_xai.metrics import InsertionDeletion, get_metric
 from tests.metrics._harness import Batch, entry_of, tiny_net
 
 RANKINGS = torch.tensor(list(permutations(range(4)))).float().view(24, 2, 2) + 1.0
@@ -148,7 +148,9 @@ def test_flipping_image_and_heatmap_together_changes_nothing(function):
     torch.testing.assert_close(flipped, value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("alias", list_metrics("localization"))
+@pytest.mark.parametrize(
+    "alias", ["box_localization", "pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy"]
+)
 def test_localization_is_flip_equivariant(alias):
     batch, metrics = Batch.draw(8), [get_metric(alias), get_metric(alias)]
     metrics[0].update(heatmaps=batch.heatmaps, masks=batch.masks)

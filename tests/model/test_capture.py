@@ -263,6 +263,12 @@ class TestLayers:
         assert float(found.activations.min()) < 0  # before the ReLU
 
     @pytest.mark.parametrize("gradients", [True, False])
+    def test_a_model_that_overwrites_its_input_reads_a_copy(self, gradients):
+        net, images = nn.Sequential(nn.ReLU(inplace=True), *ConvNet()), IMAGES.clone()
+        captured(net, "1", images, gradients=gradients)
+        assert torch.equal(images, IMAGES)
+
+    @pytest.mark.parametrize("gradients", [True, False])
     def test_a_target_out_of_range_is_said(self, gradients):
         with pytest.raises(ValueError, match=r"class in \[0, 3\], the model's 4 classes, but got 9"):
             captured(ConvNet(), target=torch.tensor([0, 9]), gradients=gradients)

@@ -283,10 +283,12 @@ def test_compiled_models_run_eagerly(how):
         net.compile(backend="eager")
     else:
         net.features = torch.compile(net.features, backend="eager")
-    with torch.no_grad():
-        expected = net(IMAGES)
-        assert hook_fires(net, inner) == 0  # control: compiled code does not know of the hook
-        with preserved(net):
-            assert hook_fires(net, inner) == 1
-            torch.testing.assert_close(net(IMAGES).detach(), expected)
-        assert hook_fires(net, inner) == 0
+    expected = net(IMAGES).detach()
+    for enabled in (False, True):
+        with torch.set_grad_enabled(enabled):
+            net(IMAGES)
+            assert hook_fires(net, inner) == 0  # control: compiled code does not know of the hook
+            with preserved(net), torch.set_grad_enabled(enabled):
+                assert hook_fires(net, inner) == 1
+                torch.testing.assert_close(net(IMAGES).detach(), expected)
+            assert hook_fires(net, inner) == 0

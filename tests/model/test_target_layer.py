@@ -146,6 +146,35 @@ def test_a_pooling_that_repeats_one_place_is_not_taken_for_a_map():
     assert there.activations.shape[2:] == (2, 2)
 
 
+class Reusing(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 4)
+        self.how = forward
+
+    def forward(self, x):
+        return self.fc(self.how(self.conv, x).mean((2, 3)))
+
+
+def overwritten(conv, x):
+    return F.relu(conv(x), inplace=True)
+
+
+def first_of_two_calls(conv, x):
+    first = conv(x)
+    conv(first)
+    return first
+
+
+@pytest.mark.parametrize("forward", [overwritten, first_of_two_calls])
+def test_an_output_that_a_hook_would_not_see_as_it_is_used_is_taken_at_its_use(forward):
+    net, images = Reusing(forward), torch.randn(2, 3, 8, 8)
+    point, there = found(net, images)
+    assert point == OperationInput("mean", 1)
+    expected = net.conv(images).relu() if forward is overwritten else net.conv(images)
+    torch.testing.assert_close(there.activations, expected.detach())
+
+
 def test_flattened_feature_maps():
     point, there = found(FlattenNet(), torch.randn(2, 3, 8, 8))
     assert point == OperationInput("flatten", 1)

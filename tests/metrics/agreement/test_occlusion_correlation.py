@@ -61,7 +61,7 @@ def test_by_hand():
     for heat, value in (
         (weights, 1.0),
         (-weights, -1.0),
-        ([[4.0, 2.0], [1.0, 3.0]], 0.0),
+        ([[4.0, 2.0], [1.0, 3.0]], 0.2),
         ([[1.0, 1.0], [1.0, 1.0]], math.nan),
     ):
         heatmaps = torch.as_tensor(heat)[None]

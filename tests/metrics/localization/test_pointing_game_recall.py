@@ -40,7 +40,6 @@ ENTRY = Entry(
         {"threshold": 0.9},
         {"relative": False},
         {"relative": False, "threshold": 1.0},
-        {"num_classes": 1},
         {"num_classes": 2, "threshold": 0.95},
     ),
     explainer=LastLayer(),
@@ -88,6 +87,9 @@ def _recall(heights, target, inside, **settings):
         ([0.4, 0.3, 0.3, 0.3, 0.3, 9.0, 9.0], 0, [0], {"relative": False}, 4),
         ([0.0, 0.0, 0.0, 0.0, 0.0, 9.0, 9.0], 0, [0], {}, 4),  # no heat is a rejection
         ([0.0, 0.0, 0.0, 0.0, 0.0, 9.0, 9.0], 0, [0], {"threshold": 0}, 4),
+        ([0.4, 1.0, 0.4, 0.4, 0.4, 9.0, 9.0], 0, [0], {"num_classes": 1}, 5),
+        ([0.4, 1.0, 0.4, 0.4, 0.4, 9.0, 9.0], 0, [1], {"num_classes": 1}, 0),
+        ([0.4, 0.5, 0.4, 0.4, 0.4, 9.0, 9.0], 6, [1], {"num_classes": 7}, 25 / 7),
         ([-2.0, -1.0, -1.0, -1.0, -3.0, 9.0, 9.0], 0, [0], {}, 4),
     ],
 )

@@ -15,7 +15,7 @@ from tests.metrics._harness import View
 
 
 class LastLayer(Explainer):
-    """Explain by Σ_k w_k a_k: activations before the last layer, times that layer's weights for the class, per pixel."""
+    """Explain by Σ_k w_k a_k: activations before the last layer times its weights for the class, per pixel."""
 
     evaluations = 0
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def _entropy(heat, bins):
     if is_degenerate(heat):
         return 0.0
     edges = np.linspace(heat.min(), heat.max(), bins + 1)
-    counts = [((heat >= low) & (heat < high)).sum() for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    counts = [((heat >= low) & (heat < high)).sum() for low, high in pairwise(edges)]
     counts[-1] += (heat == heat.max()).sum()
     shares = [count / heat.size for count in counts if count]
     return -sum(share * math.log(share) for share in shares)

@@ -93,7 +93,7 @@ def test_the_original_is_not_averaged_in():
 
 def test_cost_and_no_trace_with_a_real_explainer():
     net, images, target = ConvNet(), torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
-    explainer = GradCAM(target_layer="features.4")
+    explainer = GradCAM(target_layer="features.4", relu=False)
     heatmaps = explainer(net, images, target)
     count, before = EvaluationCount(net), state_of(net)
     for num_steps, expected in ((8, 5), (5, 5), (2, 2)):  # five layers

@@ -19,7 +19,7 @@ from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
 from tests.metrics._harness import Batch, Entry, EvaluationCount, Squares, close, squares, tiny_net
 
-SMALL = {"population": 8, "generations": 3}  # of the default attack there is one test
+SMALL = {"population": 20, "generations": 8, "seed": 5}  # succeeds where the default does, in a fourth of the time
 
 
 def _attack(view, population, generations, seed):
@@ -78,7 +78,7 @@ ENTRY = Entry(
     "one_pixel_sensitivity",
     ("model", "images", "heatmaps", "target"),
     _reference,
-    variants=({"population": 12, "generations": 6, "seed": 3},),
+    variants=({"population": 24, "seed": 2},),
     base=SMALL,
 )
 

@@ -19,7 +19,7 @@ from lightning_xai.metrics import (
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
 from tests.metrics._harness import Batch, EvaluationCount, tiny_net
-from tests.metrics.robustness._stability import FirstValue, change, stability_entry
+from tests.metrics.robustness._stability import FirstValue, change, close_at_defaults, stability_entry
 
 ENTRY = stability_entry("relative_input_stability", lambda view, noisy, relative: change(view.image, noisy, relative))
 STABILITIES = [RelativeInputStability, RelativeOutputStability, RelativeRepresentationStability]
@@ -97,3 +97,7 @@ def test_settings_are_checked():
     with pytest.raises(ValueError, match=r"Expected `relative` to be one of 'norm', 'elementwise', but got 'ratio'"):
         RelativeInputStability(relative="ratio")
     assert NeighbourOutputs(Neighbourhood(num_samples=3), "elementwise").evaluations(explaining=5) == 3 * 6 + 1
+
+
+def test_defaults_are_the_definition():
+    close_at_defaults(ENTRY)

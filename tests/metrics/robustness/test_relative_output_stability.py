@@ -9,7 +9,7 @@ from lightning_xai._randomness import content_keys
 from lightning_xai.evidence import Neighbourhood
 from lightning_xai.functional import relative_output_stability
 from tests.metrics._harness import Batch, close, tiny_net
-from tests.metrics.robustness._stability import FirstValue, stability_entry
+from tests.metrics.robustness._stability import FirstValue, close_at_defaults, stability_entry
 
 ENTRY = stability_entry(
     "relative_output_stability",
@@ -42,3 +42,7 @@ def test_a_model_that_does_not_move_is_divided_by_the_least_denominator():
     value = relative_output_stability(net, image, FirstValue(), target=0)
     noise = [Neighbourhood().draw(content_keys(image), (1, 2, 2), j)[0, 0, 0, 0].abs().item() for j in range(10)]
     assert value.item() == pytest.approx(max(noise) / 4 / 1e-6, rel=1e-4)
+
+
+def test_defaults_are_the_definition():
+    close_at_defaults(ENTRY)

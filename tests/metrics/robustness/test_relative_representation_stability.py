@@ -9,7 +9,14 @@ from lightning_xai._randomness import content_keys
 from lightning_xai.evidence import Neighbourhood
 from lightning_xai.functional import relative_representation_stability
 from tests.metrics._harness import Batch, close, tiny_net
-from tests.metrics.robustness._stability import FirstValue, SquaresAtLayer, activations, change, stability_entry
+from tests.metrics.robustness._stability import (
+    FirstValue,
+    SquaresAtLayer,
+    activations,
+    change,
+    close_at_defaults,
+    stability_entry,
+)
 
 ENTRY = stability_entry(
     "relative_representation_stability",
@@ -53,3 +60,7 @@ def test_with_the_map_of_the_same_layer():
     value = relative_representation_stability(net, batch.images, GradCAM(target_layer="2"), batch.target)
     assert (value[value.isfinite()] > 0).all()
     assert value.isfinite().any()
+
+
+def test_defaults_are_the_definition():
+    close_at_defaults(ENTRY)

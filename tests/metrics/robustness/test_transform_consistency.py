@@ -20,7 +20,7 @@ def _at(channel, row, column):
     height, width = channel.shape
 
     def inside(place, length):
-        place = abs(place + 0.5) % (2 * length)
+        place = abs(round(place, 9) + 0.5) % (2 * length)
         return min(max((2 * length - place if place > length else place) - 0.5, 0.0), length - 1.0)
 
     row, column = inside(row, height), inside(column, width)
