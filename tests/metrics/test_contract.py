@@ -332,7 +332,7 @@ def test_facts_that_a_reader_and_a_monitor_need(entry):
     cls = entry.cls
     assert issubclass(cls, ExplanationMetric)
     assert cls.alias == entry.alias
-    assert cls.higher_is_better in (True, False, None)
+    assert entry.metric().higher_is_better in (True, False, None)
     assert cls.range[0] < cls.range[1]
     assert cls.family == cls.__module__.split(".")[-2]
     assert repr(entry.metric()) == f"{cls.__name__}()"

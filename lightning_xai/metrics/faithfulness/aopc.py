@@ -81,7 +81,6 @@ class AOPC(ExplanationMetric):
         torch.Size([])
     """
 
-    higher_is_better = True
     range = (-1.0, 1.0)
     logs_gain = True
 
@@ -95,7 +94,12 @@ class AOPC(ExplanationMetric):
     ) -> None:
         rows, columns = check_grid(grid)
         curve = MaskingCurve("deletion", baseline, rows * columns, order, grid=(rows, columns), seed=seed)
-        super().__init__([curve], **kwargs)
+        super().__init__([curve], {"order": order}, **kwargs)
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        """A greater drop is better where the most relevant regions go first, worse where the least relevant do."""
+        return bool(self.settings["order"] == "morf")
 
     def score(self, case: Case) -> Tensor:
         """Return the mean drop over all points, (N,)."""

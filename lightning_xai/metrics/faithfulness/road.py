@@ -86,7 +86,6 @@ class ROAD(ExplanationMetric):
         torch.Size([])
     """
 
-    higher_is_better = False
     range = (-0.5, 1.0)
 
     def __init__(
@@ -97,7 +96,14 @@ class ROAD(ExplanationMetric):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__([ImputationCurve(tuple(percentages), way, noise, seed) for way in _ways(order)], **kwargs)
+        super().__init__(
+            [ImputationCurve(tuple(percentages), way, noise, seed) for way in _ways(order)], {"order": order}, **kwargs
+        )
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        """Only where the most relevant pixels go first is a lower score better."""
+        return bool(self.settings["order"] != "morf")
 
     def score(self, case: Case) -> Tensor:
         """Return the mean probability, or half the difference of the two, (N,)."""
