@@ -156,7 +156,8 @@ class _Copies:
 
 
 def _layer(case: Case) -> CapturePoint | None:
-    layer = getattr(case.explainer, "target_layer", "auto")
+    layer = getattr(case.explainer, "target_layer", None)
+    layer = "auto" if layer is None else layer
     try:
         return capture_points(case.classifier, layer, case.images)[0]
     except ValueError:

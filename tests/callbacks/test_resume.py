@@ -40,9 +40,9 @@ class LosesPower(Net):
             raise RuntimeError("out of power")
 
 
-def interrupted(*callbacks, **settings):
+def interrupted(*callbacks, explainers="grad_cam", **settings):
     """Train two epochs of what would be more, and return the monitor and the newest checkpoint."""
-    ours = monitor()
+    ours = monitor(explainers)
     train([ours, *callbacks], **{"train_loader": loader(), **settings})
     found = sorted(Path().rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     return ours, str(found[-1])
@@ -199,6 +199,15 @@ def test_monitors_find_their_keys_after_a_resume(mood, hook, first, tmp_path):
     assert run.trainer.current_epoch == 4
     assert all(set(values) == set(attendance.seen[0][1]) for _, values in attendance.seen)
     assert [row["epoch"] for row in again.history] == ([0, 1] if mood else [0, 1, 2, 3])
+
+
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
+def test_keys_that_never_had_a_value_exist_after_a_resume():
+    _, path = interrupted(Saves("on_validation_end"), explainers=Moody(lambda epoch: "raises"))
+    stopping = EarlyStopping("xai/faithfulness", mode="max", patience=99)
+    run = train([monitor(), stopping], train_loader=loader(), max_epochs=3, ckpt_path=path)
+    assert run.trainer.current_epoch == 3
+    assert stopping.best_score > -1.0
 
 
 def test_lightning_itself_loses_the_keys_of_others_there():
