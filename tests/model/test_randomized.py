@@ -390,3 +390,31 @@ def test_a_reset_that_asks_for_arguments_is_none():
 def test_arguments_are_checked(model, settings, text):
     with pytest.raises(ValueError, match=text), randomized(model, **settings):
         pass
+
+
+def test_a_reset_to_the_same_values_counts_as_one():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.LayerNorm(3))
+    found = _redrawn(model)
+    assert found["0.weight"].tolist() == found["1.weight"].tolist() == [1.0] * 3
+
+
+def test_one_parameter_under_two_names_is_drawn_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.second = nn.Parameter(torch.rand(3))
+
+        def reset_parameters(self):
+            nn.init.constant_(self.first, 2.0)
+
+    model = Twice()
+    redraw(model)
+    assert model.first is model.second
+    assert model.first.tolist() == [2.0] * 3
+
+
+def test_the_model_is_in_eval_mode_meanwhile():
+    model = ConvNet().train()
+    with randomized(model) as steps:
+        assert [any(module.training for module in model.modules()) for _ in steps] == [False] * 5
+    assert all(module.training for module in model.modules())
