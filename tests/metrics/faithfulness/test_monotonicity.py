@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from scipy import stats
@@ -14,7 +16,7 @@ def _reference(view, num_sets=32, baseline="minimum", strict=False, correlation=
     values = _naive.curve(view, "insertion", baseline, num_sets, "random", seed, "lerf")
     if correlation:
         return float(stats.spearmanr(values, range(len(values)))[0])
-    rises = [later >= earlier for earlier, later in zip(values, values[1:], strict=False)]
+    rises = [later >= earlier for earlier, later in itertools.pairwise(values)]
     return float(all(rises)) if strict else sum(rises) / len(rises)
 
 
