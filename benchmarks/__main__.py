@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from benchmarks.allocator import keep_freed_memory
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 
@@ -19,6 +20,7 @@ _WIDTH = 160  # a table that is cut where output goes to a file is of no use
 
 def main() -> None:
     options = _options()
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     setting = Setting(torch.device(options.device), options.quick)
     console = Console()

@@ -20,11 +20,11 @@ LIMIT = 1.1
 def run(setting: Setting) -> Result:
     """Measure our methods, then Grad-CAM of other packages where these are installed."""
     result = Result("CAM explainers / plain no_grad forward of the same batch", f"ours at most {LIMIT}x")
-    count = setting.size(cpu=8, gpu=64, quick=2)
-    images, target = setting.images(count), setting.target(count)
     for name in setting.names:
+        count = setting.size(cpu=8 if name == "ResNet-50" else 16, gpu=64, quick=2)
+        images, target = setting.images(count), setting.target(count)
         model = setting.model(name)
-        repeats = setting.size(cpu=7 if name == "ResNet-50" else 21, gpu=30, quick=1)
+        repeats = setting.size(cpu=5 if name == "ResNet-50" else 15, gpu=30, quick=1)
         for alias in OURS:
             found = compare(_ours(alias, model, images, target), _plain(model, images), repeats, setting.device)
             result.add(model=name, images=count, method=alias, **ratios(found, setting.limit(LIMIT)))

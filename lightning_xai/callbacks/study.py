@@ -87,17 +87,22 @@ class Study:
             )
         images = Case(classifier, sample.images, masks=sample.masks, boxes=sample.boxes)
         target = _targets(self.target, classes, classifier.probabilities(images.logits))
-        rows, heatmaps, kept = {}, {}, {}
+        heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in self.explainers.items()}
+        rows = {}
         for name, explainer in self.explainers.items():
-            before = _comparable(previous.get(name), target, previous_target, sample.images)
-            case = images.with_heatmaps(explainer=explainer, target=target, previous_heatmaps=before)
-            heatmaps[name] = case.heatmaps
+            case = images.with_heatmaps(
+                heatmaps[name],
+                explainer,
+                target=target,
+                previous_heatmaps=_comparable(previous.get(name), target, previous_target, sample.images),
+                other_heatmaps={other: maps for other, maps in heatmaps.items() if other != name} or None,
+            )
             rows[name] = self.suite.score(case)
-            kept[name] = compact(case.heatmaps)
         control: dict[str, Tensor] = {}
         if self.control_suite is not None:
             random = RandomHeatmap(seed=self.seed)(classifier, sample.images, target)
             control = self.control_suite.score(images.with_heatmaps(random, target=target))
+        kept = {name: compact(maps) for name, maps in heatmaps.items()}
         return Findings(images.logits, target, rows, control, heatmaps, kept)
 
 

@@ -28,8 +28,8 @@ def positive_percentile(heatmaps: Tensor, percentile: float) -> Tensor:
     flat = heatmaps.flatten(1).float()
     positive = torch.where(flat > 0, flat, torch.inf).sort(dim=1).values
     count = (flat > 0).sum(1)
-    place = (count - 1).clamp(min=0) * (percentile / 100.0)
+    place = (count - 1).clamp(min=0).double() * (percentile / 100.0)
     below = place.floor().long()
     above = torch.minimum(below + 1, (count - 1).clamp(min=0))
     low, high = (positive.gather(1, index[:, None])[:, 0] for index in (below, above))
-    return torch.where(count > 0, low + (high - low).nan_to_num(0.0) * (place - below), torch.inf)
+    return torch.where(count > 0, low + (high - low).nan_to_num(0.0) * (place - below).float(), torch.inf)

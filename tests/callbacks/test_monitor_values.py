@@ -390,3 +390,16 @@ def test_fewer_images_than_wished():
     metric.update(heatmaps=maps)
     agree(values(trainer), {"sparseness": metric.compute().item(), "undefined/sparseness": metric.undefined})
     assert values(trainer)["model_evaluations"] == 2 * 4  # logits and a map each
+
+
+def test_explainers_are_compared_with_each_other():
+    compared = monitor(["grad_cam", "layer_cam"], ["explainer_agreement", "sparseness"])
+    fit(compared)
+    row = compared.history[-1]
+    assert -1 <= row["xai/grad_cam/explainer_agreement"] < 1
+    assert row["xai/grad_cam/explainer_agreement"] == pytest.approx(row["xai/layer_cam/explainer_agreement"], abs=1e-6)
+
+
+def test_one_explainer_has_nobody_to_agree_with():
+    with pytest.raises(ValueError, match="Expected `other_heatmaps` to be given"):
+        fit(monitor("grad_cam", ["explainer_agreement"]))

@@ -41,18 +41,13 @@ def _value(*seconds, count=4, **settings):
     return found.tolist()
 
 
-def test_seconds_per_image_without_the_warm_up():
-    found = _value(0.5, 0.1)
+def test_seconds_per_image():
+    found = _value(0.0, 0.1)
     assert len(set(found)) == 1
-    assert 0.1 / 4 <= found[0] < 0.3 / 4
+    assert found[0] >= 0.1 / 4
 
 
-def test_the_fastest_repeat_counts():
-    found = _value(0.0, 0.6, 0.05, 0.6, num_repeats=3)
-    assert 0.05 / 4 <= found[0] < 0.3 / 4
-
-
-def test_with_a_clock_of_our_own(monkeypatch):
+def test_the_fastest_repeat_counts_and_the_warm_up_does_not(monkeypatch):
     ticks = iter([0.0, 1.0, 10.0, 12.0, 20.0, 28.0])  # warm-up 1, then 2 and 8 seconds
     monkeypatch.setattr(explanation_seconds.time, "perf_counter", lambda: next(ticks))
     assert _value(0.0, 0.0, 0.0, num_repeats=2) == [0.5] * 4
