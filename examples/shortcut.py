@@ -4,7 +4,7 @@
     tensorboard --logdir runs/shortcut
 
 Two networks learn the same four shapes. Every image carries a small coloured badge in a corner. In the run *clean* its
-colour is random; in the run *shortcut* it names the right class in 95 % of the images, for training and validation
+colour is random; in the run *shortcut* it names the right class in 99 % of the images, for training and validation
 alike, as a watermark or a hospital's tag would. Accuracy welcomes the shortcut; localization does not.
 """
 
@@ -24,12 +24,12 @@ from lightning_xai import ExplanationMonitor, ShapesDataset
 from lightning_xai.callbacks import Grid
 
 NUM_CLASSES = 4
-AGREEMENT = {"clean": 1 / NUM_CLASSES, "shortcut": 0.95}  # how often the badge names the class
+AGREEMENT = {"clean": 1 / NUM_CLASSES, "shortcut": 0.99}  # how often the badge names the class
 COLOURS = {"clean": "#0072b2", "shortcut": "#d55e00"}
 CURVES = {
     "val_accuracy": "validation accuracy",
     "xai/pointing_game": "pointing game: hottest point on the object",
-    "xai/relevance_mass_accuracy": "share of the heat on the object",
+    "xai/relevance_rank_accuracy": "hottest pixels: share on the object",
 }
 Rows = list[dict[str, float]]
 

@@ -205,7 +205,7 @@ class Entry:
     value: Callable[[Tensor], Tensor] = mean_of_defined
     reads_all_with: dict[str, Any] = field(default_factory=dict)
     undefined_by_model: bool = False
-    shared: int = 0
+    shared: float = 0
     base: dict[str, Any] = field(default_factory=dict)
     explainer: Explainer = field(default_factory=Squares)
     per_image: Callable[[Tensor], Tensor] = lambda rows: rows

@@ -78,7 +78,7 @@ class Saturation(ExplanationMetric):
         >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         >>> metric = Saturation(target_layer="0")
         >>> metric.update(model=net, images=torch.rand(1, 2, 4, 4))
-        >>> metric.compute()
+        >>> metric.compute().round(decimals=4)
         tensor(1.)
     """
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate, normalized
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.evidence.masked_heatmap import MaskedHeatmap
 from lightning_xai.evidence.masked_image import MaskedImage
 from lightning_xai.explainers.explainer import Explainer
@@ -82,7 +83,7 @@ class ADCC(ExplanationMetric):
         self,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskedImage(), MaskedHeatmap()], **kwargs)
+        super().__init__([MaskedImage(), MaskedHeatmap(), Logits()], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the harmonic mean, (N,); NaN where undefined."""

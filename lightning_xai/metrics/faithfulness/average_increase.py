@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.evidence.masked_image import MaskedImage
 from lightning_xai.metrics.faithfulness.seen_through import scores_seen_through
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -71,7 +72,7 @@ class AverageIncrease(ExplanationMetric):
         self,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskedImage()], **kwargs)
+        super().__init__([MaskedImage(), Logits()], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the value in percent, (N,); NaN where undefined."""

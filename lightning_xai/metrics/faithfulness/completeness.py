@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.logits import BaselineLogits
+from lightning_xai.evidence.logits import BaselineLogits, Logits
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -90,7 +90,7 @@ class Completeness(ExplanationMetric):
         relative: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__([BaselineLogits(baseline)], {"relative": relative}, **kwargs)
+        super().__init__([BaselineLogits(baseline), Logits()], {"relative": relative}, **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the error, (N,)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.evidence.masked_image import MaskedImage
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -77,7 +78,7 @@ class Fidelity(ExplanationMetric):
         percentile: float = 10.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskedImage("hidden", percentile)], **kwargs)
+        super().__init__([MaskedImage("hidden", percentile), Logits()], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the difference of correctness, (N,); NaN where undefined."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.evidence.masked_image import MaskedImage
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -80,7 +81,7 @@ class HAAS(ExplanationMetric):
         value_range: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskedImage("enhanced", value_range=value_range)], **kwargs)
+        super().__init__([MaskedImage("enhanced", value_range=value_range), Logits()], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return correctness of the image and of the enhanced image, (N, 2)."""

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.evidence.masked_image import MaskedImage
 from lightning_xai.metrics.faithfulness.seen_through import scores_seen_through
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -71,7 +72,7 @@ class LocalAccuracy(ExplanationMetric):
         self,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskedImage()], **kwargs)
+        super().__init__([MaskedImage(), Logits()], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the absolute difference of logits, (N,); NaN where undefined."""

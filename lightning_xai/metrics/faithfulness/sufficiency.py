@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.logits import Logits
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 
@@ -67,8 +68,8 @@ class Sufficiency(ExplanationMetric):
     Heatmaps are pooled to 14×14 cells and divided by their largest magnitude; the distance of two is the root of the
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
-    higher is better. Undefined without neighbours and for zero heatmaps. Needs all heatmaps: it keeps 197 numbers per
-    image until `compute`. Fake-CAM makes all images neighbours and scores the share of the commonest classes.
+    higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
+    numbers per image until `compute`. Fake-CAM makes all images neighbours and scores the share of common classes.
 
     Evaluations per image: 1, the unchanged image.
 
@@ -101,7 +102,7 @@ class Sufficiency(ExplanationMetric):
         threshold: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(settings={"threshold": threshold}, **kwargs)
+        super().__init__([Logits()], {"threshold": threshold}, **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return each image's pooled heatmap and predicted class, (N, 197); NaN where the heatmap is zero."""
@@ -113,8 +114,3 @@ class Sufficiency(ExplanationMetric):
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean over images with neighbours."""
         return shares_of_alike(rows, self.settings["threshold"]).nanmean()
-
-    @property
-    def undefined(self) -> int:
-        """Number of images so far without neighbours or with a zero heatmap."""
-        return int(shares_of_alike(self.rows, self.settings["threshold"]).isnan().sum())

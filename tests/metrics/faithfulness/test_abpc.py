@@ -21,6 +21,7 @@ ENTRY = Entry(
     "abpc",
     ("model", "images", "heatmaps", "target"),
     _reference,
+    shared=1,  # the unchanged image
     variants=({"grid": (3, 4), "baseline": 0.0, "seed": 3},),
 )
 

@@ -21,6 +21,7 @@ ENTRY = Entry(
     "completeness",
     ("model", "images", "heatmaps", "explainer", "target"),
     _reference,
+    shared=0.8,
     variants=({"relative": False, "baseline": 0.5},),
 )
 

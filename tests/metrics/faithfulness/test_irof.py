@@ -29,7 +29,14 @@ def _reference(view, baseline="mean", seed=0):
     return 1.0 - _naive.area([min(1.0, value / values[0]) for value in values])
 
 
-ENTRY = Entry("irof", ("model", "images", "heatmaps", "target"), _reference, variants=({"baseline": 0.0, "seed": 1},))
+ENTRY = Entry(
+    "irof",
+    ("model", "images", "heatmaps", "target"),
+    _reference,
+    shared=299,  # of at most 301: one superpixel and the unchanged image are left
+    undefined_by_model=True,
+    variants=({"baseline": 0.0, "seed": 1},),
+)
 
 
 def test_the_superpixels_that_matter():

@@ -24,6 +24,7 @@ ENTRY = Entry(
     "monotonicity",
     ("model", "images", "heatmaps", "target"),
     _reference,
+    undefined_by_model=True,
     variants=({"num_sets": 5, "correlation": True}, {"num_sets": 2, "strict": True}),
 )
 
