@@ -1,5 +1,7 @@
 """An ordinary LightningModule. Nothing in it knows that it will be explained."""
 
+from typing import Any
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -53,5 +55,8 @@ class ImageClassifier(L.LightningModule):
         correct = self(batch["image"]).argmax(1) == batch["label"]
         self.log("val_accuracy", correct.float().mean(), batch_size=len(correct), prog_bar=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=0.05)
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=0.05)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
