@@ -1,11 +1,12 @@
 """Explain a network on real images: Fashion-MNIST garments at random places on cluttered canvases.
 
-    python examples/fashion_mnist.py
+    python examples/fashion_mnist.py         # about three minutes on two cores
     tensorboard --logdir runs/fashion_mnist
 
 The canvases tell where each garment is, so that localization is measured beside faithfulness. The images come from the
 Debian package `dataset-fashion-mnist`, from any folder with the four IDX files (`--data`), or from the network
-(`--download`).
+(`--download`). Measured with the defaults: in six epochs accuracy rises from 0.40 to 0.73, faithfulness from 0.15 to
+0.41.
 """
 
 import argparse

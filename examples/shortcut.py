@@ -1,11 +1,19 @@
 """Catch a model that is right for the wrong reason: accuracy rises, and the heatmaps leave the object.
 
-    python examples/shortcut.py
+    python examples/shortcut.py              # about four minutes on two cores
     tensorboard --logdir runs/shortcut
 
 Two networks learn the same four shapes. Every image carries a small coloured badge in a corner. In the run *clean* its
 colour is random; in the run *shortcut* it names the right class in 99 % of the images, for training and validation
-alike, as a watermark or a hospital's tag would. Accuracy welcomes the shortcut; localization does not.
+alike, as a watermark or a hospital's tag would. Measured with the defaults, after eight epochs:
+
+    run       accuracy  hottest point on the object  faithfulness  accuracy where the badge says nothing
+    clean       1.00               0.88                  0.56                     1.00
+    shortcut    0.99               0.00                  0.70                     0.25, chance
+
+Accuracy welcomes the shortcut. Faithfulness does too, rightly: the heatmaps show what the network uses, the badge. Only
+localization tells. At 95 % the network begins to learn the shapes too, from the images in which the badge is wrong:
+accuracy 0.97, hottest point on the object 0.09, accuracy where the badge says nothing 0.45.
 """
 
 import argparse
@@ -16,7 +24,7 @@ import lightning as L
 from _shared.classifier import ImageClassifier
 from _shared.epoch_table import EpochTable
 from _shared.quiet import quiet_lightning
-from _shared.run_folder import print_facts
+from _shared.run_folder import print_facts, save_grids
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -46,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {
             "accuracy where the badge says nothing": ", ".join(f"{n} {a:.2f}" for n, a in without_badge.items()),
             "picture": str(picture),
+            "heatmaps": f"{settings.output / 'shortcut' / '{clean,shortcut}' / 'heatmaps'}",
             "curves": f"tensorboard --logdir {settings.output / 'shortcut'}",
         }
     )
@@ -59,7 +68,7 @@ def run(name: str, agreement: float, settings: argparse.Namespace) -> tuple[Rows
     validation = ShapesDataset(num_held_out, num_classes=NUM_CLASSES, shortcut=agreement, seed=1)
     uninformative = ShapesDataset(num_held_out, num_classes=NUM_CLASSES, shortcut=1 / NUM_CLASSES, seed=1)
 
-    monitor = ExplanationMonitor(grid=Grid(class_names=train.classes))
+    monitor = ExplanationMonitor(grid=Grid(num_images=NUM_CLASSES, class_names=train.classes))
     table = EpochTable(monitor, f"{name}: the badge names the class in {agreement:.0%} of the images")
     model = ImageClassifier(NUM_CLASSES)
     trainer = L.Trainer(
@@ -73,6 +82,7 @@ def run(name: str, agreement: float, settings: argparse.Namespace) -> tuple[Rows
         enable_progress_bar=False,
     )
     trainer.fit(model, DataLoader(train, batch_size=32, shuffle=True), DataLoader(validation, batch_size=128))
+    save_grids(Path(trainer.logger.log_dir))
     blind = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (values,) = blind.validate(model, DataLoader(uninformative, batch_size=128), verbose=False)
     return table.rows, values["val_accuracy"]
@@ -96,7 +106,7 @@ def plot(rows: Mapping[str, Rows], path: Path) -> Path:
                 panel.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         panel.set_title(title, fontsize=10, loc="left")
         panel.set_xlabel("epoch")
-        panel.set_ylim(0, 1.02)
+        panel.set_ylim(-0.03, 1.03)
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", alpha=0.3)
     panels[0].legend(frameon=False, loc="lower right")

@@ -26,6 +26,7 @@ CLASSES = (
 )
 CANVAS = 64
 SIDES = (28, 46)  # of a garment on its canvas, in pixels
+FAINT = 0.05  # darker pixels belong to no garment
 NUM_SCRAPS, SCRAP = 8, 10  # pieces of other garments on every canvas, and their side in pixels
 
 
@@ -85,7 +86,7 @@ def canvases(garments: Tensor, generator: Generator) -> Iterator[tuple[Tensor, T
         for other in garments[torch.randint(len(garments), (NUM_SCRAPS,), generator=generator)]:
             _crop(canvas, SCRAP, generator).copy_(_crop(other, SCRAP, generator))
         side = int(torch.randint(*SIDES, (), generator=generator))
-        layers = torch.stack([garment, (garment > 0).float()])[None]
+        layers = torch.stack([garment, (garment > FAINT).float()])[None]
         enlarged, opacity = F.interpolate(layers, size=(side, side), mode="bilinear", antialias=True)[0]
         mask = torch.zeros(CANVAS, CANVAS, dtype=torch.bool)
         y, x = torch.randint(CANVAS - side + 1, (2,), generator=generator).tolist()
