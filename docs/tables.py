@@ -35,7 +35,7 @@ def explainers() -> str:
     for alias in list_explainers():
         explainer = get_explainer(alias)
         kind = type(explainer)
-        rows.append((f"`{alias}`", f"`{kind.__name__}`", _first_line(kind), str(explainer.evaluations)))
+        rows.append((f"`{alias}`", f"`{kind.__name__}`", _first_line(kind), _cost(explainer.evaluations)))
     return _table(rows)
 
 
@@ -95,6 +95,10 @@ def _range(metric: ExplanationMetric) -> str:
     low, high = ("∞" if math.isinf(end) else f"{end:g}".replace("-", "−") for end in metric.range)
     arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
     return f"{low} … {high}{arrow}"
+
+
+def _cost(evaluations: int | None) -> str:
+    return "depends" if evaluations is None else str(evaluations)
 
 
 def _first_line(kind: type) -> str:

@@ -94,8 +94,9 @@ class Engine:
     ) -> tuple[dict[int, Findings], Classifier]:
         """Return what this rank finds about its share of every loader's probe, and the classifier that it asked."""
         shares = {i: share(len(p), trainer.global_rank, trainer.world_size) for i, p in record.probes.items()}
-        cost = self.parts.evaluations(annotated=record.annotated) * sum(map(len, shares.values()))
-        with evaluations_shown(trainer, cost) as shown:
+        cost = self.parts.evaluations(annotated=record.annotated)
+        total = None if cost is None else cost * sum(map(len, shares.values()))
+        with evaluations_shown(trainer, total) as shown:
             classifier = self._classifier(trainer, module, record, shown)
             found = {i: self._study(module, classifier, record.probes[i], shares[i]) for i in shares}
         return found, classifier

@@ -71,12 +71,15 @@ class Parts:
         """Return what is asked about images with or without masks or boxes."""
         return Study(self.explainers, self.suite(annotated=annotated), self._control, self._target, self._seed)
 
-    def evaluations(self, *, annotated: bool) -> int:
-        """Return about how many model evaluations one probe image costs."""
+    def evaluations(self, *, annotated: bool) -> int | None:
+        """Return about how many model evaluations one probe image costs; None if an explainer cannot tell."""
         suite = self.suite(annotated=annotated)
-        costs = [explainer.evaluations for explainer in self.explainers.values()]
-        control = 0 if self._control is None else self._control.evaluations()
-        return 1 + control + sum(cost + suite.evaluations(cost) for cost in costs)
+        cost = 1 + (0 if self._control is None else self._control.evaluations())
+        for explainer in self.explainers.values():
+            if explainer.evaluations is None:
+                return None
+            cost += explainer.evaluations + suite.evaluations(explainer.evaluations)
+        return cost
 
     def name(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
         """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.

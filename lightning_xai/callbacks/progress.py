@@ -17,12 +17,12 @@ _TITLE = "Explaining"
 
 
 @contextmanager
-def evaluations_shown(trainer: Trainer, total: int) -> Iterator[Callable[[int], object] | None]:
+def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[[int], object] | None]:
     """Yield what is told of every model evaluation; a bar appears after two seconds and goes when it is done.
 
     Args:
         trainer: Its own progress bar decides the looks; nothing is shown where that is off, and on other ranks than 0.
-        total: Evaluations expected.
+        total: Evaluations expected; None if unknown.
     """
     bar = trainer.progress_bar_callback
     if bar is None or getattr(bar, "is_disabled", False) or not trainer.is_global_zero:
@@ -43,7 +43,7 @@ def evaluations_shown(trainer: Trainer, total: int) -> Iterator[Callable[[int], 
 class _RichLine:
     """A line of the Trainer's own rich display: a second display, or tqdm, would garble it."""
 
-    def __init__(self, bar: RichProgressBar, total: int) -> None:
+    def __init__(self, bar: RichProgressBar, total: int | None) -> None:
         self._bar = bar
         self._total = total
         self._done = 0

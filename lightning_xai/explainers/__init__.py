@@ -15,6 +15,7 @@ __getattr__, __dir__ = lazy_names(
         "LayerCAM": "cam.layer_cam",
         "LayerExplainer": "cam.layer_explainer",
         "RandomHeatmap": "controls.random_heatmap",
+        "ReferenceExplainer": "reference_explainer",
         "XGradCAM": "cam.xgrad_cam",
         "get_explainer": "registry",
         "list_explainers": "registry",

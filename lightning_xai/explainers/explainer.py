@@ -23,19 +23,27 @@ class Explainer(ABC):
 
     Attributes:
         alias: Name in `get_explainer` and in keys; the file's name, or the snake_case of a class defined elsewhere.
-        evaluations: Cost per image in model evaluations.
+        family: The folder of the file, such as ``"cam"``; ``"custom"`` for a class defined elsewhere.
         class_discriminative: Whether the map depends on the target class.
         completeness: Whether the raw map promises to sum to a difference of logits.
+        refuses: Networks that it cannot explain, in words; empty for none.
     """
 
     alias: ClassVar[str]
-    evaluations: ClassVar[int] = 1
+    family: ClassVar[str]
     class_discriminative: ClassVar[bool] = True
     completeness: ClassVar[bool] = False
+    refuses: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.alias = alias_of(cls)
+        cls.family = cls.__module__.split(".")[-2] if cls.__module__.startswith("lightning_xai.") else "custom"
+
+    @property
+    def evaluations(self) -> int | None:
+        """Cost per image in model evaluations; None where it depends on the network or on the size of the images."""
+        return 1
 
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.

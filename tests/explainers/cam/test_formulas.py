@@ -103,9 +103,14 @@ def test_xgrad_cam_and_hires_cam_sum_to_the_logit_minus_its_bias_after_a_linear_
             torch.testing.assert_close(sums, logits[:, target] - net.fc.bias[target].detach(), rtol=1e-4, atol=1e-5)
 
 
+def net_and_images():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return calibrated(ConvNet(), size=16), torch.randn(3, 3, 16, 16)
+
+
 class TestLayerExplainer:
-    net = calibrated(ConvNet(), size=16)
-    images = torch.randn(3, 3, 16, 16)
+    net, images = net_and_images()
 
     def test_rectified_before_resizing(self):
         signed = GradCAM(relu=False)(self.net, self.images, 1)

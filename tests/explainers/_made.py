@@ -1,0 +1,28 @@
+"""Explainers as the contract tests make them: few samples where there are samples, references where they are needed."""
+
+from __future__ import annotations
+
+import torch
+
+from lightning_xai import get_explainer
+from lightning_xai.explainers.reference_explainer import ReferenceExplainer
+
+FEW: dict[str, dict[str, object]] = {}
+"""Alias -> settings that keep a slow explainer quick."""
+
+
+def references(channels=3, size=(16, 12), count=6):
+    generator = torch.Generator().manual_seed(100 + channels)
+    return torch.randn(count, channels, *size, generator=generator)
+
+
+def made(alias, channels=3, size=(16, 12)):
+    """Return the explainer for images (N, channels, *size)."""
+    return supplied(get_explainer(alias, **FEW.get(alias, {})), channels, size)
+
+
+def supplied(explainer, channels=3, size=(16, 12)):
+    """Return the explainer with reference images if it needs any."""
+    if isinstance(explainer, ReferenceExplainer):
+        return explainer.with_references(references(channels, size))
+    return explainer
