@@ -12,7 +12,6 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai.callbacks.parts import Parts
-from lightning_xai.callbacks.probe import Probe
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.ranks import agreed_probe, all_succeeded, everyones, merged, share
 from lightning_xai.callbacks.record import Record
@@ -58,14 +57,16 @@ class Engine:
         """Send the first image of each loader through every part, so that errors of configuration show themselves."""
         with preserved(module):
             classifier = self._classifier(trainer, module, record)
-            for sample in record.samples.values():
+            for loader, sample in record.samples.items():
                 classes = torch.full((1,), -1, device=sample.images.device)
                 if sample.labels is not None:
                     classes = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
-                self.parts.study(annotated=sample.annotated).run(classifier, sample, classes, {}, None)
+                references = record.references.get(loader, sample.images) if self.parts.num_references else None
+                study = self.parts.study(annotated=sample.annotated, references=references)
+                study.run(classifier, sample, classes, {}, None)
         record.tried = True
 
-    def explain(self, trainer: Trainer, module: LightningModule, record: Record, num_images: int) -> Outcome | None:
+    def explain(self, trainer: Trainer, module: LightningModule, record: Record) -> Outcome | None:
         """Gather probes where there are none yet, explain them, and return the outcome, the same on every rank.
 
         None if a rank met an error: that was told, and this validation has no values.
@@ -73,7 +74,7 @@ class Engine:
         if not all_succeeded(trainer, record.error is None):
             self._tell(trainer, record, record.error)
             return None
-        _gather(trainer, record, num_images)
+        _gather(trainer, record, self.parts)
         found: dict[int, Findings] = {}
         error: Exception | None = None
         try:
@@ -98,15 +99,19 @@ class Engine:
         total = None if cost is None else cost * sum(map(len, shares.values()))
         with evaluations_shown(trainer, total) as shown:
             classifier = self._classifier(trainer, module, record, shown)
-            found = {i: self._study(module, classifier, record.probes[i], shares[i]) for i in shares}
+            found = {i: self._study(module, classifier, record, i, shares[i]) for i in shares}
         return found, classifier
 
-    def _study(self, module: LightningModule, classifier: Classifier, probe: Probe, indices: list[int]) -> Findings:
+    def _study(
+        self, module: LightningModule, classifier: Classifier, record: Record, loader: int, indices: list[int]
+    ) -> Findings:
+        probe = record.probes[loader]
         sample = probe.sample(indices, module.device)
         previous = {name: maps[indices] for name, maps in probe.previous.items()}
         previous_target = None if probe.previous_target is None else probe.previous_target[indices]
         classes = probe.classes(indices, module.device)
-        return self.parts.study(annotated=sample.annotated).run(classifier, sample, classes, previous, previous_target)
+        study = self.parts.study(annotated=sample.annotated, references=record.references.get(loader))
+        return study.run(classifier, sample, classes, previous, previous_target)
 
     def _classifier(
         self,
@@ -141,9 +146,12 @@ class Engine:
         )
 
 
-def _gather(trainer: Trainer, record: Record, num_images: int) -> None:
+def _gather(trainer: Trainer, record: Record, parts: Parts) -> None:
     for loader, selection in sorted(record.selections.items()):
-        probe = agreed_probe(trainer, selection, num_images, record.wanted(loader))
+        if parts.num_references:
+            references = agreed_probe(trainer, selection, parts.num_references, [])
+            record.references[loader] = torch.stack([item.image for item in references.items])
+        probe = agreed_probe(trainer, selection, parts.num_images, record.wanted(loader))
         if not record.settle(loader, probe):
             rank_zero_warn(
                 "ExplanationMonitor did not find the images of the restored probe again (other data, precision or "

@@ -217,7 +217,7 @@ class ExplanationMonitor(Callback):
                 if fresh:
                     record.meet(loader, sample)
                 if gathers:
-                    record.selection(loader, self.num_images).offer(sample)
+                    record.selection(loader, self._parts.num_gathered).offer(sample)
         except Exception as error:
             if fresh and not record.tried:
                 raise
@@ -236,7 +236,7 @@ class ExplanationMonitor(Callback):
             return
         if record.due:
             began = time.perf_counter()
-            outcome = self._engine.explain(trainer, module, record, self.num_images)
+            outcome = self._engine.explain(trainer, module, record)
             if outcome is not None:
                 self._publish(trainer, module, outcome, time.perf_counter() - began)
             record.first = False

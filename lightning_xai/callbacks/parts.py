@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
+
+from torch import Tensor
 
 from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, has_control, metric_keys
 from lightning_xai.callbacks.study import Study, TargetRule
 from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 from lightning_xai.explainers.registry import get_explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.suite import MetricSuite
@@ -25,6 +28,7 @@ _DEFAULT = (
     "complexity",
     "heatmap_drift",
 )
+_NUM_REFERENCES = 64
 _WITH_ANNOTATIONS = ("pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization")
 
 
@@ -67,9 +71,28 @@ class Parts:
         """Return the metrics for images with or without masks or boxes."""
         return self._suites[annotated]
 
-    def study(self, *, annotated: bool) -> Study:
-        """Return what is asked about images with or without masks or boxes."""
-        return Study(self.explainers, self.suite(annotated=annotated), self._control, self._target, self._seed)
+    @property
+    def num_references(self) -> int:
+        """How many images of a loader the explainers get that need references; 0 if none does."""
+        return _NUM_REFERENCES if any(map(_lacks_references, self.explainers.values())) else 0
+
+    @property
+    def num_gathered(self) -> int:
+        """How many images of a loader are gathered; the probe is the first of them."""
+        return max(self.num_images, self.num_references)
+
+    def study(self, *, annotated: bool, references: Tensor | None = None) -> Study:
+        """Return what is asked about images with or without masks or boxes.
+
+        Args:
+            annotated: Whether there are masks or boxes.
+            references: Images (R, C, H, W) for the explainers that need some and were given none.
+        """
+        explainers = self.explainers
+        if references is not None:
+            supplied = {n: e.with_references(references) for n, e in explainers.items() if _lacks_references(e)}
+            explainers = {**explainers, **supplied}
+        return Study(explainers, self.suite(annotated=annotated), self._control, self._target, self._seed)
 
     def evaluations(self, *, annotated: bool) -> int | None:
         """Return about how many model evaluations one probe image costs; None if an explainer cannot tell."""
@@ -140,6 +163,10 @@ def _resolved(explainer: str | Explainer) -> Explainer:
     if not isinstance(explainer, Explainer):
         raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {type(explainer).__name__}.")
     return explainer
+
+
+def _lacks_references(explainer: Explainer) -> TypeGuard[ReferenceExplainer]:
+    return isinstance(explainer, ReferenceExplainer) and not explainer.has_references
 
 
 def _suite(metrics: _Metric | Sequence[_Metric] | Mapping[str, _Metric]) -> MetricSuite:

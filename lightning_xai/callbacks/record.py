@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lightning_xai.callbacks.history import History
 from lightning_xai.callbacks.probe import Identity, Probe, ProbeSelection
 from lightning_xai.callbacks.sample import Sample
@@ -22,6 +24,7 @@ class Record:
         directory: Where this run's files go.
         epoch_began: When the running training epoch began.
         probes: Loader's index -> probe.
+        references: Loader's index -> images (R, C, H, W) for explainers that need some, on the CPU.
         history: One row per explained validation.
         last_values: Every promised key -> last good value, the worst until there is one.
         last_epoch: Last epoch that was explained.
@@ -40,6 +43,7 @@ class Record:
     directory: Path = field(default_factory=Path)
     epoch_began: float | None = None
     probes: dict[int, Probe] = field(default_factory=dict)
+    references: dict[int, Tensor] = field(default_factory=dict)
     history: History = field(default_factory=History)
     last_values: dict[str, float] = field(default_factory=dict)
     last_epoch: int | None = None
