@@ -17,6 +17,7 @@ from lightning_xai._registry import alias_of
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.metrics.plotting import plot_metric
 from lightning_xai.model.classifier import Model
 
 
@@ -169,8 +170,16 @@ class ExplanationMetric(Metric):
         return sum(evidence.evaluations(explaining) for evidence in self.evidence)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Return figure and axes (``ax`` if given) with the value, or with a list ``val`` of values over time."""
-        return self._plot(val, ax)
+        """Return figure and axes with the value and its standard error, or with what ``val`` holds.
+
+        The figure is unknown to pyplot: save it, or let a notebook show it; nothing has to be closed.
+
+        Args:
+            val: A value, a mapping of names to values such as `per_class`, or a sequence of either over epochs;
+                computed if None. NaN is left out.
+            ax: Where to draw; axes of a new figure if None.
+        """
+        return plot_metric(self, val, ax)
 
     def _state(self, name: str, dtype: torch.dtype) -> Tensor:
         parts = getattr(self, name)

@@ -11,6 +11,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.plotting import plot_each, plot_together
 from lightning_xai.metrics.registry import get_metric
 
 _CASE_ARGUMENTS = frozenset(signature(Case).parameters)
@@ -76,6 +77,26 @@ class MetricSuite(MetricCollection):
         """
         self._announce(case)
         return {name: metric.score(case) for name, metric in self.explanation_metrics().items()}
+
+    def plot(self, val: Any = None, ax: Any = None, together: bool = False) -> Any:
+        """Draw the values with their standard errors, or those that ``val`` holds.
+
+        Figures are unknown to pyplot: save them, or let a notebook show them; nothing has to be closed.
+
+        Args:
+            val: What `compute` or `forward` returned, or a sequence of these over epochs; computed if None.
+            ax: Where to draw: axes if ``together``, else a sequence of one per metric; of new figures if None.
+            together: All metrics in one figure, with a panel for each scale (values up to 1, percentages, each metric
+                without an end to its range), unless ``ax`` is given.
+
+        Returns:
+            A list of figure and axes per metric; if ``together`` one figure and its axes, an array if several.
+
+        Raises:
+            ValueError: If ``val`` lacks a metric, holds more than a number for one, or ``ax`` has another length.
+        """
+        metrics = dict(self.items(keep_base=False, copy_state=False))
+        return plot_together(metrics, val, ax) if together else plot_each(metrics, val, ax)
 
     def explanation_metrics(self) -> dict[str, ExplanationMetric]:
         """Return the metrics of this package by name."""
