@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lightning_xai.callbacks.keys import CONTROL, GAIN, UNDEFINED
 from lightning_xai.callbacks.study import Findings
-from lightning_xai.metrics.metric import ExplanationMetric, standard_error
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.uncertainty import standard_error
 from lightning_xai.metrics.suite import MetricSuite
 
 Value = tuple[float, float]

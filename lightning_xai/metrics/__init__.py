@@ -65,6 +65,6 @@ __getattr__, __dir__ = lazy_names(
         "TransformConsistency": "robustness.transform_consistency",
         "get_metric": "registry",
         "list_metrics": "registry",
-        "standard_error": "metric",
+        "standard_error": "uncertainty",
     },
 )

@@ -18,6 +18,7 @@ from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.plotting import plot_metric
+from lightning_xai.metrics.uncertainty import standard_error
 from lightning_xai.model.classifier import Model
 
 
@@ -185,28 +186,3 @@ class ExplanationMetric(Metric):
         parts = getattr(self, name)
         empty = isinstance(parts, list) and not parts
         return torch.zeros(0, dtype=dtype, device=self.device) if empty else dim_zero_cat(parts)
-
-
-def standard_error(rows: Tensor, aggregate: Any = None) -> Tensor:
-    """Return the standard error of the mean over defined rows, or the jackknife's for another ``aggregate``.
-
-    Args:
-        rows: (N,), NaN where undefined; or (N, D).
-        aggregate: A function of rows; the mean if None.
-
-    Returns:
-        Scalar; NaN for fewer than two defined rows.
-
-    Example:
-        >>> standard_error(torch.tensor([1.0, 3.0, float("nan")]))
-        tensor(1.)
-    """
-    defined = rows[~rows.isnan()] if rows.ndim == 1 else rows[~rows.isnan().any(1)]
-    count = len(defined)
-    if count < 2:
-        return torch.tensor(torch.nan, dtype=rows.dtype, device=rows.device)
-    if aggregate is None or rows.ndim == 1:
-        return defined.std() / math.sqrt(count)
-    index = torch.arange(count, device=rows.device)
-    left_out: Tensor = torch.stack([aggregate(defined[index != i]) for i in range(count)])
-    return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt()
