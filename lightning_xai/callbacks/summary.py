@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_xai.callbacks.keys import CONTROL, GAIN, UNDEFINED
 from lightning_xai.callbacks.study import Findings
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.metrics.uncertainty import standard_error
 from lightning_xai.metrics.suite import MetricSuite
+from lightning_xai.metrics.uncertainty import standard_error
 
 Value = tuple[float, float]
 """A value and its standard error over the probe, NaN where it has none."""
