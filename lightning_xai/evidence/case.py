@@ -89,8 +89,9 @@ class Case:
 
     def announce(self, evidence: Evidence) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
-        if evidence.reads_heatmaps:
-            self._memo.announce(evidence)
+        if evidence.reads_heatmaps and self._memo.announce(evidence):
+            for part in evidence.reads:
+                self.announce(part)
 
     def with_heatmaps(
         self,

@@ -24,6 +24,11 @@ class Evidence(ABC):
 
     reads_heatmaps: ClassVar[bool] = True
 
+    @property
+    def reads(self) -> tuple[Evidence, ...]:
+        """Other evidence that `collect` reads once each, so that it is freed after its last reader; none by default."""
+        return ()
+
     @abstractmethod
     def collect(self, case: Case) -> Any:
         """Return what is known about ``case``; first axis N."""

@@ -62,6 +62,16 @@ class MaskingCurve(Evidence):
         if self.grid is not None:
             object.__setattr__(self, "grid", check_grid(self.grid))
 
+    @property
+    def ranking(self) -> Ranking:
+        """The order in which pixels are changed; curves in both directions share it."""
+        return Ranking(self.ties, self.order, self.grid, self.seed)
+
+    @property
+    def reads(self) -> tuple[Evidence, ...]:
+        """The ranking."""
+        return (self.ranking,)
+
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return ``num_steps + 1``, the unchanged image included."""
         return self.num_steps + 1
@@ -83,7 +93,7 @@ class _Frames:
         images = case.images
         replaced = baseline_images(images, curve.baseline, case.keys, seed=curve.seed).expand_as(images)
         self._ends = (images, replaced) if curve.direction == "deletion" else (replaced, images)
-        self._ranks: Tensor = case[Ranking(curve.ties, curve.order, curve.grid, curve.seed)]
+        self._ranks: Tensor = case[curve.ranking]
         units = math.prod(curve.grid or images.shape[2:])
         steps = torch.arange(curve.num_steps + 1, dtype=torch.float64, device=images.device)
         counts = (steps * units / curve.num_steps).round().int()[:, None, None, None]

@@ -18,9 +18,11 @@ class Memo:
         self._known: dict[Evidence, Any] = {}
         self._readers: dict[Evidence, int] = {}
 
-    def announce(self, evidence: Evidence) -> None:
-        """Say that ``evidence`` will be read once more."""
+    def announce(self, evidence: Evidence) -> bool:
+        """Say that ``evidence`` will be read once more; return whether it will be collected for that."""
+        is_new = evidence not in self._readers and evidence not in self._known
         self._readers[evidence] = self._readers.get(evidence, 0) + 1
+        return is_new
 
     def read(self, evidence: Evidence, collect: Callable[[Evidence], Any]) -> Any:
         """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""
