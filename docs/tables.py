@@ -3,12 +3,20 @@
 A table stands between ``<!-- name -->`` and ``<!-- /name -->`` and is replaced; a test compares it with the classes.
 """
 
-import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_xai import ExplanationMetric, get_explainer, get_metric, list_explainers, list_metrics
+from lightning_xai import (
+    Evidence,
+    ExplanationMetric,
+    MaskingCurve,
+    get_explainer,
+    get_metric,
+    list_explainers,
+    list_metrics,
+)
 
 ROOT = Path(__file__).parents[1]
 FILES = (ROOT / "README.md", ROOT / "docs" / "metrics.md")
@@ -41,7 +49,7 @@ def explainers() -> str:
 
 def default_metrics() -> str:
     """Return a row per metric that is logged by default."""
-    return _metric_rows([get_metric(alias) for alias in BY_DEFAULT], with_family=True)
+    return _metric_rows([get_metric(alias) for alias in BY_DEFAULT], overview=True)
 
 
 def all_metrics() -> str:
@@ -49,7 +57,7 @@ def all_metrics() -> str:
     metrics = [get_metric(alias) for alias in list_metrics()]
     families = list(dict.fromkeys(sorted((metric.family for metric in metrics), key=_FAMILIES.index)))
     return "\n\n".join(
-        f"## {family.capitalize()}\n\n{_metric_rows([m for m in metrics if m.family == family], with_family=False)}"
+        f"## {family.capitalize()}\n\n{_metric_rows([m for m in metrics if m.family == family], overview=False)}"
         for family in families
     )
 
@@ -72,15 +80,29 @@ def refreshed(text: str) -> str:
     return text
 
 
-def _metric_rows(metrics: list[ExplanationMetric], *, with_family: bool) -> str:
-    family = ("family",) if with_family else ()
-    rows = [(*family, "alias", "question", "range", "needs", "evaluations per image")]
+def _metric_rows(metrics: list[ExplanationMetric], *, overview: bool) -> str:
+    """Return a row per metric; an overview of several families has the family in place of the evidence."""
+    family, evidence = (("family",), ()) if overview else ((), ("evidence",))
+    rows = [(*family, "alias", "question", "better", "range", "needs", *evidence, "evaluations per image")]
     for metric in metrics:
-        own = (metric.family,) if with_family else ()
-        needs = ", ".join(_NEEDS.get(need, need) for need in sorted(metric.needs))
+        first, last = ((metric.family,), ()) if overview else ((), (_evidence(metric),))
+        needs = ", ".join(_NEEDS.get(need, need) for need in sorted(metric.needs)) or "–"
+        better = {True: "higher ↑", False: "lower ↓", None: "–"}[metric.higher_is_better]
         cost = str(metric.evaluations()) if metric.evaluations() else "–"
-        rows.append((*own, f"`{metric.alias}`", _first_line(type(metric)), _range(metric), needs or "–", cost))
+        question = _first_line(type(metric))
+        rows.append((*first, f"`{metric.alias}`", question, better, _range(metric), needs, *last, cost))
     return _table(rows)
+
+
+def _evidence(metric: ExplanationMetric) -> str:
+    """Return the kinds of evidence that a metric declares, the class names in words."""
+    kinds = Counter(_in_words(evidence) for evidence in metric.evidence)
+    return ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items()) or "–"
+
+
+def _in_words(evidence: Evidence) -> str:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(evidence).__name__).lower()
+    return f"{words} ({evidence.direction})" if isinstance(evidence, MaskingCurve) else words
 
 
 _NEEDS = {
@@ -92,9 +114,8 @@ _NEEDS = {
 
 
 def _range(metric: ExplanationMetric) -> str:
-    low, high = ("∞" if math.isinf(end) else f"{end:g}".replace("-", "−") for end in metric.range)
-    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
-    return f"{low} … {high}{arrow}"
+    low, high = (f"{end:g}".replace("inf", "∞").replace("-", "−") for end in metric.range)
+    return f"{low} … {high}"
 
 
 def _cost(evaluations: int | None) -> str:
