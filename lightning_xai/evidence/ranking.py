@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_xai._randomness import random_bits
+from lightning_xai._segments import grid_labels
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.regions import grid_labels, region_means
+from lightning_xai.evidence.regions import region_means
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case

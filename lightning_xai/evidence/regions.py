@@ -22,25 +22,6 @@ def check_grid(grid: object) -> tuple[int, int]:
     return (grid[0], grid[1])
 
 
-def grid_labels(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Return the cell of each pixel, int64 (H, W) in 0..rows*columns-1, row by row; cells differ by a pixel at most.
-
-    Example:
-        >>> grid_labels((2, 4), (1, 2), torch.device("cpu"))
-        tensor([[0, 0, 1, 1],
-                [0, 0, 1, 1]])
-
-    Raises:
-        ValueError: If the grid is finer than the image.
-    """
-    if grid[0] > size[0] or grid[1] > size[1]:
-        raise ValueError(f"Expected `grid` to be at most the images' size {size}, but got {grid}.")
-    rows, columns = (
-        torch.arange(length, device=device) * cells // length for length, cells in zip(size, grid, strict=True)
-    )
-    return rows[:, None] * grid[1] + columns[None, :]
-
-
 def region_means(heatmaps: Tensor, labels: Tensor, count: int) -> Tensor:
     """Return the mean heat of each region.
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
+from lightning_xai._segments import grid_labels
 from lightning_xai.evidence.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.frames import frame_scores
-from lightning_xai.evidence.regions import grid_labels
 from lightning_xai.model.classifier import Score
 
 if TYPE_CHECKING:

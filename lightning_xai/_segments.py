@@ -1,4 +1,4 @@
-"""Regions that follow the image's own edges."""
+"""An image in segments: cells of a grid, or superpixels, which follow the image's own edges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ import torch
 from torch import Tensor
 
 _MOST_SEGMENTS, _PIXELS_PER_SEGMENT, _COMPACTNESS = 300, 64, 10.0
+
+
+def grid_labels(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the cell of each pixel, int64 (H, W) in 0..rows*columns-1, row by row; cells differ by a pixel at most.
+
+    Example:
+        >>> grid_labels((2, 4), (1, 2), torch.device("cpu"))
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1]])
+
+    Raises:
+        ValueError: If the grid is finer than the image.
+    """
+    if grid[0] > size[0] or grid[1] > size[1]:
+        raise ValueError(f"Expected `grid` to be at most the images' size {size}, but got {grid}.")
+    rows, columns = (
+        torch.arange(length, device=device) * cells // length for length, cells in zip(size, grid, strict=True)
+    )
+    return rows[:, None] * grid[1] + columns[None, :]
 
 
 def superpixels(image: Tensor) -> tuple[Tensor, int]:
