@@ -22,6 +22,7 @@ from lightning_xai.metrics import (
     MetricSuite,
     PixelFlipping,
     RelativeFaithfulness,
+    list_metrics,
 )
 from tests.metrics._harness import Batch, EvaluationCount, Squares, tiny_net
 
@@ -121,6 +122,54 @@ def test_evaluations_is_an_upper_bound_for_any_pair():
             counted, expected = _cost(pair, explainer=GradCAM(target_layer="0"))
             curves = len({e for m in pair.values() for e in m.evidence if type(e).__name__ == "MaskingCurve"})
             assert counted == expected - max(curves - 1, 0)
+
+
+class OnePass(Squares):
+    """`Squares` weighed by the class' probability: a heatmap costs a pass."""
+
+    evaluations = 1
+    target_layer = "0"
+
+    def explain(self, classifier, images, target):
+        score = classifier.select(classifier.logits(images), target, "probability")
+        return super().explain(classifier, images, target) * (1.0 + score[:, None, None])
+
+
+def _all_fields(net, side=16, count=2):
+    """Return a case with all that any metric reads, on images that the default grids fit into."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(count, 3, side, side, generator=random)
+    case = Case(net, images, torch.arange(count), explainer=OnePass(), masks=images[:, 0] > 0.5)
+    case = case.with_heatmaps(
+        images[:, 1].relu(),
+        OnePass(),
+        previous_heatmaps=images[:, 2],
+        other_heatmaps={"first": images[:, 0], "second": images[:, 2]},
+    )
+    case.logits  # noqa: B018 - of the unchanged images, which nearly every metric reads
+    return case
+
+
+def test_all_metrics_at_once_cost_the_union_of_their_evidence():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(392, 3))
+    counter, suite = EvaluationCount(net), MetricSuite(list_metrics())
+    suite.score(_all_fields(net))  # the first time, a pass finds the automatic target layer
+
+    def cost(read):
+        case = _all_fields(net)
+        counter.images = 0
+        read(case)
+        return counter.images
+
+    together = cost(suite.score)
+    metrics = suite.explanation_metrics().values()
+    assert len(metrics) == len(list_metrics())
+    union = {evidence for metric in metrics for evidence in metric.evidence}
+    assert together == sum(cost(lambda case, e=evidence: case[e]) for evidence in union) > 0
+    separately = sum(cost(metric.score) for metric in metrics)
+    shared = [e for e in union for _ in range(sum(e in metric.evidence for metric in metrics) - 1)]
+    assert separately - together == sum(cost(lambda case, e=e: case[e]) for e in shared) > 100
+    assert together <= 2 * suite.evaluations(OnePass.evaluations)
 
 
 def test_evidence_is_freed_while_the_suite_still_runs():
