@@ -5,6 +5,8 @@ from lightning_xai._lazy import lazy_names
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "AttentionExplainer": "transformer.attention_explainer",
+        "AttentionRollout": "transformer.attention_rollout",
         "CAM": "cam.cam",
         "CenterHeatmap": "controls.center_heatmap",
         "Explainer": "explainer",
@@ -16,6 +18,7 @@ __getattr__, __dir__ = lazy_names(
         "LayerExplainer": "cam.layer_explainer",
         "RandomHeatmap": "controls.random_heatmap",
         "ReferenceExplainer": "reference_explainer",
+        "TransformerAttribution": "transformer.transformer_attribution",
         "XGradCAM": "cam.xgrad_cam",
         "get_explainer": "registry",
         "list_explainers": "registry",

@@ -8,6 +8,7 @@ from lightning_xai._registry import Registry
 from lightning_xai.explainers.explainer import Explainer
 
 ExplainerAlias: TypeAlias = Literal[
+    "attention_rollout",
     "cam",
     "center_heatmap",
     "fake_cam",
@@ -16,6 +17,7 @@ ExplainerAlias: TypeAlias = Literal[
     "hires_cam",
     "layer_cam",
     "random_heatmap",
+    "transformer_attribution",
     "xgrad_cam",
 ]
 
@@ -23,6 +25,7 @@ _registry = Registry(
     "explainer",
     "lightning_xai.explainers",
     {
+        "attention_rollout": "transformer.attention_rollout:AttentionRollout",
         "cam": "cam.cam:CAM",
         "center_heatmap": "controls.center_heatmap:CenterHeatmap",
         "fake_cam": "controls.fake_cam:FakeCAM",
@@ -31,6 +34,7 @@ _registry = Registry(
         "hires_cam": "cam.hires_cam:HiResCAM",
         "layer_cam": "cam.layer_cam:LayerCAM",
         "random_heatmap": "controls.random_heatmap:RandomHeatmap",
+        "transformer_attribution": "transformer.transformer_attribution:TransformerAttribution",
         "xgrad_cam": "cam.xgrad_cam:XGradCAM",
     },
 )

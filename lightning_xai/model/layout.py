@@ -27,7 +27,7 @@ def feature_maps(tensor: Tensor, image_size: tuple[int, int], layer: str = "the 
     if tensor.ndim == 4:
         return tensor.permute(0, 3, 1, 2) if _is_channels_last(tensor, image_size) else tensor
     if tensor.ndim == 3:
-        grid = _token_grid(tensor.shape[1], image_size)
+        grid = token_grid(tensor.shape[1], image_size)
         if grid is not None:
             return tensor[:, -grid[0] * grid[1] :].transpose(1, 2).reshape(len(tensor), tensor.shape[2], *grid)
     raise ValueError(
@@ -48,7 +48,7 @@ def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
     return abs(math.log(height / width) - math.log(image_size[0] / image_size[1]))
 
 
-def _token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
+def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
     """Return the grid of square patches that leaves few of ``tokens`` over, and divides the image if one does."""
     height, width = image_size
     patches = range(1, max(image_size) + 1)

@@ -1,0 +1,109 @@
+"""Attention computed in the open, so that its weights can be kept and differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one attention.
+
+    Attributes:
+        values: (..., Q, T), rows sum to 1; detached.
+        edge: Where in the graph their gradient can be asked for; None if there is no graph.
+    """
+
+    values: Tensor
+    edge: GradientEdge | None
+
+
+class ExplicitAttention(TorchFunctionMode):
+    """Within it, every attention of this thread is ``softmax(Q·Kᵀ·scale + mask)·V`` in single steps, and is kept.
+
+    Seen are `scaled_dot_product_attention`, `multi_head_attention_forward` (what `nn.MultiheadAttention` calls) and
+    softmaxes over the last axis, as hand-written attention has them. The fast paths of `nn.MultiheadAttention` and
+    `nn.TransformerEncoderLayer` are not taken while any such mode is active. No module is changed.
+
+    Attributes:
+        found: The weights, in the order in which they were computed.
+
+    Example:
+        >>> query, value = torch.zeros(1, 1, 2, 4), torch.tensor([[[[1.0], [3.0]]]])
+        >>> with ExplicitAttention() as explicit:
+        ...     F.scaled_dot_product_attention(query, query, value)
+        tensor([[[[2.],
+                  [2.]]]])
+        >>> explicit.found[0].values
+        tensor([[[[0.5000, 0.5000],
+                  [0.5000, 0.5000]]]])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Weights] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "scaled_dot_product_attention":
+            return self._scaled_dot_product(*args, **kwargs)
+        if name == "multi_head_attention_forward":
+            return self._multi_head(func, args, kwargs)
+        result = func(*args, **kwargs)
+        if name == "softmax" and _is_attention(result, kwargs.get("dim", args[1] if len(args) > 1 else None)):
+            self._keep(result)
+        return result
+
+    def _scaled_dot_product(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        if enable_gqa:
+            key, value = (t.repeat_interleave(query.shape[-3] // t.shape[-3], -3) for t in (key, value))
+        scores = query * (query.shape[-1] ** -0.5 if scale is None else scale) @ key.transpose(-2, -1)
+        if is_causal:
+            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if attn_mask is not None:
+            masked = attn_mask.dtype == torch.bool
+            scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
+        weights = scores.softmax(-1)
+        self._keep(weights)
+        return F.dropout(weights, dropout_p) @ value
+
+    def _multi_head(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Let torch compute the weights of each head, and return what the caller asked for."""
+        asked = {"need_weights": True, "average_attn_weights": False}
+        output, weights = func(*args, **{**kwargs, **asked})
+        edge = None if weights.grad_fn is None else GradientEdge(*weights.grad_fn.next_functions[0])  # a view's base
+        self.found.append(Weights(weights.detach(), edge))
+        if not kwargs.get("need_weights", True):
+            return output, None
+        return output, weights.mean(-3) if kwargs.get("average_attn_weights", True) else weights
+
+    def _keep(self, weights: Tensor) -> None:
+        edge = get_gradient_edge(weights) if weights.requires_grad else None
+        self.found.append(Weights(weights.detach(), edge))
+
+
+def _is_attention(weights: Tensor, axis: object) -> bool:
+    """Return whether a softmax over the last axis has a square (N, T, T), or any (N, heads, Q, T)."""
+    last = weights.shape[-1] > 1 and axis in (-1, weights.ndim - 1)
+    return last and (weights.ndim > 3 or (weights.ndim == 3 and weights.shape[1] == weights.shape[2]))
