@@ -18,6 +18,7 @@ __getattr__, __dir__ = lazy_names(
         "Logits": "logits",
         "MaskedHeatmap": "masked_heatmap",
         "MaskedImage": "masked_image",
+        "Masking": "masking",
         "MaskingCurve": "masking_curve",
         "NeighbourOutputs": "neighbour_outputs",
         "Neighbourhood": "neighbourhood",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._randomness import normal
-from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.frames import frame_scores
+from lightning_xai.evidence.frames import Build, frame_scores
+from lightning_xai.evidence.masking import Masking
 from lightning_xai.evidence.ranking import ORDERS, Order, ranks
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _WEIGHTS = {(0, 1): 1 / 6, (1, 0): 1 / 6, (1, 1): 1 / 12, (1, -1): 1 / 12}
 
 
 @dataclass(frozen=True)
-class ImputationCurve(Evidence):
+class ImputationCurve(Masking):
     """Probability of the target, (N, P), when the given percentages of pixels are removed by noisy linear imputation.
 
     A removed pixel is the weighted mean of its neighbours (direct 1/6, diagonal 1/12, renormalised at the border),
@@ -58,6 +59,23 @@ class ImputationCurve(Evidence):
 
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, P)."""
+        return frame_scores(case, len(self.percentages), self._changed(case))
+
+    @property
+    def changes(self) -> str:
+        """What happens along the curve."""
+        return "pixels imputed"
+
+    def shares(self, case: Case) -> Tensor:
+        """Return the percentages as shares for every image, float32 (N, P)."""
+        return (torch.tensor(self.percentages) / 100.0).expand(len(case), -1)
+
+    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+        """Return one image at some of the percentages, given by their number, (n, C, H, W)."""
+        version = torch.tensor(points, device=case.images.device)
+        return self._changed(case)(torch.full_like(version, image), version)
+
+    def _changed(self, case: Case) -> Build:
         place = ranks(case.heatmaps.flatten(1), case.keys, order=self.order, seed=self.seed).view_as(case.heatmaps)
         counts = [round(percentage / 100 * place[0].numel()) for percentage in self.percentages]
 
@@ -68,7 +86,7 @@ class ImputationCurve(Evidence):
             noise = self._noise(case, image, version)
             return torch.where(removed[:, None], filled + noise, filled)
 
-        return frame_scores(case, len(counts), build)
+        return build
 
     def _noise(self, case: Case, image: Tensor, version: Tensor) -> Tensor:
         images = case.images[image]
