@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_choice, check_count
-from lightning_xai.evidence.baseline import Baseline, baseline_images, check_baseline
+from lightning_xai._checks import check_at_least, check_choice, check_count
+from lightning_xai.evidence.baseline import Baseline, check_baseline
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.masking import Masking
+from lightning_xai.evidence.masking_frames import MaskingFrames
 from lightning_xai.evidence.ranking import ORDERS, TIES, Order, Ranking, Ties
+from lightning_xai.evidence.refinement import FINEST, Refinement, refined
 from lightning_xai.evidence.regions import check_grid
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
 
+Steps: TypeAlias = int | Literal["auto"]
+
+_DONE = {"deletion": "removed", "insertion": "inserted"}
+
 
 @dataclass(frozen=True)
-class MaskingCurve(Evidence):
+class MaskingCurve(Masking):
     """Probability of the target class at ``num_steps + 1`` points, (N, num_steps + 1).
 
     Point k has ``round(k · N / num_steps)`` of the N pixels (or regions) changed. ``"deletion"`` goes from the image to
@@ -29,14 +36,19 @@ class MaskingCurve(Evidence):
     so a curve costs ``num_steps`` evaluations per image beside it. Chunks run across images and steps; no more than a
     chunk of changed images exists at a time.
 
+    With ``num_steps="auto"`` a curve of 224 parts is evaluated at 28 of them and then only where it changes most, until
+    its area is known to ``tolerance``; see `refine` for what exactly is bounded. Between evaluated points it is
+    straight.
+
     Args:
         direction: ``"deletion"`` or ``"insertion"``.
         baseline: See `baseline_images`.
-        num_steps: Equal parts of the curve.
+        num_steps: Equal parts of the curve; ``"auto"`` for as few evaluations as ``tolerance`` allows.
         order: Most or least relevant first.
         ties: See `ranks`.
         grid: (rows, columns) of regions that are ranked by their mean heat and changed together; None for pixels.
         seed: Of random ties and noise baselines.
+        tolerance: Greatest error bound of a curve's area with ``num_steps="auto"``.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -45,17 +57,22 @@ class MaskingCurve(Evidence):
 
     direction: Literal["deletion", "insertion"] = "deletion"
     baseline: Baseline = 0.0
-    num_steps: int = 32
+    num_steps: Steps = 32
     order: Order = "morf"
     ties: Ties = "random"
     grid: tuple[int, int] | None = None
     seed: int = 0
+    tolerance: float = 0.01
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_choice(self.direction, ("deletion", "insertion"), "direction")
         check_baseline(self.baseline)
-        check_count(self.num_steps, "num_steps")
+        if isinstance(self.num_steps, str):
+            check_choice(self.num_steps, ("auto",), "num_steps")
+        else:
+            check_count(self.num_steps, "num_steps")
+        check_at_least(self.tolerance, 0, "tolerance", strict=True)
         check_choice(self.order, ORDERS, "order")
         check_choice(self.ties, TIES, "ties")
         check_count(self.seed, "seed", least=-math.inf)
@@ -73,57 +90,50 @@ class MaskingCurve(Evidence):
         return (self.ranking,)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
-        """Return ``num_steps + 1``, the unchanged image included."""
-        return self.num_steps + 1
+        """Return ``num_steps + 1``, the unchanged image included; the most that it can be for ``"auto"``, 225."""
+        return self._parts + 1
 
     def collect(self, case: Case) -> Tensor:
-        """Return float32 (N, num_steps + 1)."""
-        classifier = case.classifier
-        intact = classifier.select(case.logits, case.target, "probability")[:, None]
-        changed = _Frames(self, case)
-        scores = classifier.evaluate(len(changed), changed.build, changed.read).view(len(case), self.num_steps)
+        """Return float32 (N, num_steps + 1); (N, 225) for ``"auto"``."""
+        if self.num_steps == "auto":
+            return self.refine(case).curve
+        frames = MaskingFrames(self, case, self._parts)
+        intact = self._intact(case)[:, None]
+        steps = torch.arange(self._parts) + (self.direction == "deletion")
+        scores = frames.scores(torch.arange(len(case)).repeat_interleave(len(steps)), steps.repeat(len(case)))
+        scores = scores.view(len(case), len(steps))
         return torch.cat([intact, scores] if self.direction == "deletion" else [scores, intact], 1)
 
+    def refine(self, case: Case) -> Refinement:
+        """Return the curve of ``num_steps="auto"`` with its evaluated points and the error bound of its area.
 
-class _Frames:
-    """All changed images of a curve, numbered image by image and step by step, built when they are needed."""
+        The bound is half the sum, over the intervals between evaluated points, of width times change. It holds
+        against the area of the 224-part curve if that rises or falls, but not both, within each interval, and it is
+        at most ``tolerance``.
+        """
+        frames = MaskingFrames(self, case, FINEST)
+        return refined(frames.scores, self._intact(case), 0 if self.direction == "deletion" else FINEST, self.tolerance)
 
-    def __init__(self, curve: MaskingCurve, case: Case) -> None:
-        self._case = case
-        images = case.images
-        replaced = baseline_images(images, curve.baseline, case.keys, seed=curve.seed).expand_as(images)
-        self._ends = (images, replaced) if curve.direction == "deletion" else (replaced, images)
-        self._ranks: Tensor = case[curve.ranking]
-        units = math.prod(curve.grid or images.shape[2:])
-        steps = torch.arange(curve.num_steps + 1, dtype=torch.float64, device=images.device)
-        counts = (steps * units / curve.num_steps).round().int()[:, None, None, None]
-        self._counts = counts[1:] if curve.direction == "deletion" else counts[:-1]
+    @property
+    def changes(self) -> str:
+        """What happens along the curve."""
+        return f"{'pixels' if self.grid is None else 'regions'} {_DONE[self.direction]}"
 
-    def __len__(self) -> int:
-        return len(self._case) * len(self._counts)
+    def shares(self, case: Case) -> Tensor:
+        """Return k / num_steps, rounded to whole pixels (regions), for every image, float32 (N, num_steps + 1)."""
+        return MaskingFrames(self, case, self._parts).shares.expand(len(case), -1)
 
-    def build(self, chunk: slice) -> Tensor:
-        """Return the frames of a chunk, (n, C, H, W)."""
-        first, last = self._ends
-        frames = first.new_empty(chunk.stop - chunk.start, *first.shape[1:])
-        for image, steps, place in self._parts(chunk):
-            changed = (self._ranks[image] < self._counts[steps]).to(frames.dtype)
-            torch.lerp(first[image], last[image], changed, out=frames[place])  # 0 or 1: exact, and faster than `where`
-        return frames
+    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+        """Return one image at some points of its curve, (n, C, H, W)."""
+        step = torch.tensor(points)
+        return MaskingFrames(self, case, self._parts).build(torch.full_like(step, image), step)
 
-    def read(self, logits: Tensor, chunk: slice) -> Tensor:
-        """Return the probability of each frame's target class, (n,); that the model has it was checked once."""
-        image = torch.arange(chunk.start, chunk.stop, device=logits.device) // len(self._counts)
-        return self._case.classifier.probabilities(logits).gather(1, self._case.target[image, None])[:, 0]
+    @property
+    def _parts(self) -> int:
+        return FINEST if isinstance(self.num_steps, str) else self.num_steps
 
-    def _parts(self, chunk: slice) -> Iterator[tuple[int, slice, slice]]:
-        """Yield each image of a chunk, its steps there, and their places in the chunk."""
-        start = chunk.start
-        while start < chunk.stop:
-            image, step = divmod(start, len(self._counts))
-            stop = min(chunk.stop, start + len(self._counts) - step)
-            yield image, slice(step, step + stop - start), slice(start - chunk.start, stop - chunk.start)
-            start = stop
+    def _intact(self, case: Case) -> Tensor:
+        return case.classifier.select(case.logits, case.target, "probability")
 
 
 def area(curve: Tensor) -> Tensor:
