@@ -17,7 +17,7 @@ _TITLE = "Explaining"
 
 
 @contextmanager
-def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[[int], object] | None]:
+def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[[int], object]]:
     """Yield what is told of every model evaluation; a bar appears after two seconds and goes when it is done.
 
     Args:
@@ -26,7 +26,7 @@ def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[
     """
     bar = trainer.progress_bar_callback
     if bar is None or getattr(bar, "is_disabled", False) or not trainer.is_global_zero:
-        yield None
+        yield _unseen
     elif isinstance(bar, RichProgressBar):
         line = _RichLine(bar, total)
         try:
@@ -74,3 +74,7 @@ class _RichLine:
             progress.reset(task, total=self._total)
         progress.update(task, completed=self._done, visible=visible)
         self._bar.refresh()
+
+
+def _unseen(_: int) -> None:
+    """Take note of nothing; being told, the classifier does not show a bar of its own."""

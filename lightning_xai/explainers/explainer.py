@@ -13,6 +13,7 @@ from lightning_xai._checks import check_finite, check_images, check_target, shap
 from lightning_xai._registry import alias_of
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserved import preserved
+from lightning_xai.model.progress import evaluations_shown
 
 
 class Explainer(ABC):
@@ -48,6 +49,8 @@ class Explainer(ABC):
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.
 
+        What takes longer than two seconds shows a progress bar on a terminal, unless the `Classifier` has its own.
+
         Args:
             model: A module or a `Classifier`; it is left exactly as it was.
             images: Floating point (N, C, H, W), as the model sees them.
@@ -63,7 +66,8 @@ class Explainer(ABC):
         images = check_images(images)
         target = check_target(target, images)
         classifier = Classifier.of(model, chunk_size=len(images))
-        with preserved(classifier.model):
+        total = None if self.evaluations is None else self.evaluations * len(images)
+        with preserved(classifier.model), evaluations_shown(classifier, type(self).__name__, total):
             images = images.detach().clone() if images.is_inference() else images.detach()
             target = target.clone() if target.is_inference() else target
             chunks = classifier.chunks(len(images))

@@ -37,10 +37,11 @@ class Classifier:
         readout: Task, logits, forward and chunk size; `Readout()` if None.
         precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
         chunk_size: Images per forward where ``readout`` leaves it open.
-        on_evaluated: Told the number of images after each forward, for progress.
+        on_evaluated: Told the number of images after each forward, for progress; explainers show a bar if None.
 
     Attributes:
         evaluations: Images that went through the model so far, explanations included.
+        on_evaluated: As given.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -69,7 +70,7 @@ class Classifier:
         self.chunk_size = self.readout.chunk_size or chunk_size
         self.evaluations = 0
         self._precision = precision
-        self._on_evaluated = on_evaluated
+        self.on_evaluated = on_evaluated
         self._forward = called_module(self.model, self.readout.forward)
         self._task = self.readout.task
 
@@ -118,10 +119,14 @@ class Classifier:
         Call it inside `preserved`; `logits` and `evaluate` do.
         """
         self.evaluations += len(images)
-        output = self._run(images)
-        if self._on_evaluated is not None:
-            self._on_evaluated(len(images))
-        logits = logits_from_output(output, self.readout.logits_from_output).float()
+        logits = self.forward_uncounted(images)
+        if self.on_evaluated is not None:
+            self.on_evaluated(len(images))
+        return logits
+
+    def forward_uncounted(self, images: Tensor) -> Tensor:
+        """Do the same without counting, for a pass that computes only a small part of the model; see `Head`."""
+        logits = logits_from_output(self._run(images), self.readout.logits_from_output).float()
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
         self._settle_task(logits)
