@@ -55,13 +55,13 @@ class Residual(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """Two attention blocks over patches of 4 × 4; only the first of `prefix` extra tokens is read."""
+    """Two attention blocks over square patches; only the first of `prefix` extra tokens is read."""
 
-    def __init__(self, image_size=(16, 16), prefix=1, classes=4, width=8):
+    def __init__(self, image_size=(16, 16), prefix=1, classes=4, width=8, channels=3, patch=4):
         super().__init__()
-        self.patches = nn.Conv2d(3, width, 4, stride=4)
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
         self.prefix = nn.Parameter(torch.randn(1, prefix, width))
-        places = (image_size[0] // 4) * (image_size[1] // 4)
+        places = (image_size[0] // patch) * (image_size[1] // patch)
         self.position = nn.Parameter(torch.randn(1, places, width))
         self.blocks = nn.Sequential(Residual(width), Residual(width))
         self.head = nn.Linear(width, classes)
@@ -70,6 +70,19 @@ class TinyViT(nn.Module):
         x = self.patches(x).flatten(2).transpose(1, 2) + self.position
         x = torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1)
         return self.head(self.blocks(x)[:, 0])
+
+
+class ConvViT(nn.Module):
+    """The convolutions of ConvNet, which halve the image, before the blocks of TinyViT; layers are named as ConvNet's."""
+
+    def __init__(self, channels=3, classes=4, image_size=(16, 12)):
+        super().__init__()
+        self.features = ConvNet(channels).features
+        self.vit = TinyViT((image_size[0] // 2, image_size[1] // 2), channels=12, patch=2)
+        self.fc, self.vit.head = nn.Linear(self.vit.head.in_features, classes), nn.Identity()
+
+    def forward(self, x):
+        return self.fc(self.vit(self.features(x)))
 
 
 def calibrated(model, *, size=224, images=2):

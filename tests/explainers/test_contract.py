@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_xai import Classifier, Explainer, explainers, get_explainer, list_explainers
-from tests._nets import ConvNet, TinyViT, differences, images_through, state_of
+from tests._nets import ConvNet, ConvViT, TinyViT, differences, images_through, state_of
 from tests.explainers._made import made, supplied
 
 TARGET = torch.tensor([0, 1, 2, 3, 1])
@@ -20,10 +20,10 @@ def images(channels=3, count=5):
     return torch.randn(count, channels, 16, 12, generator=torch.Generator().manual_seed(channels))
 
 
-def network(channels=3):
-    """CAM needs global average pooling and one linear layer, so every explainer works here."""
+def network(alias, channels=3):
+    """CAM needs global average pooling and one linear layer; explainers of transformers need attention."""
     torch.manual_seed(3)
-    net = ConvNet(channels)
+    net = (ConvViT if alias in list_explainers("transformer") else ConvNet)(channels)
     for norm in (net.features[1], net.features[5]):
         nn.init.uniform_(norm.running_var, 0.1, 0.3)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -49,7 +49,7 @@ def assert_close(found, expected, tolerance=1e-5):
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_heatmaps(alias, channels):
     batch = images(channels)
-    heatmaps = made(alias, channels)(network(channels), batch, TARGET)
+    heatmaps = made(alias, channels)(network(alias, channels), batch, TARGET)
     assert heatmaps.shape == (5, 16, 12)
     assert heatmaps.dtype == torch.float32
     assert heatmaps.device == batch.device
@@ -62,7 +62,7 @@ def test_heatmaps(alias, channels):
 @EXPLAINERS
 @pytest.mark.parametrize("target", [TARGET, 2], ids=["each", "one"])
 def test_nothing_is_touched(alias, target):
-    net, batch = used(network()), images()
+    net, batch = used(network(alias)), images()
     kept, given = state_of(net), batch.clone()
     explainer = made(alias)
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_nothing_is_touched(alias, target):
 
 @EXPLAINERS
 def test_nothing_is_touched_by_an_error_of_the_explainer(alias, monkeypatch):
-    net, explainer = used(network()), made(alias)
+    net, explainer = used(network(alias)), made(alias)
     kept, original = state_of(net), type(explainer).explain
 
     def failing(*arguments):
@@ -90,7 +90,7 @@ def test_nothing_is_touched_by_an_error_of_the_explainer(alias, monkeypatch):
 
 @pytest.mark.parametrize("alias", [alias for alias in list_explainers() if get_explainer(alias).evaluations != 0])
 def test_nothing_is_touched_by_an_error_of_the_model(alias):
-    net, explainer = used(network()), made(alias)
+    net, explainer = used(network(alias)), made(alias)
     explainer(net, images(), TARGET)
 
     def failing(*_):
@@ -107,8 +107,8 @@ def test_nothing_is_touched_by_an_error_of_the_model(alias):
 @EXPLAINERS
 @pytest.mark.parametrize("outside", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_in_any_mode(alias, outside):
-    expected = made(alias)(network(), images(), TARGET)
-    net = network()
+    expected = made(alias)(network(alias), images(), TARGET)
+    net = network(alias)
     with outside():
         heatmaps = made(alias)(net, images().clone(), TARGET.clone())
         assert torch.is_grad_enabled() is (outside is torch.enable_grad)
@@ -117,21 +117,21 @@ def test_in_any_mode(alias, outside):
 
 @EXPLAINERS
 def test_images_that_require_gradients_or_are_laid_out_differently(alias):
-    expected = made(alias)(network(), images(), TARGET)
+    expected = made(alias)(network(alias), images(), TARGET)
     leaf = images().requires_grad_()
-    assert torch.equal(made(alias)(network(), leaf, TARGET), expected)
+    assert torch.equal(made(alias)(network(alias), leaf, TARGET), expected)
     assert leaf.grad is None
     last = images().to(memory_format=torch.channels_last)
-    assert_close(made(alias)(network(), last, TARGET), expected)
+    assert_close(made(alias)(network(alias), last, TARGET), expected)
     wide = torch.cat([images(), images()], 3)[..., :12]
-    assert_close(made(alias)(network(), wide, TARGET), expected)
+    assert_close(made(alias)(network(alias), wide, TARGET), expected)
 
 
 @EXPLAINERS
 def test_frozen_networks(alias):
-    expected = made(alias)(network(), images(), TARGET)
-    assert torch.equal(made(alias)(network().requires_grad_(False), images(), TARGET), expected)
-    net = network()
+    expected = made(alias)(network(alias), images(), TARGET)
+    assert torch.equal(made(alias)(network(alias).requires_grad_(False), images(), TARGET), expected)
+    net = network(alias)
     net.features.requires_grad_(False)
     assert torch.equal(made(alias)(net, images(), TARGET), expected)
     assert not any(p.requires_grad for p in net.features.parameters())
@@ -140,9 +140,9 @@ def test_frozen_networks(alias):
 @EXPLAINERS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions(alias, dtype):
-    expected = made(alias)(network(), images(), TARGET)
+    expected = made(alias)(network(alias), images(), TARGET)
     for batch in (images(), images().to(dtype)):
-        heatmaps = made(alias)(network().to(dtype), batch, TARGET)
+        heatmaps = made(alias)(network(alias).to(dtype), batch, TARGET)
         assert heatmaps.dtype == torch.float32
         if made(alias).evaluations != 0:  # the noise of an image belongs to its content, in its own precision
             assert_close(heatmaps, expected, 0.1 if dtype == torch.bfloat16 else 1e-5)
@@ -151,7 +151,7 @@ def test_other_precisions(alias, dtype):
 @EXPLAINERS
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 4])
 def test_an_image_s_heatmap_does_not_depend_on_its_batch(alias, chunk_size):
-    net, explainer = network(), made(alias)
+    net, explainer = network(alias), made(alias)
     expected = explainer(net, images(), TARGET)
     assert_close(explainer(Classifier(net, chunk_size=chunk_size), images(), TARGET), expected)
     order = torch.tensor([3, 0, 4, 1, 2])
@@ -164,7 +164,7 @@ def test_an_image_s_heatmap_does_not_depend_on_its_batch(alias, chunk_size):
 @EXPLAINERS
 @pytest.mark.parametrize("chunk_size", [2, 5])
 def test_evaluations_are_those_declared(alias, chunk_size):
-    net, explainer = network(), made(alias)
+    net, explainer = network(alias), made(alias)
     explainer(net, images(), TARGET)  # finds the target layer
     classifier = Classifier(net, chunk_size=chunk_size)
     with images_through(net) as count:
@@ -176,28 +176,28 @@ def test_evaluations_are_those_declared(alias, chunk_size):
 
 @EXPLAINERS
 def test_class_discriminative_is_as_declared(alias):
-    net, explainer = network(), made(alias)
+    net, explainer = network(alias), made(alias)
     maps = torch.stack([explainer(net, images(), target) for target in range(4)])
     assert explainer.class_discriminative is not bool(torch.equal(maps[0], maps[1]))
 
 
 @EXPLAINERS
 def test_results_repeat_and_belong_to_the_network(alias):
-    net, explainer = network(), made(alias)
+    net, explainer = network(alias), made(alias)
     first = explainer(net, images(), TARGET)
     assert torch.equal(explainer(net, images(), TARGET), first)
     with torch.no_grad():
         net.fc.weight.mul_(2.0)
         net.fc.bias.mul_(2.0)
     again = explainer(net, images(), TARGET)
-    if alias != "grad_cam_plus_plus":  # whose weights are not linear in the gradient
+    if alias not in {"grad_cam_plus_plus", "transformer_attribution"}:  # which are not linear in the gradient
         torch.testing.assert_close(again, 2 * first if explainer.class_discriminative else first)
 
 
 @EXPLAINERS
 def test_settings_round_trips(alias):
     explainer = made(alias)
-    expected = explainer(network(), images(), TARGET)
+    expected = explainer(network(alias), images(), TARGET)
     copies = [
         type(explainer)(**explainer.settings()),
         eval(repr(explainer), {name: getattr(explainers, name) for name in dir(explainers)}),
@@ -207,15 +207,15 @@ def test_settings_round_trips(alias):
     for copied in copies:
         assert type(copied) is type(explainer)
         assert copied.settings() == explainer.settings()
-        assert torch.equal(supplied(copied)(network(), images(), TARGET), expected)
+        assert torch.equal(supplied(copied)(network(alias), images(), TARGET), expected)
     assert len(pickle.dumps(get_explainer(alias))) < 500  # no model, no images
     assert all(isinstance(value, (str, int, float, bool, type(None))) for value in explainer.settings().values())
 
 
 @EXPLAINERS
 def test_compiled_networks(alias):
-    expected = made(alias)(network(), images(), TARGET)
-    net = network()
+    expected = made(alias)(network(alias), images(), TARGET)
+    net = network(alias)
     net.compile(backend="eager")
     with torch.no_grad():
         net.eval()(images())
@@ -226,9 +226,9 @@ def test_compiled_networks(alias):
 @pytest.mark.parametrize("autocast", [False, True])
 def test_inside_the_user_s_autocast(alias, autocast):
     with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
-        heatmaps = made(alias)(network(), images(), TARGET)
+        heatmaps = made(alias)(network(alias), images(), TARGET)
     assert heatmaps.dtype == torch.float32
-    assert_close(heatmaps, made(alias)(network(), images(), TARGET), 0.1)
+    assert_close(heatmaps, made(alias)(network(alias), images(), TARGET), 0.1)
 
 
 @pytest.mark.parametrize("alias", [alias for alias in list_explainers() if alias != "cam"])
@@ -242,8 +242,8 @@ def test_transformers(alias, recwarn):
 @EXPLAINERS
 @pytest.mark.cuda
 def test_cuda(alias):
-    expected = made(alias)(network(), images(), TARGET)
-    heatmaps = made(alias)(network().cuda(), images().cuda(), TARGET.cuda())
+    expected = made(alias)(network(alias), images(), TARGET)
+    heatmaps = made(alias)(network(alias).cuda(), images().cuda(), TARGET.cuda())
     assert heatmaps.device.type == "cuda"
     assert_close(heatmaps.cpu(), expected, 1e-3)
 
@@ -258,5 +258,6 @@ def test_the_list_holds_every_explainer_of_the_package():
     assert {cls.alias for cls in concrete} == set(list_explainers())
 
 
-def test_the_network_of_this_contract_has_operations_in_place():
-    assert any(getattr(m, "inplace", False) for m in network().modules())
+@EXPLAINERS
+def test_the_network_of_this_contract_has_operations_in_place(alias):
+    assert any(getattr(m, "inplace", False) for m in network(alias).modules())
