@@ -44,7 +44,7 @@ def list_explainers(family: str | None = None) -> list[str]:
     """Return the aliases of the built-in explainers, sorted.
 
     Args:
-        family: Only these: ``"cam"`` or ``"controls"``.
+        family: Only these, such as ``"cam"`` or ``"transformer"``.
 
     Example:
         >>> list_explainers("controls")

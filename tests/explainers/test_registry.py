@@ -4,11 +4,15 @@ from lightning_xai import GradCAM, get_explainer, list_explainers
 from lightning_xai.explainers import Explainer
 
 
+FAMILIES = ("cam", "controls", "transformer")
+
+
 def test_families_cover_the_list():
-    cam, controls = list_explainers("cam"), list_explainers("controls")
-    assert sorted(cam + controls) == list_explainers()
-    assert "grad_cam_plus_plus" in cam
-    assert "random_heatmap" in controls
+    families = {name: list_explainers(name) for name in FAMILIES}
+    assert sorted(alias for aliases in families.values() for alias in aliases) == list_explainers()
+    assert "grad_cam_plus_plus" in families["cam"]
+    assert "random_heatmap" in families["controls"]
+    assert "attention_rollout" in families["transformer"]
 
 
 def test_an_alias_with_settings():
@@ -22,13 +26,13 @@ def test_an_alias_with_settings():
     [("gradcam", "grad_cam"), ("GradCAM", "grad_cam"), ("Grad_CAM++", "grad_cam"), ("random", "random_heatmap")],
 )
 def test_an_unknown_alias_gets_the_list_and_the_nearest(alias, nearest):
-    with pytest.raises(ValueError, match=r"Expected `explainer` to be one of 'cam', .*'xgrad_cam', but got") as caught:
+    with pytest.raises(ValueError, match=r"Expected `explainer` to be one of '.*, 'cam', .*'xgrad_cam', but got") as caught:
         get_explainer(alias)
     assert str(caught.value).endswith(f"but got {alias!r}. Did you mean {nearest!r}?")
 
 
 def test_an_unknown_family_and_an_unknown_setting_are_said():
-    with pytest.raises(ValueError, match="Expected `family` to be one of 'cam', 'controls', but got 'cams'"):
+    with pytest.raises(ValueError, match=f"Expected `family` to be one of {str(FAMILIES)[1:-1]}, but got 'cams'"):
         list_explainers("cams")
     with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
         get_explainer("grad_cam", layer="layer4")
