@@ -36,7 +36,7 @@ def refined(scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_ste
 
     Starts with ``COARSEST`` equal parts. Then, until the bound is kept, of each image the parts that contribute most to
     it are halved, as many as the tolerance demands; a part of width 1 / ``FINEST`` contributes nothing. All images go
-    through the model together in each of the at most four rounds.
+    through the model together in every round.
 
     Args:
         scores: From image indices (P,), ascending, and steps (P,) on the CPU to scores (P,).
@@ -70,11 +70,12 @@ def _contributions(curve: Tensor, evaluated: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _halved(curve: Tensor, evaluated: Tensor, tolerance: float) -> Tensor:
-    """Return the middles of the fewest intervals without which the bound is kept, boolean like ``evaluated``."""
+    """Return the middles of the fewest intervals whose halving keeps the bound, boolean like ``evaluated``."""
     points, added = _contributions(curve, evaluated)
     largest = added.argsort(descending=True, stable=True)
-    left = added.sum() - added[largest].cumsum(0) + added[largest]  # before each of them is taken away
-    chosen = largest[left > tolerance]
+    before = added[largest].cumsum(0) - added[largest]
+    saved = 0.5 * before  # halving a part on which the curve only rises or falls halves what it adds
+    chosen = largest[added.sum() - saved > tolerance]
     chosen = chosen[added[chosen] > 0]
     middles = torch.zeros_like(evaluated)
     middles[(points[chosen] + points[chosen + 1]) // 2] = True

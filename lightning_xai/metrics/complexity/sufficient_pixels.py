@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking_curve import MaskingCurve
 from lightning_xai.evidence.ranking import Ties
@@ -88,6 +89,7 @@ class SufficientPixels(ExplanationMetric):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
+        check_count(num_steps, "num_steps")
         super().__init__(
             [MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed)], {"tolerance": tolerance}, **kwargs
         )

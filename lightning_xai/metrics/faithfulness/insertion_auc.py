@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -20,10 +20,11 @@ def insertion_auc(
     heatmaps: Tensor,
     target: Tensor | int,
     *,
-    num_steps: int = 32,
+    num_steps: Steps = 32,
     baseline: Baseline = "blur",
     ties: Ties = "random",
     seed: int = 0,
+    tolerance: float = 0.01,
 ) -> Tensor:
     """Return the insertion AUC of each image, float32 (N,) in [0, 1], higher is better; see `InsertionAUC`.
 
@@ -32,10 +33,11 @@ def insertion_auc(
         images: Floating point (N, C, H, W), as the model sees them.
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
-        num_steps: Equal parts of the curve.
+        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
+        tolerance: Greatest error of the area with ``num_steps="auto"``.
 
     Example:
         >>> import torch
@@ -43,7 +45,7 @@ def insertion_auc(
         >>> insertion_auc(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
         torch.Size([3])
     """
-    metric = InsertionAUC(num_steps, baseline, ties, seed)
+    metric = InsertionAUC(num_steps, baseline, ties, seed, tolerance)
     return metric.score(Case(model, images, target, heatmaps=heatmaps))
 
 
@@ -55,17 +57,18 @@ class InsertionAUC(ExplanationMetric):
     confidence for any heatmap: compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map
     scores like a random one.
 
-    Evaluations per image: ``num_steps + 1``, the unchanged image shared.
+    Evaluations per image: ``num_steps + 1`` (at most 225 for ``"auto"``), the unchanged image shared.
 
     Source: Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
     https://arxiv.org/abs/1806.07421. ``num_steps=224, ties="last"`` on 224×224 images is the published protocol;
     the defaults deviate in 32 steps and in random ties.
 
     Args:
-        num_steps: Equal parts of the curve.
+        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
+        tolerance: Greatest error of the area with ``num_steps="auto"``.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -85,13 +88,16 @@ class InsertionAUC(ExplanationMetric):
 
     def __init__(
         self,
-        num_steps: int = 32,
+        num_steps: Steps = 32,
         baseline: Baseline = "blur",
         ties: Ties = "random",
         seed: int = 0,
+        tolerance: float = 0.01,
         **kwargs: Any,
     ) -> None:
-        super().__init__([MaskingCurve("insertion", baseline, num_steps, ties=ties, seed=seed)], **kwargs)
+        super().__init__(
+            [MaskingCurve("insertion", baseline, num_steps, ties=ties, seed=seed, tolerance=tolerance)], **kwargs
+        )
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the insertion curve, (N,)."""

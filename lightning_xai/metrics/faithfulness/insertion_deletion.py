@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -19,9 +19,10 @@ def insertion_deletion(
     heatmaps: Tensor,
     target: Tensor | int,
     *,
-    num_steps: int = 32,
+    num_steps: Steps = 32,
     ties: Ties = "random",
     seed: int = 0,
+    tolerance: float = 0.01,
 ) -> Tensor:
     """Return insertion minus deletion of each image, float32 (N,) in [-1, 1]; see `InsertionDeletion`.
 
@@ -30,9 +31,10 @@ def insertion_deletion(
         images: Floating point (N, C, H, W), as the model sees them.
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
-        num_steps: Equal parts of each curve.
+        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
+        tolerance: Greatest error of each area with ``num_steps="auto"``.
 
     Example:
         >>> import torch
@@ -40,7 +42,7 @@ def insertion_deletion(
         >>> insertion_deletion(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
         torch.Size([3])
     """
-    metric = InsertionDeletion(num_steps, ties, seed)
+    metric = InsertionDeletion(num_steps, ties, seed, tolerance)
     return metric.score(Case(model, images, target, heatmaps=heatmaps))
 
 
@@ -52,15 +54,17 @@ class InsertionDeletion(ExplanationMetric):
     ``faithfulness_gain``, the difference to a random map. Fake-CAM does not fool it: a constant map scores like a
     random one.
 
-    Evaluations per image: ``2 (num_steps + 1)``, both curves and the unchanged image shared.
+    Evaluations per image: ``2 (num_steps + 1)`` (at most 450 for ``"auto"``), both curves and the unchanged
+    image shared.
 
     Source: Englebert et al., "Poly-CAM: High resolution class activation map for convolutional neural networks",
     2022, https://arxiv.org/abs/2204.13359.
 
     Args:
-        num_steps: Equal parts of each curve.
+        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
+        tolerance: Greatest error of each area with ``num_steps="auto"``.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -80,9 +84,16 @@ class InsertionDeletion(ExplanationMetric):
     range = (-1.0, 1.0)
     logs_gain = True
 
-    def __init__(self, num_steps: int = 32, ties: Ties = "random", seed: int = 0, **kwargs: Any) -> None:
-        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed)
-        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed)
+    def __init__(
+        self,
+        num_steps: Steps = 32,
+        ties: Ties = "random",
+        seed: int = 0,
+        tolerance: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)
+        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed, tolerance=tolerance)
         super().__init__([insertion, deletion], **kwargs)
 
     def score(self, case: Case) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
@@ -22,9 +22,10 @@ def relative_faithfulness(
     heatmaps: Tensor,
     target: Tensor | int,
     *,
-    num_steps: int = 32,
+    num_steps: Steps = 32,
     ties: Ties = "random",
     seed: int = 0,
+    tolerance: float = 0.01,
 ) -> Tensor:
     """Return the relative faithfulness of each image, float32 (N,) in [-1, 1]; see `RelativeFaithfulness`.
 
@@ -33,9 +34,10 @@ def relative_faithfulness(
         images: Floating point (N, C, H, W), as the model sees them.
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
-        num_steps: Equal parts of each curve.
+        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
+        tolerance: Greatest error of each area with ``num_steps="auto"``.
 
     Example:
         >>> import torch
@@ -43,7 +45,7 @@ def relative_faithfulness(
         >>> relative_faithfulness(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
         torch.Size([3])
     """
-    metric = RelativeFaithfulness(num_steps, ties, seed)
+    metric = RelativeFaithfulness(num_steps, ties, seed, tolerance)
     return metric.score(Case(model, images, target, heatmaps=heatmaps))
 
 
@@ -54,14 +56,16 @@ class RelativeFaithfulness(ExplanationMetric):
     ``faithfulness_relative``. Undefined where that probability is below 1e-3. Fake-CAM does not fool it: a constant
     map scores like a random one.
 
-    Evaluations per image: ``2 (num_steps + 1)``, both curves and the unchanged image shared.
+    Evaluations per image: ``2 (num_steps + 1)`` (at most 450 for ``"auto"``), both curves and the unchanged
+    image shared.
 
     Source: this package; it answers the measurement that insertion minus deletion grows with confidence alone.
 
     Args:
-        num_steps: Equal parts of each curve.
+        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
+        tolerance: Greatest error of each area with ``num_steps="auto"``.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -81,9 +85,16 @@ class RelativeFaithfulness(ExplanationMetric):
     range = (-1.0, 1.0)
     can_be_undefined = True
 
-    def __init__(self, num_steps: int = 32, ties: Ties = "random", seed: int = 0, **kwargs: Any) -> None:
-        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed)
-        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed)
+    def __init__(
+        self,
+        num_steps: Steps = 32,
+        ties: Ties = "random",
+        seed: int = 0,
+        tolerance: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)
+        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed, tolerance=tolerance)
         super().__init__([insertion, deletion], **kwargs)
 
     def score(self, case: Case) -> Tensor:
