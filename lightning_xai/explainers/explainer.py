@@ -26,14 +26,12 @@ class Explainer(ABC):
         alias: Name in `get_explainer` and in keys; the file's name, or the snake_case of a class defined elsewhere.
         family: The folder of the file, such as ``"cam"``; ``"custom"`` for a class defined elsewhere.
         class_discriminative: Whether the map depends on the target class.
-        completeness: Whether the raw map promises to sum to a difference of logits.
         refuses: Networks that it cannot explain, in words; empty for none.
     """
 
     alias: ClassVar[str]
     family: ClassVar[str]
     class_discriminative: ClassVar[bool] = True
-    completeness: ClassVar[bool] = False
     refuses: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -45,6 +43,11 @@ class Explainer(ABC):
     def evaluations(self) -> int | None:
         """Cost per image in model evaluations; None where it depends on the network or on the size of the images."""
         return 1
+
+    @property
+    def completeness(self) -> bool:
+        """Whether the raw map promises to sum to the change of the target's logit, from a baseline image to this one."""
+        return False
 
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.

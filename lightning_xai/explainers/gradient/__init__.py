@@ -1,0 +1,1 @@
+"""Attribution to pixels by gradients, or by what takes their place on the way back."""

@@ -1,0 +1,95 @@
+"""DeepLIFT with the rescale rule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_at_least
+from lightning_xai.explainers.gradient.operations import refusal
+from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
+from lightning_xai.explainers.gradient.reduction import Reduction
+from lightning_xai.explainers.gradient.rescale import Rescale
+from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.input_gradient import input_gradient
+from lightning_xai.model.operation_rules import ruled
+
+_INCOMPLETE = 1e-2
+_refuse = refusal("DeepLIFT", known="activation functions and max pooling")
+
+
+class DeepLift(PixelExplainer):
+    """Divide the change of score, from a black image to this one, among the pixels in one backward pass.
+
+    ``Σ_c (x − x')_c · m_c``, where m is the gradient with the slope ``Δout / Δin`` between x and the baseline x' in
+    place of the derivative at each activation function (rescale rule): signed, unit of the logit. Complete: the map
+    sums to ``y(x) − y(x')``, which is checked. Costs one evaluation per image, and one of the baseline per chunk.
+
+    Source: Shrikumar et al., "Learning Important Features Through Propagating Activation Differences", ICML 2017,
+    https://arxiv.org/abs/1704.02685. Max pooling as in its authors' and captum's code: a change goes to the maximum of
+    x as far as it rose, to that of x' as far as it fell. Every activation counts, be it a module, a function, in place
+    or used twice, and windows of pooling may overlap; captum's module hooks raise or go wrong there. Where the inputs
+    differ by less than 1e-6 of their size, the derivative is taken.
+
+    Args:
+        baseline: Value of the image x', in the units that the model sees.
+        reduction: See `PixelExplainer`; only ``"sum"`` is complete.
+
+    Raises:
+        TypeError: If ``baseline`` is no number.
+        ValueError: When called, if an operation has no rule: normalisation over channels, softmax, attention, gates
+            that multiply activations.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 1), nn.ReLU())
+        >>> _ = nn.init.constant_(net[1].bias, -6.0)
+        >>> net[1].weight.data = torch.tensor([[2.0, -1.0]])
+        >>> DeepLift()(net, torch.tensor([[[[5.0, 1.0]]]]), target=1)  # 9 - 6 = 3 of the change by 9 passes
+        tensor([[[ 3.3333, -0.3333]]])
+    """
+
+    evaluations = None
+    refuses = (
+        "layer normalisation, softmax, attention and squeeze-and-excitation (EfficientNet, ConvNeXt, transformers)"
+    )
+
+    def __init__(self, baseline: float = 0.0, *, reduction: Reduction = "sum") -> None:
+        super().__init__(reduction=reduction)
+        check_at_least(baseline, -math.inf, "baseline", strict=True)
+        self.baseline = baseline
+
+    @property
+    def completeness(self) -> bool:
+        """Whether channels are summed."""
+        return self.reduction == "sum"
+
+    def attributions(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
+        """Return ``(x − x') ⊙ m``."""
+        empty = torch.full_like(images[:1], self.baseline)
+        rescale = Rescale()
+        with ruled(classifier, rescale.of_baseline, _refuse):
+            reference = classifier.forward(empty.clone().requires_grad_().clone()).detach()
+        with ruled(classifier, rescale.of_images, _refuse):
+            multipliers, logits = input_gradient(classifier, images, lambda z: classifier.select(z, target))
+        found = (images - empty) * multipliers
+        before = classifier.select(reference.expand_as(logits), target)
+        if rescale.in_full_precision:
+            _check_complete(found, classifier.select(logits, target), before)
+        return found
+
+
+def _check_complete(attributions: Tensor, after: Tensor, before: Tensor) -> None:
+    """Raise ValueError where the sum misses the change by more than rounding: an operation is not what it seemed."""
+    error = (attributions.flatten(1).sum(1) - (after - before)).abs()
+    scale = attributions.flatten(1).abs().sum(1) + after.abs() + before.abs()
+    worst = int((error / scale.clamp(min=torch.finfo(scale.dtype).tiny)).argmax())
+    if bool(error[worst] > _INCOMPLETE * scale[worst]):
+        change, found = float(after[worst] - before[worst]), float(attributions[worst].sum())
+        raise ValueError(
+            f"Expected DeepLIFT's map to sum to the change of the score, {change:.4g}, but got {found:.4g}: the "
+            "network has an operation without a rule that is not seen (a custom autograd function, a scripted module). "
+            "Use IntegratedGradients."
+        )
