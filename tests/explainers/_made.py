@@ -7,7 +7,12 @@ import torch
 from lightning_xai import get_explainer
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 
-FEW: dict[str, dict[str, object]] = {}
+FEW: dict[str, dict[str, object]] = {
+    "kernel_shap": {"grid": 3, "num_samples": 60},
+    "lime": {"grid": 3, "num_samples": 30},
+    "occlusion": {"window": 6},
+    "rise": {"num_masks": 20},
+}
 """Alias -> settings that keep a slow explainer quick."""
 
 
