@@ -67,7 +67,7 @@ class LRP(PixelExplainer):
     def _stabilised(self, call: Call) -> Tensor:
         result = call.run(call.source)
         share = _ratio(result.detach(), self.epsilon)
-        result.register_hook(lambda gradient: gradient * share)
+        result.register_hook(lambda gradient: (gradient * share).to(gradient.dtype))
         return result
 
 
@@ -79,7 +79,7 @@ def _handed_on(call: Call) -> Tensor:
         share = result / torch.where(zero, 1.0, call.source)
         if bool(zero.any()):
             share = torch.where(zero, call.derivative(), share)
-    return sent_back(call.source, result, lambda gradient: gradient * share)
+    return sent_back(call.source, result, lambda gradient: (gradient * share).to(gradient.dtype))
 
 
 def _ratio(values: Tensor, epsilon: float) -> Tensor:
