@@ -14,7 +14,17 @@ from benchmarks.allocator import keep_freed_memory
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 
-NAMES = ("cam_cost", "curve_cost", "curve_memory", "suite_cost", "probe_cost", "preserved_cost", "monitor_cost")
+NAMES = (
+    "cam_cost",
+    "curve_cost",
+    "curve_memory",
+    "adaptive_curve",
+    "suite_cost",
+    "probe_cost",
+    "preserved_cost",
+    "monitor_cost",
+    "metric_throughput",
+)
 _WIDTH = 160  # a table that is cut where output goes to a file is of no use
 
 

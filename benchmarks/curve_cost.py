@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
+from benchmarks.evaluations import forwards
 from benchmarks.result import Result, ratios
 from benchmarks.setting import Setting
 from benchmarks.timing import compare
@@ -31,7 +31,7 @@ def run(setting: Setting) -> Result:
             if large and len(curves) > 1 and not setting.on_gpu:
                 continue  # minutes, for what the two lines above it say already
             evaluations = count * (1 + STEPS * len(curves))
-            reference = _forwards(model, setting.images(chunk), evaluations)
+            reference = forwards(model, setting.images(chunk), evaluations)
             found = compare(_curves(setting, model, count, chunk, curves), reference, repeats, setting.device)
             row = ratios(found, setting.limit(LIMIT))
             result.add(model=name, curve=kind, images=count, chunk=chunk, forwards=evaluations, **row)
@@ -53,14 +53,5 @@ def _curves(
         case = Case(Classifier(model, chunk_size=chunk), images, target, heatmaps=heatmaps)
         for curve in curves:
             case[curve]
-
-    return run
-
-
-def _forwards(model: nn.Module, batch: Tensor, evaluations: int) -> Callable[[], None]:
-    def run() -> None:
-        with torch.no_grad():
-            for start in range(0, evaluations, len(batch)):
-                model(batch[: evaluations - start])
 
     return run

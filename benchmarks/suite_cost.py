@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import nn
 from torchmetrics import Metric
 
+from benchmarks.evaluations import evaluations, forwards
 from benchmarks.result import Result, ratios
 from benchmarks.setting import Setting
 from benchmarks.timing import compare
@@ -37,9 +37,9 @@ def run(setting: Setting) -> Result:
     }
     cost = BUDGET * count
     for label, metrics in suites.items():
-        evaluations = _evaluations(model, _explained(setting, model, count, metrics))
-        result.add(**_row("small CNN", label, count, evaluations, evaluations <= cost))
-        cost = evaluations if label == "default" else cost
+        passed = evaluations(model, _explained(setting, model, count, metrics))
+        result.add(**_row("small CNN", label, count, passed, passed <= cost))
+        cost = passed if label == "default" else cost
     for name in setting.names:
         result.add(**_timed(setting, name))
     return result
@@ -59,36 +59,17 @@ def _explained(
     return lambda: study.run(Classifier(model, chunk_size=CHUNK), sample, target, {}, None)
 
 
-def _evaluations(model: nn.Module, explained: Callable[[], object]) -> int:
-    """Return the images that go through ``model``."""
-    count = 0
-
-    def add(_: nn.Module, __: object, logits: torch.Tensor) -> None:
-        nonlocal count
-        count += len(logits)
-
-    handle = model.register_forward_hook(add)
-    explained()
-    handle.remove()
-    return count
-
-
 def _timed(setting: Setting, name: str) -> dict[str, object]:
     large = name == "ResNet-50"
     count = setting.size(cpu=2 if large else PROBE, gpu=PROBE, quick=1)
     model, batch = setting.model(name), setting.images(CHUNK)
     explained = _explained(setting, model, count, None)
-    evaluations = _evaluations(model, explained)
-
-    def forwards() -> None:
-        with torch.no_grad():
-            for start in range(0, evaluations, CHUNK):
-                model(batch[: evaluations - start])
-
-    found = compare(explained, forwards, setting.size(cpu=1 if large else 3, gpu=5, quick=1), setting.device)
-    row = _row(name, "default", count, evaluations, evaluations <= BUDGET * count)
+    passed = evaluations(model, explained)
+    plain = forwards(model, batch, passed)
+    found = compare(explained, plain, setting.size(cpu=1 if large else 3, gpu=5, quick=1), setting.device)
+    row = _row(name, "default", count, passed, passed <= BUDGET * count)
     return {**row, **ratios(found), "share_beside_forwards": 1 - 1 / found.ratio}
 
 
-def _row(model: str, suite: str, count: int, evaluations: int, met: bool) -> dict[str, object]:
-    return {"model": model, "suite": suite, "images": count, "evaluations_per_image": evaluations / count, "met": met}
+def _row(model: str, suite: str, count: int, passed: int, met: bool) -> dict[str, object]:
+    return {"model": model, "suite": suite, "images": count, "evaluations_per_image": passed / count, "met": met}

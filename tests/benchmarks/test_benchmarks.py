@@ -1,16 +1,20 @@
 """The benchmarks run and write what they say; how fast anything is, is not asked here."""
 
+import io
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
-from benchmarks import curve_memory, suite_cost
+from benchmarks import curve_memory, metric_throughput, suite_cost
 from benchmarks.__main__ import NAMES, main
+from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, compare
@@ -49,6 +53,38 @@ def test_counts_and_memory_keep_their_promises():
     counts = suite_cost.run(setting).rows
     assert {row["evaluations_per_image"] for row in counts} == {140.0}
     assert all(row["met"] for row in counts)
+
+
+def test_throughput_counts_every_pass_on_both_sides(monkeypatch):
+    monkeypatch.setitem(sys.modules, "quantus", None)  # as if it was not installed
+    monkeypatch.setattr(metric_throughput, "list_metrics", lambda: ["deletion_auc", "insertion_auc", "max_sensitivity"])
+    result = metric_throughput.run(Setting(torch.device("cpu"), quick=True))
+    missing, *beside_captum, everything = result.rows
+    assert missing == {"suite": metric_throughput.TOGETHER, "beside": "Quantus: not installed"}
+    passes = {row["suite"]: (row["our_evaluations"], row["their_evaluations"]) for row in beside_captum}
+    assert passes == {
+        "faithfulness": (1 + 24, 2 * 24),  # captum passes the clean image with each perturbed one
+        "robustness": (10, 1 + 10),  # and explains it again
+        metric_throughput.TOGETHER: (1 + 24 + 10, 2 * 24 + 1 + 10),
+    }
+    assert {row["beside"] for row in beside_captum} == {"captum"}
+    assert (everything["metrics"], everything["our_evaluations"]) == (3, 1 + 2 * 32 + 10)
+    assert 0 < everything["cpu_ratio"].least <= everything["cpu_ratio"].greatest
+    for line in ("Quantus: not installed", "as many raw forwards"):
+        assert line in _printed(result)
+
+
+def _printed(result):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(result.table())
+    return console.export_text()
+
+
+def test_evaluations_count_copies_too():
+    model = nn.Linear(2, 2)
+    assert evaluations(model, lambda: (model(torch.ones(3, 2)), deepcopy(model)(torch.ones(4, 2)))) == 7
+    assert evaluations(model, forwards(model, torch.ones(4, 2), 10)) == 10
+    assert not model._forward_hooks
 
 
 def test_ratios_are_of_neighbouring_runs():
