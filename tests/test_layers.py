@@ -25,7 +25,7 @@ LAYERS = {
     "explainers": {"model"},
     "evidence": {"model", "explainers"},
     "metrics": {"evidence", "model", "explainers"},
-    "visualization": {"model"},
+    "visualization": {"metrics", "evidence", "model"},
     "loggers": {"visualization"},
     "comparison": {"metrics", "explainers", "evidence", "model", "visualization", "datasets"},
 }

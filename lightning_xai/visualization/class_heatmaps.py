@@ -1,0 +1,58 @@
+"""The heatmaps of several classes of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lightning_xai._checks import check_count
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.class_heatmaps import ClassHeatmaps, ClassMaps
+from lightning_xai.visualization.display import ChannelValues
+from lightning_xai.visualization.rows import draw_rows, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DEFAULT = ClassHeatmaps(num_classes=5, among="all")
+
+
+def plot_class_heatmaps(
+    case: Case,
+    evidence: ClassHeatmaps = _DEFAULT,
+    *,
+    class_names: Sequence[str] | None = None,
+    num_images: int = 3,
+    mean: ChannelValues | None = None,
+    std: ChannelValues | None = None,
+) -> Figure:
+    """Draw the heatmaps of several classes of each image, with the probability p that the model gives the class.
+
+    Maps that look alike for every class explain the image, not the decision.
+
+    Args:
+        case: Images with target and explainer.
+        evidence: Which classes, and how many; by default the five most probable ones.
+        class_names: Shown instead of class numbers.
+        num_images: Rows, from the first image.
+        mean: What was subtracted when the images were normalised; see `displayed`.
+        std: What they were divided by.
+
+    Returns:
+        A figure that pyplot does not know: save it, or let a notebook show it.
+
+    Raises:
+        ValueError: If ``num_images`` is below 1.
+    """
+    check_count(num_images, "num_images")
+    found: ClassMaps = case[evidence]
+    classes, maps = found.classes[:num_images], found.heatmaps[:num_images].cpu()
+    probabilities = case.classifier.probabilities(case.logits).gather(1, found.classes)
+    names = {int(label): _name(int(label), class_names) for label in classes.unique()}
+    titles = [[names[int(label)] for label in row] for row in classes]
+    captions = [[number(value, "p = ") for value in row] for row in probabilities]
+    return draw_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)
+
+
+def _name(label: int, names: Sequence[str] | None) -> str:
+    return f"class {label}" if names is None or label >= len(names) else names[label]

@@ -1,0 +1,55 @@
+"""Heatmaps of an image's noisy copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_xai._checks import check_count
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.neighbourhood import Neighbourhood, Neighbours
+from lightning_xai.visualization.display import ChannelValues
+from lightning_xai.visualization.rows import draw_rows, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_neighbour_heatmaps(
+    case: Case,
+    evidence: Neighbourhood = Neighbourhood(num_samples=5),  # noqa: B008 - frozen
+    *,
+    num_images: int = 3,
+    mean: ChannelValues | None = None,
+    std: ChannelValues | None = None,
+) -> Figure:
+    """Draw the heatmap of each image, and those of its noisy copies with their relative change.
+
+    The change is ``‖m(x) − m(x + ε)‖ / ‖m(x)‖``, of which `MaxSensitivity` takes the largest and `AvgSensitivity` the
+    mean. Costs another heatmap per copy of the images shown beside those of the evidence.
+
+    Args:
+        case: Images with target and explainer.
+        evidence: Noise and number of the copies.
+        num_images: Rows, from the first image.
+        mean: What was subtracted when the images were normalised; see `displayed`.
+        std: What they were divided by.
+
+    Returns:
+        A figure that pyplot does not know: save it, or let a notebook show it.
+
+    Raises:
+        ValueError: If ``num_images`` is below 1.
+    """
+    check_count(num_images, "num_images")
+    found: Neighbours = case[evidence]
+    images, target, keys = case.images[:num_images], case.target[:num_images], case.keys[:num_images]
+    maps = [case.heatmaps[:num_images]]
+    for sample in range(evidence.num_samples):
+        noise = evidence.draw(keys, tuple(images.shape[1:]), sample).to(images.dtype)
+        maps.append(case.explainer(case.classifier, images + noise, target))
+    titles = ["no noise", *(f"copy {sample + 1}" for sample in range(evidence.num_samples))]
+    changes = found.change(relative=True)[:num_images]
+    captions = [["", *(number(value, "change ") for value in row)] for row in changes]
+    return draw_rows(images, torch.stack(maps, 1).cpu(), [titles] * len(images), captions, mean=mean, std=std)

@@ -1,0 +1,54 @@
+"""What becomes of heatmaps while the model loses what it has learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_count
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.randomized_heatmaps import RandomizedHeatmaps
+from lightning_xai.metrics.correlation import spearman
+from lightning_xai.visualization.display import ChannelValues
+from lightning_xai.visualization.rows import draw_rows, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_randomized_heatmaps(
+    case: Case,
+    evidence: RandomizedHeatmaps = RandomizedHeatmaps(),  # noqa: B008 - frozen
+    *,
+    num_images: int = 3,
+    mean: ChannelValues | None = None,
+    std: ChannelValues | None = None,
+) -> Figure:
+    """Draw the heatmap of the trained model, and those of the model with more and more parameters drawn anew.
+
+    Below each stands its Spearman correlation ρ with the first: an explanation of what the model learned loses it.
+
+    Args:
+        case: Images with target and explainer.
+        evidence: Order and number of the steps.
+        num_images: Rows, from the first image.
+        mean: What was subtracted when the images were normalised; see `displayed`.
+        std: What they were divided by.
+
+    Returns:
+        A figure that pyplot does not know: save it, or let a notebook show it.
+
+    Raises:
+        ValueError: If ``num_images`` is below 1.
+    """
+    check_count(num_images, "num_images")
+    redrawn: Tensor = case[evidence]
+    maps = torch.cat([case.heatmaps[:, None], redrawn], 1)[:num_images].cpu()
+    steps = maps.shape[1]
+    rho = torch.stack([spearman(maps[:, 0], maps[:, step]) for step in range(steps)], 1)
+    words = evidence.order.replace("_", "-")
+    titles = ["trained", *(f"{words} {step} / {steps - 1}" for step in range(1, steps))]
+    captions = [["", *(number(value, "ρ = ") for value in row[1:])] for row in rho]
+    return draw_rows(case.images[:num_images], maps, [titles] * len(maps), captions, mean=mean, std=std)

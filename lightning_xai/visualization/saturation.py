@@ -1,0 +1,44 @@
+"""What the model says while images grow from black to full intensity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.saturation import Scaled, ScaledImages
+from lightning_xai.visualization.band import draw_band
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_saturation(case: Case, evidence: ScaledImages = ScaledImages()) -> Figure:  # noqa: B008 - frozen
+    """Draw how like those of the full image the activations of α·x are, and how probable its target, over α.
+
+    A curve that is flat over most of α is saturated: gradients at the full image say little about what made it so.
+
+    Args:
+        case: Images with target.
+        evidence: Number of values of α, and the layer.
+
+    Returns:
+        A figure that pyplot does not know: save it, or let a notebook show it.
+    """
+    from matplotlib.figure import Figure
+
+    found: Scaled = case[evidence]
+    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = torch.tensor(evidence.alphas).expand(len(case), -1)
+    versions = found.logits.shape[1]
+    target = case.target.repeat_interleave(versions)
+    scores = case.classifier.select(found.logits.flatten(0, 1), target, "probability").view(len(case), versions)
+    defined = ~found.cosine.isnan().any(1)
+    draw_band(axes, places[: int(defined.sum())], found.cosine[defined], "cosine with the activations of x", "C0")
+    draw_band(axes, places, scores, "probability of the target", "C1")
+    axes.set(xlabel="intensity α of the image α·x", xlim=(0, 1.02), ylim=(None, 1.03))
+    axes.grid(color="0.9")
+    axes.legend(fontsize="small", title=f"mean of {len(case)} images ± standard error", title_fontsize="small")
+    return figure
