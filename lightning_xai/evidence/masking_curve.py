@@ -107,9 +107,8 @@ class MaskingCurve(Masking):
     def refine(self, case: Case) -> Refinement:
         """Return the curve of ``num_steps="auto"`` with its evaluated points and the error bound of its area.
 
-        The bound is half the sum, over the intervals between evaluated points, of width times change. It holds
-        against the area of the 224-part curve if that rises or falls, but not both, within each interval, and it is
-        at most ``tolerance``.
+        The bound is about the area of the 224-part curve and is at most ``tolerance``: three standard deviations if
+        every change between two evaluated points happens anywhere between them; see `refinement.error_bound`.
         """
         frames = MaskingFrames(self, case, FINEST)
         return refined(frames.scores, self._intact(case), 0 if self.direction == "deletion" else FINEST, self.tolerance)

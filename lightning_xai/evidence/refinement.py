@@ -21,9 +21,7 @@ class Refinement:
     Attributes:
         curve: float32 (N, FINEST + 1), straight lines between evaluated points.
         evaluated: Boolean (N, FINEST + 1).
-        error_bound: Half the sum, over the intervals between evaluated points, of width times change, float32 (N,):
-            the most by which the area can differ from that of all points if the curve rises or falls, but not both,
-            between two evaluated ones.
+        error_bound: How far the area can be from that of all points, float32 (N,); see `error_bound`.
     """
 
     curve: Tensor
@@ -34,9 +32,8 @@ class Refinement:
 def refined(scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_step: int, tolerance: float) -> Refinement:
     """Return curves whose error bound is at most ``tolerance``.
 
-    Starts with ``COARSEST`` equal parts. Then, until the bound is kept, of each image the parts that contribute most to
-    it are halved, as many as the tolerance demands; a part of width 1 / ``FINEST`` contributes nothing. All images go
-    through the model together in every round.
+    Starts with ``COARSEST`` equal parts. Then, until the bound is kept, of each image the parts with the greatest width
+    times change are halved, as many as the tolerance demands. All images go through the model together in every round.
 
     Args:
         scores: From image indices (P,), ascending, and steps (P,) on the CPU to scores (P,).
@@ -56,29 +53,46 @@ def refined(scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_ste
         curve[image, step] = scores(image, step).cpu()
         evaluated |= wanted
         wanted = torch.stack([_halved(*row, tolerance) for row in zip(curve, evaluated, strict=True)])
-    bounds = torch.stack([_contributions(*row)[1].sum() for row in zip(curve, evaluated, strict=True)])
-    lines = torch.stack([_joined(*row) for row in zip(curve, evaluated, strict=True)])
+    rows = list(zip(curve, evaluated, strict=True))
+    bounds = torch.stack([error_bound(_areas(*row)[1]) for row in rows])
+    lines = torch.stack([_joined(*row) for row in rows])
     return Refinement(lines.to(device), evaluated.to(device), bounds.to(device))
 
 
-def _contributions(curve: Tensor, evaluated: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the evaluated points (P,), and what each interval between two of them adds to the bound, (P - 1,)."""
+def error_bound(areas: Tensor) -> Tensor:
+    """Return how far the area under a curve can be from that of all its points, (...).
+
+    Where a curve changes by d over a part of width w and only rises or falls there, its area in that part is within
+    ``w·d / 2`` of the trapezoid's: with certainty within the sum of these halves. If each change happens at once and
+    anywhere in its part, independently, the error has the variance ``Σ (w·d)² / 12``. The bound is three such
+    standard deviations, or the sum if that is less.
+
+    Args:
+        areas: ``w·d`` of each part, (..., P).
+
+    Example:
+        >>> error_bound(torch.tensor([0.02]))
+        tensor(0.0100)
+    """
+    return torch.minimum(areas.sum(-1) / 2, 3.0 * (areas.square().sum(-1) / 12).sqrt())
+
+
+def _areas(curve: Tensor, evaluated: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the evaluated points (P,), and width times change of each part between them, (P - 1,); 0 for the finest."""
     points = evaluated.nonzero()[:, 0]
     width = points.diff()
-    change = curve[points].diff().abs()
-    return points, torch.where(width > 1, 0.5 * width / FINEST * change, 0.0)
+    return points, torch.where(width > 1, width / FINEST * curve[points].diff().abs(), 0.0)
 
 
 def _halved(curve: Tensor, evaluated: Tensor, tolerance: float) -> Tensor:
-    """Return the middles of the fewest intervals whose halving keeps the bound, boolean like ``evaluated``."""
-    points, added = _contributions(curve, evaluated)
-    largest = added.argsort(descending=True, stable=True)
-    before = added[largest].cumsum(0) - added[largest]
-    saved = 0.5 * before  # halving a part on which the curve only rises or falls halves what it adds
-    chosen = largest[added.sum() - saved > tolerance]
-    chosen = chosen[added[chosen] > 0]
+    """Return the middles of the fewest parts whose halving keeps the bound, boolean like ``evaluated``."""
+    points, areas = _areas(curve, evaluated)
+    areas, largest = areas.sort(descending=True, stable=True)
+    # row k has the k largest parts halved: where the curve only rises or falls, the halves keep half of it at most
+    after = torch.where(torch.ones(len(areas), len(areas)).tril(-1) > 0, areas / 2, areas)
+    needed = largest[(error_bound(after) > tolerance) & (areas > 0)]
     middles = torch.zeros_like(evaluated)
-    middles[(points[chosen] + points[chosen + 1]) // 2] = True
+    middles[(points[needed] + points[needed + 1]) // 2] = True
     return middles
 
 

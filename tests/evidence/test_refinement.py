@@ -11,7 +11,7 @@ from torch import nn
 from lightning_xai import DeletionAUC, InsertionAUC, InsertionDeletion, PixelFlipping, SufficientPixels
 from lightning_xai.evidence import Case, MaskingCurve
 from lightning_xai.evidence.masking_curve import area
-from lightning_xai.evidence.refinement import COARSEST, FINEST, refined
+from lightning_xai.evidence.refinement import COARSEST, FINEST, error_bound, refined
 from lightning_xai.functional import deletion_auc, insertion_auc, insertion_deletion
 from lightning_xai.model.classifier import Classifier
 from tests._nets import images_through
@@ -55,19 +55,28 @@ def test_the_area_of_monotone_curves_is_known_to_the_tolerance(known_step, toler
     assert bool((error <= found.error_bound + 1e-6).all())
 
 
-def test_the_bound_is_half_of_width_times_change_between_evaluated_points():
-    _, found = refine(STEP, STRAIGHT, tolerance=0.008)
+def test_the_bound_is_that_of_its_definition():
+    _, found = refine(STEP, STRAIGHT, TWO_JUMPS, tolerance=0.008)
     for curve, evaluated, bound in zip(found.curve, found.evaluated, found.error_bound, strict=True):
         points = evaluated.nonzero()[:, 0].tolist()
-        expected = 0.0
-        for low, high in pairwise(points):
-            if high - low > 1:
-                expected += 0.5 * (high - low) / FINEST * abs(float(curve[high] - curve[low]))
-        assert float(bound) == pytest.approx(expected, abs=1e-6)
+        parts = [(high - low) / FINEST * abs(float(curve[high] - curve[low])) for low, high in pairwise(points)]
+        parts = [part for part, (low, high) in zip(parts, pairwise(points), strict=True) if high - low > 1]
+        deviation = sum(part**2 / 12 for part in parts) ** 0.5
+        assert float(bound) == pytest.approx(min(sum(parts) / 2, 3 * deviation), abs=1e-6)
+
+
+def test_three_standard_deviations_of_jumps_anywhere_are_what_it_says():
+    random = torch.Generator().manual_seed(0)
+    heights = torch.rand(40, generator=random)
+    jumps = torch.rand(20_000, 40, generator=random, dtype=torch.float64)  # where in its part each jump is
+    error = ((jumps - 0.5) * heights / 40).sum(1)
+    bound = float(error_bound(heights / 40))
+    assert 3 * float(error.std()) == pytest.approx(bound, rel=0.03)
+    assert float((error.abs() <= bound).double().mean()) > 0.995
 
 
 def test_a_jump_is_found_by_halving_and_nothing_else_is_evaluated():
-    scores, found = refine(STEP)  # 0.5 · 8/224 · 1 = 0.018, halved once: 0.009
+    scores, found = refine(STEP)  # 8/224 · 1 / 2 = 0.018, halved once: 0.009
     assert len(scores.asked) == COARSEST + 1
     assert float(found.error_bound[0]) == pytest.approx(0.5 * 4 / 224)
     assert scores.rounds[1] == [(0, 68)]  # the jump is between 68 and 69; between the points 64 and 72
@@ -78,7 +87,7 @@ def test_a_jump_is_found_by_halving_and_nothing_else_is_evaluated():
 
 
 def test_a_flat_curve_costs_the_coarse_points_and_each_image_its_own():
-    scores, found = refine(FLAT, STRAIGHT)
+    scores, found = refine(FLAT, STRAIGHT, tolerance=0.004)
     per_image = [sum(image == i for image, _ in scores.asked) for i in range(2)]
     assert per_image[0] == COARSEST
     assert COARSEST < per_image[1] <= 56
