@@ -78,7 +78,7 @@ def error_bound(areas: Tensor) -> Tensor:
 
 
 def _areas(curve: Tensor, evaluated: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the evaluated points (P,), and width times change of each part between them, (P - 1,); 0 for the finest."""
+    """Return the evaluated points (P,), and width times change of each part, (P - 1,); 0 for the finest."""
     points = evaluated.nonzero()[:, 0]
     width = points.diff()
     return points, torch.where(width > 1, width / FINEST * curve[points].diff().abs(), 0.0)
