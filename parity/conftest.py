@@ -13,7 +13,9 @@ if missing := [name for name in PEERS if find_spec(name) is None]:
 
 
 def pytest_configure(config):
-    config.addinivalue_line("filterwarnings", "ignore:::quantus")  # it warns about what these tests ask on purpose
+    # of peers: about what is asked on purpose, and about what NumPy will not do any more
+    for warning in ("ignore:::quantus", "ignore:__array_wrap__ must accept:DeprecationWarning"):
+        config.addinivalue_line("filterwarnings", warning)
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def scored(
         given["s_batch"] = masks[:, None].numpy()
     if explainer is not None:
         given["explain_func"] = explained_by(explainer)
-    given["a_batch"] = None if heatmaps is None else heatmaps[:, None].numpy().copy()
+    given["a_batch"] = None if heatmaps is None else heatmaps[:, None].double().numpy()
     return np.asarray(metric(x_batch=images.numpy().copy(), y_batch=target.numpy(), **given))
 
 
@@ -39,7 +39,7 @@ def explained_by(explainer: Explainer) -> Callable[..., np.ndarray]:
     def explain(model: Any, inputs: np.ndarray, targets: np.ndarray, **_: Any) -> np.ndarray:
         # MPRT hands over its own wrapper the first time
         module = model if isinstance(model, torch.nn.Module) else model.get_model()
-        return explainer(module, torch.as_tensor(inputs).float(), torch.as_tensor(targets))[:, None].numpy()
+        return explainer(module, torch.as_tensor(inputs).float(), torch.as_tensor(targets))[:, None].double().numpy()
 
     return explain
 

@@ -6,7 +6,6 @@ that steps of 3 · p values are steps of p pixels. Its baseline ``"black"`` is t
 """
 
 import numpy as np
-import pytest
 import quantus
 import torch
 
@@ -17,8 +16,8 @@ from lightning_xai.functional import (
     faithfulness_correlation,
     faithfulness_estimate,
     monotonicity,
+    monotonicity_correlation,
     pixel_flipping,
-    selectivity,
 )
 from parity._setting import COUNT, PIXELS, SIDE, close, heatmaps, images, network, target
 from parity.metrics._quantus import RAW, scored
@@ -66,14 +65,6 @@ def test_difference_area_of_quantus_has_no_unit(monkeypatch):
         ends = (probability() + probability(after_first))[:, 0] / 2
         close(ours, (found[pixels] + ends) * pixels / PIXELS)
     assert (found[3] / found[6]).min() > 1.9
-
-
-def test_selectivity():
-    """Selectivity(grid=(4, 4)) = Selectivity(patch_size=3): patches of summed heat, the curve with its first point."""
-    metric = quantus.Selectivity(patch_size=3, **RAW)
-    theirs = scored(metric, images(), target(), heatmaps=heatmaps(), **GIVEN)
-    assert theirs.shape == (COUNT, 16)
-    close(selectivity(network(), images(), heatmaps(), target(), grid=(4, 4)), area(from_zero(theirs)))
 
 
 def test_faithfulness_estimate():
@@ -154,6 +145,29 @@ def test_no_oracle_monotonicity_of_quantus_never_changes_the_image():
     assert ours.mean() < 0.5
 
 
+def test_monotonicity_correlation():
+    """MonotonicityCorrelation(num_sets=24, num_draws=10) = MonotonicityCorrelation(features_in_step=3 · 6, abs=True).
+
+    Quantus is given our ten draws of noise over the range of each image, again for every step.
+    """
+    keys, size = content_keys(images()), tuple(images().shape[1:])
+    low, high = (getattr(images(), end)((1, 2, 3))[:, None] for end in ("amin", "amax"))
+    draws = [uniform(keys, size, seed=0, sample=j, purpose="baseline").flatten(1) for j in range(10)]
+    noise, calls = [(low + draw * (high - low)).numpy() for draw in draws], iter(range(10**6))
+
+    def replaced(arr, indices, **_):
+        arr, drawn = arr.copy(), noise[next(calls) % 10]
+        np.put_along_axis(arr, indices, np.take_along_axis(drawn, indices, 1), 1)
+        return arr
+
+    signed = heatmaps() * torch.where(heatmaps(seed=5) > 0.4, 1.0, -1.0)
+    settings = {**RAW, "abs": True, "nr_samples": 10, "perturb_func": replaced}
+    metric = quantus.MonotonicityCorrelation(features_in_step=3 * PIXELS_PER_STEP, **settings)
+    theirs = scored(metric, images(), target(), heatmaps=signed, **GIVEN)
+    close(monotonicity_correlation(network(), images(), signed, target(), num_sets=STEPS, num_draws=10), theirs)
+    assert next(calls) == STEPS * 10
+
+
 def test_counts_of_evaluations():
     """A step costs Quantus and us one evaluation per image; ours adds the unchanged image, where Quantus does not."""
     for ours, theirs, least in [
@@ -168,9 +182,3 @@ def test_counts_of_evaluations():
         name = "num_steps" if ours is pixel_flipping else "num_chunks"
         ours(classifier, images(), heatmaps(), target(), **{name: STEPS})
         assert classifier.evaluations == COUNT * (STEPS + 1)
-
-
-def test_no_oracle_road_of_quantus_takes_one_channel_only():
-    """With three it indexes pixels of one image by places of three."""
-    with pytest.raises(IndexError):
-        scored(quantus.ROAD(percentages=[20, 40], **RAW), images(), target(), heatmaps=heatmaps(), **GIVEN)

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from lightning_xai import Case
 from lightning_xai.evidence.class_heatmaps import ClassHeatmaps
-from lightning_xai.functional import parameter_randomization, random_logit
+from lightning_xai.functional import efficient_parameter_randomization, parameter_randomization, random_logit
 from lightning_xai.model import randomized
 from parity._setting import CLASSES, SIDE, InputTimesGradient, close, images, network, target
 from parity.metrics._quantus import RAW, explained_by, scored
@@ -58,6 +58,13 @@ def test_difference_quantus_averages_the_intact_model_in(same_parameters):
     """Its average holds the similarity of the map to itself, 1, as one more step."""
     average = by_quantus(network(), return_average_correlation=True)
     close(ours(network()), (torch.tensor(average) * (LAYERS + 1) - 1) / LAYERS)
+
+
+def test_efficient_parameter_randomization(same_parameters):
+    """EfficientParameterRandomization() = EfficientMPRT(): relative rise of the entropy of a histogram of 100 bins."""
+    metric = quantus.EfficientMPRT(seed=SEED, **RAW)
+    theirs = scored(metric, images(), target(), model=network(), explainer=InputTimesGradient())
+    close(efficient_parameter_randomization(network(), images(), InputTimesGradient(), target()), theirs)
 
 
 class Scaled(torch.nn.Module):
