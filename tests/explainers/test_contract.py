@@ -250,12 +250,12 @@ def test_transformers(alias, recwarn):
 
 @pytest.mark.parametrize("alias", sorted(WITHOUT_A_RULE))
 def test_transformers_for_which_a_method_is_not_defined(alias):
-    net = TinyViT()
+    net, batch = TinyViT(), torch.randn(2, 3, 16, 16)
     kept = state_of(net)
     assert get_explainer(alias).refuses.endswith("transformers)")
     message = r"Expected a network .* (`layer_norm` in `blocks\.0\.norm`|TinyViT has none).*Use "
     with pytest.raises(ValueError, match=message):
-        made(alias, size=(16, 16))(net, torch.randn(2, 3, 16, 16), torch.tensor([0, 3]))
+        made(alias, size=(16, 16))(net, batch, torch.tensor([0, 3]))
     assert differences(kept, state_of(net)) == []
 
 
