@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.setting import CLASSES
 from lightning_xai import Case, Classifier, Explainer, ExplanationMetric, get_metric
 
-STEPS = 24  # of curves and sets; Quantus can cut three channels into a multiple of three only
+STEPS = 24  # of curves and sets; Quantus cuts the values of three channels into multiples of three only
 SUBSETS = 24
 SAMPLES = 10
 RADIUS = 0.02
@@ -56,6 +56,10 @@ class Pair:
     theirs: Callable[[], object]
 
 
+_Row = tuple[str, dict[str, Any], str, dict[str, Any]]
+"""Our alias and settings, the name in Quantus and its settings."""
+
+
 def quantus_pairs(study: Study) -> list[Pair] | None:
     """Return what Quantus has; None if it is not installed."""
     try:
@@ -63,50 +67,67 @@ def quantus_pairs(study: Study) -> list[Pair] | None:
     except ModuleNotFoundError:
         return None
     side = study.images.shape[-1]
-    step, patch = side * side // 8, side // 8
-    shaken = {"nr_samples": SAMPLES, "lower_bound": RADIUS}
-    relative = {"nr_samples": SAMPLES, "perturb_func_kwargs": {"lower_bound": RADIUS, "upper_bound": None}}
-    table: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
-        ("pixel_flipping", {"num_steps": STEPS}, "PixelFlipping", {"features_in_step": step}),
-        ("faithfulness_estimate", {"num_chunks": STEPS}, "FaithfulnessEstimate", {"features_in_step": step}),
-        ("selectivity", {}, "Selectivity", {"patch_size": patch}),
-        (
-            "aopc",
-            {},
-            "RegionPerturbation",
-            {"patch_size": patch, "regions_evaluation": 64, "perturb_baseline": "uniform"},
-        ),
-        (
-            "faithfulness_correlation",
-            {"num_subsets": SUBSETS},
-            "FaithfulnessCorrelation",
-            {"nr_runs": SUBSETS, "subset_size": 3 * side * side // 5, "perturb_baseline": 0.0},
-        ),
-        ("max_sensitivity", {}, "MaxSensitivity", shaken),
-        ("avg_sensitivity", {}, "AvgSensitivity", shaken),
-        ("local_lipschitz", {}, "LocalLipschitzEstimate", {"nr_samples": SAMPLES, "perturb_std": RADIUS}),
-        ("relative_input_stability", {}, "RelativeInputStability", relative),
-        ("relative_output_stability", {}, "RelativeOutputStability", relative),
-        (
-            "relative_representation_stability",
-            {},
-            "RelativeRepresentationStability",
-            {**relative, "layer_names": [study.layer]},
-        ),
-        ("relevance_rank_accuracy", {}, "RelevanceRankAccuracy", {}),
-        ("relevance_mass_accuracy", {}, "RelevanceMassAccuracy", {}),
-        ("attribution_localization", {}, "AttributionLocalisation", {"abs": True}),
-        ("top_k_intersection", {"k": 1000}, "TopKIntersection", {"k": 1000}),
-        ("localization_auc", {}, "AUC", {}),
-        ("sparseness", {}, "Sparseness", {"abs": True}),
-        ("complexity", {}, "Complexity", {"abs": True}),
-        ("effective_complexity", {}, "EffectiveComplexity", {"abs": True}),
-        ("parameter_randomization", {"num_steps": study.layers}, "MPRT", {}),
-        ("random_logit", {}, "RandomLogit", {"num_classes": CLASSES}),
+    rows = [
+        *_faithfulness(side),
+        *_robustness(study.layer),
+        *_LOCALIZATION,
+        *_COMPLEXITY,
+        *_randomization(study.layers),
     ]
     return [
         Pair(get_metric(alias, **ours), _asked(study, getattr(quantus, name)(**{**_RAW, **theirs})))
-        for alias, ours, name, theirs in table
+        for alias, ours, name, theirs in rows
+    ]
+
+
+def _faithfulness(side: int) -> list[_Row]:
+    step = {"features_in_step": side * side // 8}  # values of three channels: a 24th of them
+    patches = {"patch_size": side // 8}
+    regions = {**patches, "regions_evaluation": 64, "perturb_baseline": "uniform"}
+    subsets = {"nr_runs": SUBSETS, "subset_size": 3 * side * side // 5, "perturb_baseline": 0.0}
+    return [
+        ("pixel_flipping", {"num_steps": STEPS}, "PixelFlipping", step),
+        ("faithfulness_estimate", {"num_chunks": STEPS}, "FaithfulnessEstimate", step),
+        ("selectivity", {}, "Selectivity", patches),
+        ("aopc", {}, "RegionPerturbation", regions),
+        ("faithfulness_correlation", {"num_subsets": SUBSETS}, "FaithfulnessCorrelation", subsets),
+    ]
+
+
+def _robustness(layer: str) -> list[_Row]:
+    shaken = {"nr_samples": SAMPLES, "lower_bound": RADIUS}
+    steep = {"nr_samples": SAMPLES, "perturb_std": RADIUS}
+    relative = {"nr_samples": SAMPLES, "perturb_func_kwargs": {"lower_bound": RADIUS, "upper_bound": None}}
+    represented = {**relative, "layer_names": [layer]}
+    return [
+        ("max_sensitivity", {}, "MaxSensitivity", shaken),
+        ("avg_sensitivity", {}, "AvgSensitivity", shaken),
+        ("local_lipschitz", {}, "LocalLipschitzEstimate", steep),
+        ("relative_input_stability", {}, "RelativeInputStability", relative),
+        ("relative_output_stability", {}, "RelativeOutputStability", relative),
+        ("relative_representation_stability", {}, "RelativeRepresentationStability", represented),
+    ]
+
+
+_LOCALIZATION: list[_Row] = [
+    ("relevance_rank_accuracy", {}, "RelevanceRankAccuracy", {}),
+    ("relevance_mass_accuracy", {}, "RelevanceMassAccuracy", {}),
+    ("attribution_localization", {}, "AttributionLocalisation", {"abs": True}),
+    ("top_k_intersection", {"k": 1000}, "TopKIntersection", {"k": 1000}),
+    ("localization_auc", {}, "AUC", {}),
+]
+
+_COMPLEXITY: list[_Row] = [
+    ("sparseness", {}, "Sparseness", {"abs": True}),
+    ("complexity", {}, "Complexity", {"abs": True}),
+    ("effective_complexity", {}, "EffectiveComplexity", {"abs": True}),
+]
+
+
+def _randomization(layers: int) -> list[_Row]:
+    return [
+        ("parameter_randomization", {"num_steps": layers}, "MPRT", {}),
+        ("random_logit", {}, "RandomLogit", {"num_classes": CLASSES}),
     ]
 
 

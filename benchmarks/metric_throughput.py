@@ -33,7 +33,7 @@ def run(setting: Setting) -> Result:
     """Compare with each peer, then let every registered metric run at once beside as many raw forwards."""
     result = Result("Metrics with settings that others have too: ours / theirs", f"ours at most {LIMIT}x")
     model = setting.names[0]
-    count = setting.size(cpu=8, gpu=32, quick=1)
+    count = setting.size(cpu=4, gpu=32, quick=1)
     study = _study(setting, model, count, count)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peers about what is asked on purpose
