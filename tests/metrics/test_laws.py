@@ -10,38 +10,31 @@ import torch
 from torch import nn
 
 from lightning_xai import FakeCAM, RandomHeatmap
-from lightning_xai.evidence import Case, gaussian_blur
-from lightning_xai.functional import aopc, deletion_auc, insertion_auc, insertion_deletion, pixel_flipping
-from lightning_xai.metrics import InsertionDeletion, get_metric
-from tests.metrics._harness import Batch, entry_of, tiny_net
+from lightning_xai._segments import superpixels
+from lightning_xai.evidence import Case, MaskingCurve, SuperpixelCurve, gaussian_blur
+from lightning_xai.explainers import Explainer
+from lightning_xai.functional import (
+    abpc,
+    aopc,
+    deletion_auc,
+    insertion_auc,
+    insertion_deletion,
+    irof,
+    pixel_flipping,
+    selectivity,
+)
+from lightning_xai.metrics import (
+    Completeness,
+    ExplanationMetric,
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    Infidelity,
+    InsertionDeletion,
+    SensitivityN,
+)
+from tests.metrics._harness import Batch, close, tiny_net
 
 RANKINGS = torch.tensor(list(permutations(range(4)))).float().view(24, 2, 2) + 1.0
-ORDER_ONLY = [
-    "aopc",
-    "deletion_auc",
-    "insertion_auc",
-    "insertion_deletion",
-    "pixel_flipping",
-    "pointing_game",
-    "relative_faithfulness",
-    "relevance_rank_accuracy",
-]
-SCALE_FREE = [
-    *ORDER_ONLY,
-    "box_localization",
-    "complexity",
-    "heatmap_drift",
-    "relevance_mass_accuracy",
-    "sparseness",
-]
-PIXEL_ORDER_ONLY = [
-    "deletion_auc",
-    "insertion_auc",
-    "insertion_deletion",
-    "pixel_flipping",
-    "relative_faithfulness",
-    "relevance_rank_accuracy",
-]
 
 
 class Additive(nn.Module):
@@ -65,43 +58,129 @@ def test_a_perfect_ranking_is_the_best_of_all_for_an_additive_model(seed, baseli
     perfect = contribution.flatten().argsort().argsort().view(2, 2).float() + 1.0
     best = (perfect == RANKINGS).flatten(1).all(1)
     assert best.sum() == 1
-    images, model = image.expand(24, -1, -1, -1), Additive(weights)
-    settings = {"target": 1, "num_steps": 4, "baseline": baseline}
-    insertion = insertion_auc(model, images, RANKINGS, **settings)
-    deletion = deletion_auc(model, images, RANKINGS, **settings)
-    assert (insertion[best] >= insertion - 1e-6).all()
-    assert (deletion[best] <= deletion + 1e-6).all()
-    regions = aopc(model, images, RANKINGS, target=1, grid=(2, 2), baseline=baseline)
-    assert (regions[best] >= regions - 1e-6).all()
-    assert insertion.max() - insertion.min() > 1e-3
+    given = (Additive(weights), image.expand(24, -1, -1, -1), RANKINGS)
+    by_pixel, by_region = {"num_steps": 4}, {"grid": (2, 2)}
+    for function, better, settings in [
+        (insertion_auc, 1, by_pixel),
+        (deletion_auc, -1, by_pixel),
+        (pixel_flipping, -1, by_pixel),
+        (aopc, 1, by_region),
+        (abpc, 1, by_region),
+        (selectivity, -1, by_region),
+    ]:
+        value = better * function(*given, target=1, baseline=baseline, **settings)
+        assert (value[best] >= value - 1e-6).all(), function.__name__
+        assert value.max() - value.min() > 1e-3, function.__name__
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_perfect_ranking_of_superpixels_is_the_best_of_all(seed):
+    random = torch.Generator().manual_seed(seed)
+    tones = torch.tensor([[0.0, 0.35], [0.65, 1.0]])
+    image = _enlarged(tones)[None, None] + 0.1
+    labels, count = superpixels(image[0])
+    assert count == 4
+    assert all(len(labels[_enlarged(tones) == tone].unique()) == 1 for tone in tones.flatten())  # the quarters
+    weights = torch.randn(16, 16, generator=random) / 8
+    gone = (weights * (image[0, 0] - image.mean())).view(2, 8, 2, 8).sum((1, 3))
+    perfect = gone.flatten().argsort().argsort().view(2, 2) + 1.0
+    best = (perfect == RANKINGS).flatten(1).all(1)
+    case = Case(Additive(weights), image.expand(24, -1, -1, -1), 1, heatmaps=_enlarged(RANKINGS))
+    curves = case[SuperpixelCurve()]
+    assert curves.shape == (24, 5)
+    assert (curves[best] <= curves + 1e-6).all()  # at every point
+    assert (curves.amax(0) - curves.amin(0))[1:-1].min() > 1e-3
+    value = irof(case.classifier, case.images, case.heatmaps, 1)
+    assert (value[best] >= value - 1e-6).all()
+    assert value.max() - value.min() > 1e-3
+
+
+def _enlarged(quarters):
+    return quarters.repeat_interleave(8, -1).repeat_interleave(8, -2)
+
+
+class Linear(nn.Module):
+    """A binary model whose logit, or whose probability, is a weighted sum of pixels."""
+
+    def __init__(self, weights, of):
+        super().__init__()
+        self.weights, self.of = nn.Parameter(weights), of
+
+    def forward(self, images):
+        score = (images * self.weights).flatten(1).sum(1, keepdim=True)
+        return score if self.of == "logit" else torch.logit(score.double()).float()
+
+
+class Exact(Explainer):
+    """What each pixel of a linear model adds to its score, against a baseline."""
+
+    evaluations, completeness = 0, True
+
+    def __init__(self, baseline=0.0):
+        self.baseline = baseline
+
+    def explain(self, classifier, images, target):
+        start = images.amin((1, 2, 3), keepdim=True) if self.baseline == "minimum" else self.baseline
+        sign = 2.0 * target[:, None, None] - 1.0  # class 0 of a single-logit model has the negated logit
+        return sign * (classifier.model.weights * (images - start))[:, 0]
+
+
+def linear_case(of, baseline=0.0, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    images = torch.rand(4, 1, 8, 8, generator=random) + 0.2
+    if of == "probability":  # inside (0, 1) whatever is removed
+        weights = torch.rand(8, 8, generator=random) / 100
+        return Case(Linear(weights, of), images, 1, explainer=Exact(baseline))
+    target = torch.tensor([0, 1, 1, 0])
+    return Case(Linear(torch.randn(8, 8, generator=random), of), images, target, explainer=Exact(baseline))
+
+
+@pytest.mark.parametrize(
+    ("metric", "of", "baseline"),
+    [
+        (SensitivityN((1, 2, 4, 8), grid=(8, 8)), "logit", 0.0),
+        (SensitivityN((1, 2, 4), grid=(4, 4), baseline="minimum"), "logit", "minimum"),
+        (FaithfulnessCorrelation(grid=(8, 8)), "probability", 0.0),
+        (FaithfulnessCorrelation(grid=(4, 2), share=0.4, baseline="minimum"), "probability", "minimum"),
+        (FaithfulnessEstimate(), "probability", "minimum"),
+        (FaithfulnessEstimate(num_chunks=9, baseline=0.0), "probability", 0.0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ExplanationMetric) else str(value),
+)
+def test_exact_attributions_of_a_linear_model_correlate_perfectly(metric, of, baseline):
+    # with drops of the probability, a model is linear only if its probability is
+    case = linear_case(of, baseline)
+    close(metric.score(case), torch.ones(4), 1e-4)
+    close(metric.score(case.with_heatmaps(5.0 * case.heatmaps)), torch.ones(4), 1e-4)
+    # Ranked in the opposite order, sets of the estimate are other sets; each is still as wrong as can be.
+    close(metric.score(case.with_heatmaps(-case.heatmaps)), -torch.ones(4), 1e-4)
+    other = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(9))
+    assert (metric.score(case.with_heatmaps(other)) < 0.99).all()
+
+
+@pytest.mark.parametrize("perturbation", ["square", "gaussian"])
+def test_the_gradient_of_a_linear_model_has_no_infidelity(perturbation):
+    case = linear_case("logit")
+    sign = 2.0 * case.target[:, None, None] - 1.0
+    gradient = sign * case.classifier.model.weights.detach()
+    metric = Infidelity(perturbation)
+    drops = metric.score(case.with_heatmaps(torch.rand(4, 8, 8)))
+    assert (metric.score(case.with_heatmaps(gradient)) < 1e-9 * drops).all()
+    assert (metric.score(case.with_heatmaps(1.1 * gradient)) > 1e-5 * drops).all()
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.7])
+def test_exact_attributions_of_a_linear_model_are_complete(baseline):
+    case = linear_case("logit", baseline)
+    close(Completeness(baseline).score(case), torch.zeros(4), 1e-5)
+    doubled = case.with_heatmaps(2.0 * case.heatmaps, Exact(baseline))
+    close(Completeness(baseline).score(doubled), torch.ones(4), 1e-5)
 
 
 def test_a_perfect_ranking_of_another_class_is_the_worst():
     weights, image = torch.tensor([[0.5, -1.0], [2.0, 0.1]]), torch.ones(24, 1, 2, 2)
     scores = [insertion_deletion(Additive(weights), image, RANKINGS, target=label, num_steps=4) for label in (0, 1)]
     assert scores[0].argmax() == scores[1].argmin()
-
-
-@pytest.mark.parametrize("alias", SCALE_FREE)
-@pytest.mark.parametrize("scale", [2.0**-20, 0.37, 1e6])
-def test_scaling_a_heatmap_changes_nothing(alias, scale):
-    entry = entry_of(alias)
-    batch, net = Batch.draw(5), tiny_net()
-    levels = (batch.heatmaps * 8).round() / 8  # few levels, so that scaling neither makes nor breaks a tie
-    value = entry.updated(batch.with_heatmaps(levels), net).rows
-    scaled = entry.updated(batch.with_heatmaps(levels * scale), net).rows
-    tolerance = 0.0 if alias in ORDER_ONLY else 1e-5
-    torch.testing.assert_close(scaled, value, rtol=0, atol=tolerance, equal_nan=True)
-
-
-@pytest.mark.parametrize("alias", PIXEL_ORDER_ONLY)
-def test_any_increasing_function_of_the_heat_keeps_the_order(alias):
-    entry = entry_of(alias)
-    batch, net = Batch.draw(5), tiny_net()
-    levels = (batch.heatmaps * 8).round() / 8
-    value = entry.updated(batch.with_heatmaps(levels), net).rows
-    moved = entry.updated(batch.with_heatmaps(levels.exp() - 7.0), net).rows
-    torch.testing.assert_close(moved, value, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.fixture(scope="module")
@@ -130,32 +209,25 @@ def test_maps_without_meaning_score_the_mean_over_all_orders(all_orders, kind):
     assert len(found.unique()) >= len(values.unique()) - 1  # every order occurs
 
 
-class FlipInvariant(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = tiny_net()
-
-    def forward(self, images):
-        return self.net(images) + self.net(images.flip(3))
-
-
-@pytest.mark.parametrize("function", [insertion_auc, deletion_auc, insertion_deletion, pixel_flipping])
-def test_flipping_image_and_heatmap_together_changes_nothing(function):
-    batch, net = Batch.draw(6), FlipInvariant()
-    heatmaps = torch.randn_like(batch.heatmaps)  # no ties: these are broken by the image's content
-    value = function(net, batch.images, heatmaps, batch.target)
-    flipped = function(net, batch.images.flip(3), heatmaps.flip(2), batch.target)
-    torch.testing.assert_close(flipped, value, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(
-    "alias", ["box_localization", "pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy"]
+    "curve",
+    [
+        MaskingCurve("deletion", num_steps=4),
+        MaskingCurve("insertion", "blur", num_steps=4),
+        MaskingCurve("deletion", "mean", num_steps=4, grid=(2, 2), order="lerf"),
+    ],
+    ids=str,
 )
-def test_localization_is_flip_equivariant(alias):
-    batch, metrics = Batch.draw(8), [get_metric(alias), get_metric(alias)]
-    metrics[0].update(heatmaps=batch.heatmaps, masks=batch.masks)
-    metrics[1].update(heatmaps=batch.heatmaps.flip(1, 2), masks=batch.masks.flip(1, 2))
-    torch.testing.assert_close(metrics[1].rows, metrics[0].rows, rtol=0, atol=1e-6, equal_nan=True)
+def test_curves_of_random_maps_tend_to_the_mean_over_all_orders(all_orders, curve):
+    model, image, _ = all_orders
+    exact = Case(model, image.expand(24, -1, -1, -1), 1, heatmaps=RANKINGS)[curve]
+    count = 400
+    maps = torch.cat([RandomHeatmap(grid=None, seed=seed)(model, image, 1) for seed in range(count)])
+    found = Case(model, image.expand(count, -1, -1, -1), 1, heatmaps=maps)[curve]
+    spread = exact.std(0, correction=0)
+    assert ((found.mean(0) - exact.mean(0)).abs() <= 4 * spread / math.sqrt(count) + 1e-6).all()
+    assert (spread[1:-1] > 0.01).all()  # where the order counts
+    close(found[:, [0, -1]], exact[:1, [0, -1]].expand(count, -1))  # where it does not
 
 
 def test_standard_error_of_the_random_control_is_its_true_spread():
