@@ -52,6 +52,7 @@ __getattr__, __dir__ = lazy_names(
         "HiResCAM": "explainers",
         "IROF": "metrics",
         "Infidelity": "metrics",
+        "InformationBottleneck": "explainers",
         "InputXGradient": "explainers",
         "InsertionAUC": "metrics",
         "InsertionDeletion": "metrics",

@@ -19,6 +19,7 @@ __getattr__, __dir__ = lazy_names(
         "GuidedBackprop": "gradient.guided_backprop",
         "GuidedGradCAM": "gradient.guided_grad_cam",
         "HiResCAM": "cam.hires_cam",
+        "InformationBottleneck": "information.information_bottleneck",
         "InputXGradient": "gradient.input_x_gradient",
         "IntegratedGradients": "gradient.integrated_gradients",
         "KernelSHAP": "perturbation.kernel_shap",

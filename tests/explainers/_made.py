@@ -10,6 +10,7 @@ from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 FEW: dict[str, dict[str, object]] = {
     "expected_gradients": {"num_samples": 5},
     "integrated_gradients": {"num_steps": 6},
+    "information_bottleneck": {"num_steps": 3, "num_copies": 2, "min_std": 0.3},
     "kernel_shap": {"grid": 3, "num_samples": 60},
     "lime": {"grid": 3, "num_samples": 30},
     "occlusion": {"window": 6},

@@ -4,7 +4,7 @@ from lightning_xai import GradCAM, get_explainer, list_explainers
 from lightning_xai.explainers import Explainer
 
 
-FAMILIES = ("cam", "controls", "gradient", "perturbation", "transformer")
+FAMILIES = ("cam", "controls", "gradient", "information", "perturbation", "transformer")
 
 
 def test_families_cover_the_list():

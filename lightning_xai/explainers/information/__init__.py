@@ -1,0 +1,1 @@
+"""Information-theoretic methods: how much information the network needs from each place."""
