@@ -133,7 +133,8 @@ def _draw_lines(axes: Axes, series: Sequence[Series]) -> None:
 
     for one in series:
         axes.plot(range(len(one.values)), one.values, marker="o", markersize=4, label=one.name)
-    if axes.get_subplotspec() is None or axes.get_subplotspec().is_last_row():  # panels share the axis of the lowest
+    place = axes.get_subplotspec()
+    if place is None or place.is_last_row():  # panels below each other share the axis of the lowest
         axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(color="0.9")

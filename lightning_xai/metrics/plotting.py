@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_xai.metrics.chart import Scale, Series, Values, draw, series_of
@@ -55,9 +56,9 @@ def plot_together(metrics: Mapping[str, Metric], val: Any, ax: Axes | None) -> t
     panels: dict[Any, list[tuple[Series, Scale]]] = {}
     for name, metric in metrics.items():
         scale, value = _scale(metric), _value_of(val, name)
-        panel = "all" if ax is not None else scale.unit or name
+        key = "all" if ax is not None else scale.unit or name
         for series in _computed(metric, name) if val is None else series_of(value, name):
-            panels.setdefault(panel, []).append((series.renamed(scale.with_arrow(series.name)), scale))
+            panels.setdefault(key, []).append((series.renamed(scale.with_arrow(series.name)), scale))
     if ax is not None:
         draw(ax, [series for series, _ in panels["all"]], Scale(), legend="inside")
         return _figure(ax), ax
@@ -86,8 +87,10 @@ def _scale(metric: Metric) -> Scale:
 
 def _computed(metric: Metric, name: str) -> list[Series]:
     (series,) = series_of(metric.compute(), name)
-    known = hasattr(metric, "standard_error") and not metric.distributed_available_fn()
-    error = float(metric.standard_error()) if known else math.nan  # of several processes' images, only one's are here
+    error_of: Callable[[], Tensor] | None = getattr(metric, "standard_error", None)
+    if error_of is None or metric.distributed_available_fn():  # of several processes' images, only one's are here
+        return [series]
+    error = float(error_of())
     return [series if math.isnan(error) else Series(name, series.values, [error])]
 
 

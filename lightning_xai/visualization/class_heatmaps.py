@@ -48,7 +48,7 @@ def plot_class_heatmaps(
     found: ClassMaps = case[evidence]
     classes, maps = found.classes[:num_images], found.heatmaps[:num_images].cpu()
     probabilities = case.classifier.probabilities(case.logits).gather(1, found.classes)
-    names = {int(label): _name(int(label), class_names) for label in classes.unique()}
+    names = {label: _name(label, class_names) for label in classes.flatten().tolist()}
     titles = [[names[int(label)] for label in row] for row in classes]
     captions = [[number(value, "p = ") for value in row] for row in probabilities]
     return draw_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)

@@ -101,7 +101,8 @@ class _Track:
     @cached_property
     def scores(self) -> Tensor:
         """Probability of the target there, (N, P) on the CPU."""
-        case, scores = self.case, self.case[self.curve]
+        case = self.case
+        scores: Tensor = case[self.curve]
         if self._lacks_intact:
             scores = torch.cat([case.classifier.select(case.logits, case.target, "probability")[:, None], scores], 1)
         return scores.cpu()
@@ -130,9 +131,8 @@ def _draw_curves(axes: Axes, tracks: Mapping[str, _Track], image: int, points: S
         size = f" (area {area(track.scores).mean():.2f})" if isinstance(track.curve, MaskingCurve) else ""
         draw_band(axes, track.shares, track.scores, name + size, _COLORS[number % len(_COLORS)])
     first = next(iter(tracks.values()))
-    style = {"color": _COLORS[0], "linewidth": 0.8, "linestyle": ":", "marker": "o", "markersize": 4}
-    shares, scores = first.shares[image].numpy(), first.scores[image].numpy()
-    axes.plot(shares, scores, markevery=list(points), label="image below", **style)
+    (own,) = axes.plot(first.shares[image].numpy(), first.scores[image].numpy(), label="image below")
+    own.set(color=_COLORS[0], linewidth=0.8, linestyle=":", marker="o", markersize=4, markevery=list(points))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="probability of the target")
     axes.set_xlabel(f"share of {first.curve.changes}")
     axes.xaxis.set_major_formatter(_percent)
