@@ -19,6 +19,7 @@ NAMES = (
     "curve_cost",
     "curve_memory",
     "adaptive_curve",
+    "perturbation_cost",
     "suite_cost",
     "probe_cost",
     "preserved_cost",

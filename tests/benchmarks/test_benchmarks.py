@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks import curve_memory, metric_throughput, suite_cost
+from benchmarks import curve_memory, metric_throughput, perturbation_cost, suite_cost
 from benchmarks.__main__ import NAMES, main
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
@@ -53,6 +53,15 @@ def test_counts_and_memory_keep_their_promises():
     counts = suite_cost.run(setting).rows
     assert {row["evaluations_per_image"] for row in counts} == {140.0}
     assert all(row["met"] for row in counts)
+
+
+def test_perturbation_explainers_are_measured_against_their_own_forwards():
+    rows = {row["method"]: row for row in perturbation_cost.run(Setting(torch.device("cpu"), quick=True)).rows}
+    assert list(rows) == ["RISE", "Occlusion", "captum Occlusion", "LIME", "KernelSHAP"]
+    windows = 16 * 16  # of 4 pixels side by side in 64
+    expected = {"RISE": 2 * 16, "Occlusion": 2 * (1 + windows), "captum Occlusion": 2 * (1 + windows)}
+    assert {name: rows[name]["forwards"] for name in expected} == expected
+    assert all(row["cpu_ratio"].median > 0 for row in rows.values())
 
 
 def test_throughput_counts_every_pass_on_both_sides(monkeypatch):
