@@ -41,6 +41,15 @@ def plot_neighbour_heatmaps(
 
     Raises:
         ValueError: If ``num_images`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from lightning_xai import GradCAM
+        >>> conv = torch.nn.Conv2d(1, 2, 3)
+        >>> net = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> case = Case(net, torch.rand(2, 1, 8, 8), 1, explainer=GradCAM())
+        >>> [axes.get_title() for axes in plot_neighbour_heatmaps(case, Neighbourhood(num_samples=2)).axes[:4]]
+        ['image', 'no noise', 'copy 1', 'copy 2']
     """
     check_count(num_images, "num_images")
     found: Neighbours = case[evidence]

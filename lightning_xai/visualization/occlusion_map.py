@@ -43,6 +43,15 @@ def plot_occlusion_map(
 
     Raises:
         ValueError: If ``num_images`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from lightning_xai import GradCAM
+        >>> conv = torch.nn.Conv2d(1, 2, 3)
+        >>> net = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> case = Case(net, torch.rand(2, 1, 8, 8), 1, explainer=GradCAM())
+        >>> [axes.get_title() for axes in plot_occlusion_map(case, OcclusionMap((4, 4)), num_images=1).axes]
+        ['image', 'heatmap', 'fall when hidden']
     """
     check_count(num_images, "num_images")
     drops, heatmaps = evidence.drops(case)[:num_images].cpu(), case.heatmaps[:num_images].cpu()

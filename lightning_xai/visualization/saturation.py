@@ -25,6 +25,15 @@ def plot_saturation(case: Case, evidence: ScaledImages = ScaledImages()) -> Figu
 
     Returns:
         A figure that pyplot does not know: save it, or let a notebook show it.
+
+    Example:
+        >>> import torch
+        >>> from lightning_xai import GradCAM
+        >>> conv = torch.nn.Conv2d(1, 2, 3)
+        >>> net = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> case = Case(net, torch.rand(2, 1, 8, 8), 1, explainer=GradCAM())
+        >>> [line.get_label() for line in plot_saturation(case).axes[0].get_lines()]
+        ['cosine with the activations of x', 'probability of the target']
     """
     from matplotlib.figure import Figure
 
