@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layout import feature_maps
-from lightning_xai.model.module import named_layers
 from lightning_xai.model.preserved import preserved
-from lightning_xai.model.trace import CapturePoint, LayerInput, OperationInput
+from lightning_xai.model.tap import tapped, warn_if_repeated
+from lightning_xai.model.trace import CapturePoint
 
 
 @dataclass(frozen=True)
@@ -59,18 +55,23 @@ def capture(
         if gradients:
             tap, logits, grad = _differentiated(classifier, images, target, point)
         else:
+            tap = _Keep(differentiable=False)
             with torch.no_grad():
-                tap, logits = _tapped(classifier, images, point, differentiable=False)
+                logits = tapped(classifier, images, point, tap)
             classifier.check_classes(logits, target)
         activations = feature_maps(tap.tensor.detach().float(), size, name)
         gradients_there = None if grad is None else feature_maps(grad.float(), size, name)
-    if tap.calls > 1:
-        warnings.warn(f"In one forward, {name} was there {tap.calls} times; the last one counts.", stacklevel=2)
+    warn_if_repeated(tap, point)
     return Capture(activations, gradients_there, logits.detach())
 
 
+def layer_gradients(classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
+    """Return only the gradients of `capture`, float32 (N, C, h, w)."""
+    return cast("Tensor", capture(classifier, images, target, point).gradients)
+
+
 @dataclass
-class _Tap:
+class _Keep:
     """Keep a tensor on its way, or replace it by a copy of one whose gradient can be asked for."""
 
     differentiable: bool
@@ -93,11 +94,12 @@ class _Tap:
 
 def _differentiated(
     classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint
-) -> tuple[_Tap, Tensor, Tensor]:
+) -> tuple[_Keep, Tensor, Tensor]:
     """Try without a graph before the layer; if the user's own `no_grad` then hides what follows it, with one."""
     for grad_before in (False, True):
+        tap = _Keep(differentiable=True)
         with torch.set_grad_enabled(grad_before):
-            tap, logits = _tapped(classifier, images, point, differentiable=True)
+            logits = tapped(classifier, images, point, tap)
         score = classifier.select(logits, target).sum()
         if not score.requires_grad:
             continue
@@ -110,76 +112,6 @@ def _differentiated(
         if grad is not None:
             return tap, logits, grad
     raise RuntimeError(_no_gradient(point))
-
-
-def _tapped(
-    classifier: Classifier, images: Tensor, point: CapturePoint, *, differentiable: bool
-) -> tuple[_Tap, Tensor]:
-    tap = _Tap(differentiable)
-    with _placed(classifier.model, point, tap):
-        logits = classifier.forward(images.clone())
-    if not tap.calls:
-        raise RuntimeError(f"Expected {point} to be part of the model's forward, but it did not run. Name another.")
-    return tap, logits
-
-
-@contextmanager
-def _placed(model: nn.Module, point: CapturePoint, tap: _Tap) -> Iterator[None]:
-    with ExitStack() as stack:
-        if isinstance(point, OperationInput):
-            stack.enter_context(_Intercept(point, tap))
-        elif isinstance(point, LayerInput):
-            hook = _input_hook(tap)
-            stack.callback(named_layers(model)[point.name].register_forward_pre_hook(hook, with_kwargs=True).remove)
-        else:
-            stack.callback(named_layers(model)[point.name].register_forward_hook(_output_hook(tap, point)).remove)
-        yield
-
-
-def _output_hook(tap: _Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return tap(output)
-        if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
-            return (tap(output[0]), *output[1:])
-        raise ValueError(
-            f"Expected {point} to be a Tensor or a tuple that starts with one, but got {type(output).__name__}."
-        )
-
-    return hook
-
-
-def _input_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
-    """Replace the first tensor among the inputs wherever it is passed: query, key and value may be one."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        tapped = tap(first)
-        replaced = {name: tapped if value is first else value for name, value in kwargs.items()}
-        return tuple(tapped if value is first else value for value in args), replaced
-
-    return hook
-
-
-class _Intercept(TorchFunctionMode):
-    """Tap the first argument of one call of a torch operation."""
-
-    def __init__(self, point: OperationInput, tap: _Tap) -> None:
-        super().__init__()
-        self._operation, self._countdown, self._tap = point.operation, point.call, tap
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == self._operation:
-            self._countdown -= 1
-            if self._countdown == 0:
-                if args:
-                    args = (self._tap(args[0]), *args[1:])
-                else:
-                    kwargs = {**kwargs, "input": self._tap(kwargs["input"])}
-        return func(*args, **kwargs)
 
 
 def _no_gradient(point: CapturePoint) -> str:

@@ -118,8 +118,8 @@ class Classifier:
 
         Call it inside `preserved`; `logits` and `evaluate` do.
         """
-        self.evaluations += len(images)
         logits = self.forward_uncounted(images)
+        self.evaluations += len(images)
         if self.on_evaluated is not None:
             self.on_evaluated(len(images))
         return logits

@@ -8,14 +8,17 @@ from lightning_xai import get_explainer
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 
 FEW: dict[str, dict[str, object]] = {
+    "expected_grad_cam": {"num_samples": 4},
     "expected_gradients": {"num_samples": 5},
-    "integrated_gradients": {"num_steps": 6},
     "information_bottleneck": {"num_steps": 3, "num_copies": 2, "min_std": 0.3},
+    "integrated_grad_cam": {"num_steps": 4},
+    "integrated_gradients": {"num_steps": 6},
     "kernel_shap": {"grid": 3, "num_samples": 60},
     "lime": {"grid": 3, "num_samples": 30},
     "occlusion": {"window": 6},
     "rise": {"num_masks": 20},
     "smooth_grad": {"num_samples": 4},
+    "smooth_grad_cam_plus_plus": {"num_samples": 4},
 }
 """Alias -> settings that keep a slow explainer quick."""
 

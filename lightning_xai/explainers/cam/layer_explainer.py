@@ -63,10 +63,14 @@ class LayerExplainer(Explainer):
 
     def layer_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
         """Return the map (n, h, w) of one layer."""
+        raw = self.raw_map(classifier, images, target, point)
+        return raw.relu() if self.relu else raw
+
+    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
+        """Return the map of one layer before the ReLU; for methods that evaluate more than the images."""
         found = capture(classifier, images, target, point, gradients=self.needs_gradients)
         with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
-            raw = self.from_capture(found, classifier, target)
-        return raw.relu() if self.relu else raw
+            return self.from_capture(found, classifier, target)
 
     def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002
         """Return the map of a capture; for methods that need more than activations and gradients."""

@@ -1,0 +1,55 @@
+"""Eigen-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.model.capture import Capture
+from lightning_xai.model.classifier import Classifier
+
+
+class EigenCAM(LayerExplainer):
+    """Project the feature maps on their first principal component; the class plays no part.
+
+    ``A v₁`` with the places of the target layer as the rows of A (hw, C) and v₁ its first right singular vector: the
+    single map that explains most of all of them; signed, unit of the activations. A is not centred, as in the paper.
+    A singular vector has no sign of its own: the one is taken that makes the map's sum ≥ 0, so that a map whose sum
+    is nearly 0 may turn over. Costs one evaluation per image, no gradient.
+
+    Source: Muhammad & Yeasin, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN 2020,
+    https://arxiv.org/abs/2008.00299.
+
+    Args:
+        target_layer: See `LayerExplainer`.
+        relu: See `LayerExplainer`; the paper does not rectify.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> images = torch.tensor([[[[3.0, 6.0]], [[4.0, 8.0]]]])  # the rows (3, 4) and (6, 8): v₁ is (0.6, 0.8)
+        >>> EigenCAM()(net, images, target=0).round(decimals=3)
+        tensor([[[ 5., 10.]]])
+    """
+
+    class_discriminative = False
+    needs_gradients = False
+
+    def __init__(
+        self, target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto", *, relu: bool = False
+    ) -> None:
+        super().__init__(target_layer, relu=relu)
+
+    def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002
+        """Return ``A v₁``; there are no gradients."""
+        return self.combine(found.activations, found.activations)
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+        """Return ``A v₁`` with the sign that makes the sum ≥ 0."""
+        left, values, _ = torch.linalg.svd(activations.flatten(2).transpose(1, 2), full_matrices=False)
+        projected = left[:, :, 0] * values[:, :1]
+        sign = torch.where(projected.sum(1, keepdim=True) < 0, -1.0, 1.0)
+        return (sign * projected).view(len(activations), *activations.shape[2:])
