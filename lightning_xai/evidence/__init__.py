@@ -31,6 +31,7 @@ __getattr__, __dir__ = lazy_names(
         "PerturbationResponse": "perturbation_response",
         "RandomizedHeatmaps": "randomized_heatmaps",
         "Ranking": "ranking",
+        "Refinement": "refinement",
         "Response": "perturbation_response",
         "Scaled": "saturation",
         "ScaledImages": "saturation",
