@@ -62,9 +62,10 @@ def test_links_and_pictures_exist():
     assert len(paths) > 8
     for path in paths:
         assert (ROOT / path).exists(), path
+    pages = README + "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
     for picture in (ROOT / "docs" / "images").iterdir():
         assert picture.stat().st_size < 400_000, picture.name
-        assert f"docs/images/{picture.name}" in README, f"{picture.name} is not shown"
+        assert f"images/{picture.name})" in pages or f'images/{picture.name}"' in pages, f"{picture.name} is not shown"
 
 
 def test_every_logged_key_is_explained():
