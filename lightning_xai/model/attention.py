@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import get_gradient_edge
 
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.explicit_attention import ExplicitAttention, Weights
@@ -55,11 +55,17 @@ def attention_maps(
     """
     found, slopes = _explicit(classifier, images, target, gradients=gradients)
     kept = [_by_head(weights.values, len(images)) for weights in found]
-    grid = _checked(kept, images, type(classifier.model).__name__, what)
+    grid = common_grid(found, images)
+    if grid is None:
+        raise ValueError(
+            "Expected a vision transformer whose blocks attend over all tokens of one grid, as in ViT and DeiT, for "
+            f"{what}, but {type(classifier.model).__name__} {_described(kept, images)}. Use GradCAM, which needs no "
+            "attention."
+        )
     if gradients and slopes is None:
         raise RuntimeError(
             "Expected the class scores to depend on the attention weights differentiably, but no gradient reaches "
-            "them: the model detaches them (`.detach()`, `no_grad` or `inference_mode` around its blocks, or reentrant "
+            "all of them: the model detaches them (`.detach()`, `inference_mode` around its blocks, or reentrant "
             "activation checkpointing). Enable gradients there, or use `use_reentrant=False`."
         )
     shaped = None if slopes is None else [s.reshape(w.shape).float() for s, w in zip(slopes, kept, strict=True)]
@@ -106,18 +112,25 @@ def _rows_of_first(classifier: Classifier, images: Tensor) -> Tensor:
 def _explicit(
     classifier: Classifier, images: Tensor, target: Tensor, *, gradients: bool
 ) -> tuple[list[Weights], list[Tensor] | None]:
-    """Run the model; return all attention weights, and the gradients there, None if there are none."""
-    with preserved(classifier.model), torch.set_grad_enabled(gradients), ExplicitAttention() as explicit:
+    """Run the model; return all attention weights, and the gradients there, None if one has none."""
+    explicit = ExplicitAttention(gradients=gradients)
+    with preserved(classifier.model), torch.set_grad_enabled(gradients), explicit:
         leaf = images.detach().clone().requires_grad_(gradients)
         logits = classifier.forward(leaf.clone())
         found = list(explicit.found)  # a copy: checkpointed blocks run again in the backward pass
         score = classifier.select(logits, target).sum()
         edges = [weights.edge for weights in found if weights.edge is not None]
-        if not edges or len(edges) < len(found) or not score.requires_grad:
+        if not edges or not score.requires_grad:
             return found, None
-        slopes = torch.autograd.grad(score, edges, allow_unused=True)
-    pairs = zip(found, slopes, strict=True)
-    return found, [torch.zeros_like(w.values) if slope is None else slope for w, slope in pairs]
+        try:
+            start = [get_gradient_edge(score)]  # a tensor would suspend the mode, which a checkpointed block needs
+            slopes = torch.autograd.grad(start, edges, [torch.ones_like(score)], allow_unused=True)
+        except RuntimeError as error:
+            if "checkpoint" in str(error):
+                return found, None
+            raise
+    reached = [slope for slope in slopes if slope is not None]
+    return found, reached if len(reached) == len(found) else None
 
 
 def _by_head(weights: Tensor, count: int) -> Tensor:
@@ -126,24 +139,30 @@ def _by_head(weights: Tensor, count: int) -> Tensor:
     return weights.unflatten(0, (count, -1)) if divides else weights
 
 
-def _checked(kept: list[Tensor], images: Tensor, model: str, what: str) -> tuple[int, int]:
-    """Return the grid of the tokens, if all blocks attend over the same ones."""
-    tokens = kept[0].shape[-1] if kept else 0
-    blocks = kept[: max(1, len(kept) - 1)]  # the last one may pool the tokens
-    whole = all(weights.ndim == 4 and len(weights) == len(images) for weights in kept)
-    alike = all(w.shape[-1] == tokens for w in kept) and all(w.shape[-2] == tokens for w in blocks)
-    grid = token_grid(tokens, (images.shape[2], images.shape[3])) if tokens and whole and alike else None
-    if grid is None:
-        raise ValueError(
-            f"Expected a vision transformer whose blocks attend over all tokens of one grid, as in ViT and DeiT, for "
-            f"{what}, but {model} {_described(kept, whole)}. Use GradCAM, which needs no attention."
-        )
-    return grid
+def common_grid(found: list[Weights], images: Tensor) -> tuple[int, int] | None:
+    """Return the grid (h, w) of patches, if every attention is over the same tokens of whole images, else None.
+
+    The last attention may pool the tokens.
+
+    Args:
+        found: All attention weights of one forward pass, in order.
+        images: (N, C, H, W), what went through.
+    """
+    kept = [_by_head(weights.values, len(images)) for weights in found]
+    if not kept or not _whole(kept, images):
+        return None
+    tokens, blocks = kept[0].shape[3], kept[: max(1, len(kept) - 1)]
+    alike = all(w.shape[3] == tokens for w in kept) and all(w.shape[2] == tokens for w in blocks)
+    return token_grid(tokens, (images.shape[2], images.shape[3])) if alike else None
 
 
-def _described(kept: list[Tensor], whole: bool) -> str:
+def _whole(kept: list[Tensor], images: Tensor) -> bool:
+    return all(weights.ndim == 4 and len(weights) == len(images) for weights in kept)
+
+
+def _described(kept: list[Tensor], images: Tensor) -> str:
     if not kept:
         return "computes no attention that can be seen (it is a CNN, or uses an operation of its own)"
     shapes = ", ".join(sorted({str(tuple(weights.shape)) for weights in kept}))
-    kind = "has attention of several sizes or without a grid" if whole else "has windowed attention"
+    kind = "has attention of several sizes or without a grid" if _whole(kept, images) else "has windowed attention"
     return f"{kind}: weights of shape {shapes}"

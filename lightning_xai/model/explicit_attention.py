@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,9 @@ class ExplicitAttention(TorchFunctionMode):
     softmaxes over the last axis, as hand-written attention has them. The fast paths of `nn.MultiheadAttention` and
     `nn.TransformerEncoderLayer` are not taken while any such mode is active. No module is changed.
 
+    Args:
+        gradients: Whether the weights shall have a graph, also where the model disables gradients around them.
+
     Attributes:
         found: The weights, in the order in which they were computed.
 
@@ -47,23 +51,38 @@ class ExplicitAttention(TorchFunctionMode):
                   [0.5000, 0.5000]]]])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gradients: bool = False) -> None:
         super().__init__()
         self.found: list[Weights] = []
+        self._gradients = gradients
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name == "scaled_dot_product_attention":
-            return self._scaled_dot_product(*args, **kwargs)
-        if name == "multi_head_attention_forward":
-            return self._multi_head(func, args, kwargs)
-        result = func(*args, **kwargs)
-        if name == "softmax" and _is_attention(result, kwargs.get("dim", args[1] if len(args) > 1 else None)):
-            self._keep(result)
-        return result
+        attend = {
+            "scaled_dot_product_attention": self._scaled_dot_product,
+            "multi_head_attention_forward": partial(self._multi_head, func),
+            "softmax": partial(self._softmax, func),
+        }.get(name)
+        if attend is None or (name == "softmax" and not _is_attention(*args, **kwargs)):
+            return func(*args, **kwargs)
+        return attend(*self._in_graph(args), **self._in_graph(kwargs))
+
+    def _in_graph(self, arguments: Any) -> Any:
+        """Let the query, or the scores, start a graph where the model runs without one, as a frozen backbone may."""
+        if not self._gradients:
+            return arguments
+        torch.set_grad_enabled(True)  # lasts until the surrounding `with` ends
+        if isinstance(arguments, tuple):
+            return tuple(_differentiable(value) if i == 0 else value for i, value in enumerate(arguments))
+        return {k: _differentiable(value) if k in {"query", "input"} else value for k, value in arguments.items()}
+
+    def _softmax(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        weights: Tensor = func(*args, **kwargs)
+        self._keep(weights)
+        return weights
 
     def _scaled_dot_product(
         self,
@@ -88,7 +107,7 @@ class ExplicitAttention(TorchFunctionMode):
         self._keep(weights)
         return F.dropout(weights, dropout_p) @ value
 
-    def _multi_head(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _multi_head(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Let torch compute the weights of each head, and return what the caller asked for."""
         asked = {"need_weights": True, "average_attn_weights": False}
         output, weights = func(*args, **{**kwargs, **asked})
@@ -103,7 +122,11 @@ class ExplicitAttention(TorchFunctionMode):
         self.found.append(Weights(weights.detach(), edge))
 
 
-def _is_attention(weights: Tensor, axis: object) -> bool:
-    """Return whether a softmax over the last axis has a square (N, T, T), or any (N, heads, Q, T)."""
-    last = weights.shape[-1] > 1 and axis in (-1, weights.ndim - 1)
-    return last and (weights.ndim > 3 or (weights.ndim == 3 and weights.shape[1] == weights.shape[2]))
+def _is_attention(input: Tensor, dim: object = None, *_: object, **__: object) -> bool:
+    """Return whether a softmax is over the last axis of (N, heads, Q, T) or of a square (N, T, T)."""
+    last = input.shape[-1:] > (1,) and dim in (-1, input.ndim - 1)
+    return last and (input.ndim > 3 or (input.ndim == 3 and input.shape[1] == input.shape[2]))
+
+
+def _differentiable(tensor: Tensor) -> Tensor:
+    return tensor if tensor.requires_grad else tensor.detach().requires_grad_()

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_choice
+from lightning_xai.model.attention import common_grid
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.explicit_attention import ExplicitAttention
 from lightning_xai.model.module import named_layers
 from lightning_xai.model.preserved import preserved
 from lightning_xai.model.trace import CapturePoint, LayerOutput, Trace
@@ -22,6 +24,7 @@ _log = logging.getLogger(__name__)
 Layer: TypeAlias = str | nn.Module
 
 _found: WeakKeyDictionary[nn.Module, CapturePoint] = WeakKeyDictionary()
+_transformers: WeakSet[nn.Module] = WeakSet()
 
 
 def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], images: Tensor) -> list[CapturePoint]:
@@ -60,19 +63,28 @@ def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
     return point
 
 
+def attends_globally(model: nn.Module) -> bool:
+    """Return whether all attention of ``model`` was over one grid of tokens when ``"auto"`` looked, as in a ViT."""
+    return model in _transformers
+
+
 def forget(model: nn.Module) -> None:
     """Forget the automatic choice for ``model``, whose structure changed."""
     _found.pop(model, None)
+    _transformers.discard(model)
 
 
 def _search(classifier: Classifier, image: Tensor) -> CapturePoint:
-    trace = Trace(image)
+    trace, explicit = Trace(image), ExplicitAttention()
     with preserved(classifier.model), torch.no_grad(), ExitStack() as stack:
         for name, module in named_layers(classifier.model).items():
             stack.callback(module.register_forward_pre_hook(trace.entering(name), with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(trace.leaving(name)).remove)
+        stack.enter_context(explicit)  # below the trace, which sees the operations that the model calls
         stack.enter_context(trace)
         classifier.forward(image)
+    if common_grid(explicit.found, image) is not None:
+        _transformers.add(classifier.model)
     point = trace.choice()
     if point is None:
         raise ValueError(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_xai import Classifier, GradCAM
 from lightning_xai.model.capture import capture
-from lightning_xai.model.target_layer import capture_points, forget
+from lightning_xai.model.target_layer import attends_globally, capture_points, forget
 from lightning_xai.model.trace import LayerInput, LayerOutput, OperationInput
 from tests._nets import ConvNet, FlattenNet, TinyViT, calibrated, images_through
 
@@ -66,6 +66,7 @@ def timm_net(name):
     + [(timm_net, name, expected) for name, expected in TIMM.items()],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
+@pytest.mark.filterwarnings("ignore:GradCAM reads one layer")
 def test_automatic_choice(build, name, expected):
     net, images = build(name), torch.randn(1, 3, 224, 224)
     point, there = found(net, images)
@@ -74,6 +75,7 @@ def test_automatic_choice(build, name, expected):
     maps = GradCAM(relu=False)(net, images, 0)
     assert maps.shape == (1, 224, 224)
     assert float(maps.std()) > 1e-3 * float(maps.abs().max()) > 0
+    assert attends_globally(net) is any(kind in name for kind in ("vit", "deit"))
 
 
 class Headed(nn.Module):

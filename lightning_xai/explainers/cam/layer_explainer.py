@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.capture import Capture, capture
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.target_layer import Layer, capture_points
+from lightning_xai.model.target_layer import Layer, attends_globally, capture_points
 from lightning_xai.model.trace import CapturePoint
+
+_warned: WeakSet[nn.Module] = WeakSet()
 
 
 class LayerExplainer(Explainer):
@@ -58,6 +62,8 @@ class LayerExplainer(Explainer):
         """Return maps (n, h, w) at the resolution of the (first) layer."""
         points = capture_points(classifier, self.target_layer, images)
         self._picked = [str(point) for point in points]
+        if self.needs_gradients and self.target_layer == "auto" and attends_globally(classifier.model):
+            self._warn_once(classifier.model)
         maps = [self.layer_map(classifier, images, target, point) for point in points]
         return maps[0] if len(maps) == 1 else _averaged(maps)
 
@@ -77,6 +83,16 @@ class LayerExplainer(Explainer):
         if found.gradients is None:
             raise RuntimeError(f"{type(self).__name__} needs gradients: set `needs_gradients = True`.")
         return self.combine(found.activations, found.gradients)
+
+    def _warn_once(self, model: nn.Module) -> None:
+        if model not in _warned:
+            _warned.add(model)
+            warnings.warn(
+                f"{type(self).__name__} reads one layer, whose places stand for places of the image in a CNN; the "
+                f"global attention of {type(model).__name__} mixes them, and the heatmaps are less faithful. Prefer "
+                "TransformerAttribution, or AttentionRollout, which is the same for every class.",
+                stacklevel=2,
+            )
 
 
 def _averaged(maps: list[Tensor]) -> Tensor:
