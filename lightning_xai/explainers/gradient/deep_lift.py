@@ -28,10 +28,11 @@ class DeepLift(PixelExplainer):
     sums to ``y(x) − y(x')``, which is checked. Costs one evaluation per image, and one of the baseline per chunk.
 
     Source: Shrikumar et al., "Learning Important Features Through Propagating Activation Differences", ICML 2017,
-    https://arxiv.org/abs/1704.02685. Max pooling as in its authors' and captum's code: a change goes to the maximum of
-    x as far as it rose, to that of x' as far as it fell. Every activation counts, be it a module, a function, in place
-    or used twice, and windows of pooling may overlap; captum's module hooks raise or go wrong there. Where the inputs
-    differ by less than 1e-6 of their size, the derivative is taken.
+    https://arxiv.org/abs/1704.02685. Max pooling, which the paper leaves open, as in SHAP and captum: a change goes to
+    the maximum of x as far as it rose, to that of x' as far as it fell. Every activation counts, be it a module, a
+    function, in place or used twice, and windows of pooling may overlap; with captum's hooks on modules, functions are
+    missed, reuse raises, overlaps lose score and a pooling right after a ReLU loses its rule. Where the inputs differ
+    by less than 1e-6 of their size, the derivative is taken.
 
     Args:
         baseline: Value of the image x', in the units that the model sees.

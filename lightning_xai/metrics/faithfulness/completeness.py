@@ -66,7 +66,8 @@ class Completeness(ExplanationMetric):
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
-        ValueError: If a setting is out of range.
+        ValueError: If a setting is out of range; when updated, if the explainer does not promise completeness, or
+            promises it from another baseline.
 
     Example:
         >>> import torch
@@ -91,6 +92,7 @@ class Completeness(ExplanationMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__([BaselineLogits(baseline), Logits()], {"relative": relative}, **kwargs)
+        self.baseline = baseline
 
     def score(self, case: Case) -> Tensor:
         """Return the error, (N,)."""
@@ -98,6 +100,12 @@ class Completeness(ExplanationMetric):
             raise ValueError(
                 f"Expected `explainer` to promise completeness for Completeness, but {type(case.explainer).__name__} "
                 "does not. Use a method such as integrated gradients."
+            )
+        declared = case.explainer.settings().get("baseline", self.baseline)
+        if declared != self.baseline:
+            raise ValueError(
+                f"Expected `baseline` to be {declared}, from which {type(case.explainer).__name__} attributes, but got "
+                f"{self.baseline}."
             )
         classifier = case.classifier
         change = classifier.select(case.logits, case.target) - classifier.select(case[self.evidence[0]], case.target)
