@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,8 +70,8 @@ class MaskingFrames:
 
 def _runs(image: Tensor) -> Iterator[tuple[int, slice]]:
     """Yield each image of an ascending list, and its places there."""
-    indices, counts = image.unique_consecutive(return_counts=True)
     start = 0
-    for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
-        yield index, slice(start, start + count)
-        start += count
+    for index, places in groupby(image.tolist()):
+        stop = start + len(list(places))
+        yield index, slice(start, stop)
+        start = stop
