@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class ConvNet(nn.Sequential):
@@ -109,6 +110,19 @@ def images_through(module):
         yield count
     finally:
         handle.remove()
+
+
+class ImagesConvolved(TorchDispatchMode):
+    """Count the images that a convolution computes, not those for which its module is called."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.count, self._weight = 0, convolution.weight
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default and args[1].data_ptr() == self._weight.data_ptr():
+            self.count += len(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def state_of(model):

@@ -13,7 +13,8 @@ def _places(plane):
     return [(i, j) for i in range(len(plane)) for j in range(len(plane[0]))]
 
 
-def _weighted_sum(activations, weights):
+def weighted_sum(activations, weights):
+    """Return ``Σ_k w_k A_k``."""
     total = torch.zeros(activations.shape[1:], dtype=torch.float64)
     for plane, weight in zip(activations.double(), weights, strict=True):
         total += weight * plane
@@ -26,7 +27,7 @@ def grad_cam(activations, gradients):
     for _, g in _planes(activations, gradients):
         places = _places(g)
         weights.append(sum(g[i][j] for i, j in places) / len(places))
-    return _weighted_sum(activations, weights)
+    return weighted_sum(activations, weights)
 
 
 def grad_cam_plus_plus(activations, gradients, normalize_alpha=False):
@@ -43,7 +44,7 @@ def grad_cam_plus_plus(activations, gradients, normalize_alpha=False):
             mass = sum(alpha.values())
             alpha = {place: value / mass for place, value in alpha.items()}
         weights.append(sum(alpha[i, j] * max(0.0, g[i][j]) for i, j in places))
-    return _weighted_sum(activations, weights)
+    return weighted_sum(activations, weights)
 
 
 def grad_cam_plus_plus_of_the_exponential(activations, gradients, score):
@@ -57,7 +58,7 @@ def grad_cam_plus_plus_of_the_exponential(activations, gradients, score):
             if second:
                 weight += second / (2 * second + total * third) * max(0.0, first)
         weights.append(weight)
-    return _weighted_sum(activations, weights)
+    return weighted_sum(activations, weights)
 
 
 def xgrad_cam(activations, gradients):
@@ -69,7 +70,7 @@ def xgrad_cam(activations, gradients):
         size = sum(abs(a[i][j]) for i, j in places)
         product = sum(a[i][j] * g[i][j] for i, j in places)
         weights.append(product / total if abs(total) > 1e-3 * size else 0.0)
-    return _weighted_sum(activations, weights)
+    return weighted_sum(activations, weights)
 
 
 def hires_cam(activations, gradients):
