@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -140,23 +141,24 @@ class InformationBottleneck(ReferenceExplainer):
         with torch.autocast(alpha.device.type, enabled=False):
             information = bottleneck.information(alpha).mean((1, 2, 3))
             (gradient,) = torch.autograd.grad(self.beta * information.sum(), alpha)
+        surprise = partial(_surprise, classifier, target)
         copies = torch.arange(self.num_copies, device=alpha.device)
-        for some in copies.split(max(1, classifier.chunk_size // len(alpha))):
-            own = target.repeat(len(some))
+        for some in torch.split(copies, max(1, classifier.chunk_size // len(alpha))):
             with torch.autocast(alpha.device.type, enabled=False):
                 samples = step * self.num_copies + some
                 noise = normal(torch.zeros_like(some), tuple(alpha.shape[1:]), seed=self.seed, sample=samples)
                 mixed = bottleneck.mixed(alpha, noise)
-            by_maps = head.gradient(mixed, lambda z, own=own: _surprise(classifier, z.flatten(0, 1), own))
-            gradient = gradient + torch.autograd.grad(mixed, alpha, by_maps / self.num_copies)[0]
+            by_maps = head.gradient(mixed, surprise) / self.num_copies
+            gradient = gradient + torch.autograd.grad(mixed, alpha, by_maps)[0]
         return gradient
 
 
-def _surprise(classifier: Classifier, logits: Tensor, target: Tensor) -> Tensor:
-    """Return −ln p of the target, exact also where p is small, (n,)."""
+def _surprise(classifier: Classifier, target: Tensor, logits: Tensor) -> Tensor:
+    """Return −ln p of the target, exact also where p is small, (m · n,), for logits (m, n, K) and targets (n,)."""
+    flat, own = logits.flatten(0, 1), target.repeat(len(logits))
     if classifier.task == "multiclass":
-        return F.cross_entropy(logits, target, reduction="none")
-    return F.softplus(-classifier.select(logits, target))
+        return F.cross_entropy(flat, own, reduction="none")
+    return F.softplus(-classifier.select(flat, own))
 
 
 def _spread(classifier: Classifier, references: Tensor, point: CapturePoint) -> tuple[Tensor, Tensor, Tensor]:

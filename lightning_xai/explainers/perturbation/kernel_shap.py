@@ -84,7 +84,8 @@ class KernelSHAP(SurrogateExplainer):
         rest = scores[:, 1:-1] - nothing - mean * size  # what the deviations of φ from their mean have to explain
         rows = inner - size[:, None] / segments  # these deviations sum to 0
         weighed = rows * self._weights(size, segments)[:, None]
-        return mean + rest @ weighed @ torch.linalg.pinv(weighed.T @ rows, hermitian=True)
+        inverse: Tensor = torch.linalg.pinv(weighed.T @ rows, hermitian=True)
+        return mean + rest @ weighed @ inverse
 
     def _weights(self, size: Tensor, segments: int) -> Tensor:
         """Return the Shapley kernel of coalitions of some sizes, or 1 where they were drawn from it."""
@@ -94,4 +95,4 @@ class KernelSHAP(SurrogateExplainer):
         return torch.tensor([0.0, *by_size], dtype=size.dtype, device=size.device)[size.long()]
 
     def _takes_all(self, segments: int) -> bool:
-        return 2**segments <= self.num_samples
+        return bool(2**segments <= self.num_samples)

@@ -78,4 +78,5 @@ class LIME(SurrogateExplainer):
         rows = coalitions - share @ coalitions  # without weighed means, the intercept is not part of the system
         weighed = rows * weight[:, None]
         gram = weighed.T @ rows + self.ridge * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-        return torch.linalg.solve(gram, weighed.T @ (scores - (scores @ share)[:, None]).T).T
+        solved: Tensor = torch.linalg.solve(gram, weighed.T @ (scores - (scores @ share)[:, None]).T)
+        return solved.T

@@ -90,7 +90,7 @@ class SurrogateExplainer(PerturbationExplainer):
         """Return maps (n, H, W), constant on each segment."""
         if self.segments == "slic":
             parts = []
-            for image, its_target in zip(images.split(1), target.split(1), strict=True):
+            for image, its_target in zip(torch.split(images, 1), torch.split(target, 1), strict=True):
                 labels, count = superpixels(image[0])
                 parts.append(self._fitted(classifier, image, its_target, labels, count))
             return torch.cat(parts)
