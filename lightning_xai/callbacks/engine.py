@@ -61,7 +61,9 @@ class Engine:
                 classes = torch.full((1,), -1, device=sample.images.device)
                 if sample.labels is not None:
                     classes = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
-                references = record.references.get(loader, sample.images) if self.parts.num_references else None
+                # before references are gathered, the image and its mirror image stand in: some need their spread
+                pair = torch.cat([sample.images, sample.images.flip(-1)])
+                references = record.references.get(loader, pair) if self.parts.num_references else None
                 study = self.parts.study(annotated=sample.annotated, references=references)
                 study.run(classifier, sample, classes, {}, None)
         record.tried = True

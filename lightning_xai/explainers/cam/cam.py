@@ -40,6 +40,7 @@ class CAM(LayerExplainer):
     """
 
     needs_gradients = False
+    refuses = "networks without global average pooling and one linear layer at the end (VGG, MobileNetV3, ViT)"
 
     def __init__(
         self, target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto", *, relu: bool = False
