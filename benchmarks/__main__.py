@@ -16,6 +16,7 @@ from benchmarks.setting import Setting
 
 NAMES = (
     "cam_cost",
+    "gradient_cost",
     "curve_cost",
     "curve_memory",
     "adaptive_curve",

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks import curve_memory, metric_throughput, perturbation_cost, suite_cost
+from benchmarks import curve_memory, gradient_cost, metric_throughput, perturbation_cost, suite_cost
 from benchmarks.__main__ import NAMES, main
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
@@ -53,6 +53,14 @@ def test_counts_and_memory_keep_their_promises():
     counts = suite_cost.run(setting).rows
     assert {row["evaluations_per_image"] for row in counts} == {140.0}
     assert all(row["met"] for row in counts)
+
+
+def test_gradient_explainers_are_measured_against_captum():
+    result = gradient_cost.run(Setting(torch.device("cpu"), quick=True))
+    methods = [row["method"] for row in result.rows]
+    assert methods[:3] == ["Saliency", "InputXGradient", "IntegratedGradients"]
+    assert {"SmoothGrad", "ExpectedGradients", "GuidedBackprop", "DeepLift", "GuidedGradCAM"} < set(methods)
+    assert all(row["cpu_ratio"].median > 0 for row in result.rows)
 
 
 def test_perturbation_explainers_are_measured_against_their_own_forwards():
