@@ -44,9 +44,9 @@ def as_module(classifier: Classifier) -> Iterator[LogitsModule]:
     with preserved(classifier.model):
         modules = list(classifier.model.modules())
         saved = [(vars(module), dict(vars(module))) for module in modules]
-        for module in modules:
-            if getattr(module, "inplace", False) is True:
-                module.inplace = False
+        for attributes, originals in saved:
+            if originals.get("inplace") is True:
+                attributes["inplace"] = False
         try:
             yield LogitsModule(classifier)
         finally:

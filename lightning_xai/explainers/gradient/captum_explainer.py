@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -112,7 +111,7 @@ class CaptumExplainer(PixelExplainer):
 _OURS = frozenset({"layer", "inputs", "target"})
 
 
-def _loaded(path: str) -> Callable[..., Any]:
+def _loaded(path: str) -> type[Any]:
     """Return the class at ``path``."""
     package, _, name = path.rpartition(".")
     try:
@@ -122,7 +121,7 @@ def _loaded(path: str) -> Callable[..., Any]:
             f"Expected `attribution` to be the path of a class, such as 'captum.attr.Saliency', but got {path!r}."
         ) from error
     check_choice(name, [n for n, c in vars(module).items() if callable(getattr(c, "attribute", None))], "attribution")
-    loaded: Callable[..., Any] = getattr(module, name)
+    loaded: type[Any] = getattr(module, name)
     return loaded
 
 

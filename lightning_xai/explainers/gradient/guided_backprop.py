@@ -57,7 +57,7 @@ def guided_gradient(classifier: Classifier, images: Tensor, target: Tensor) -> T
         result = call.run(call.source)
         if call.name != "hardtanh" or call.keywords.get("min_val") == 0:  # torch's ReLU6 is a Hardtanh
             guided.append(call.name)
-            result.register_hook(torch.relu)
+            result.register_hook(torch.relu)  # type: ignore[no-untyped-call]
         return result
 
     with ruled(classifier, dict.fromkeys(("relu", "relu6", "hardtanh"), rectifier), _refuse):

@@ -67,7 +67,7 @@ class LRP(PixelExplainer):
     def _stabilised(self, call: Call) -> Tensor:
         result = call.run(call.source)
         share = _ratio(result.detach(), self.epsilon)
-        result.register_hook(lambda gradient: (gradient * share).to(gradient.dtype))
+        result.register_hook(lambda g: (g * share).to(g.dtype))  # type: ignore[no-untyped-call]
         return result
 
 

@@ -40,7 +40,7 @@ def summed_gradients(
     for start in range(0, count, together):
         points, factors = zip(*(sample(s) for s in range(start, min(start + together, count))), strict=True)
         gradients = target_gradient(classifier, torch.cat(points), target.repeat(len(points)))
-        for gradient, factor in zip(gradients.split(len(images)), factors, strict=True):
+        for gradient, factor in zip(gradients.view(-1, *images.shape), factors, strict=True):
             total += factor * gradient
     return total
 
