@@ -36,11 +36,11 @@ def small_resnet(num_classes: int) -> nn.Sequential:
 
 
 class ImageClassifier(L.LightningModule):
-    """Train a network on batches with ``image`` and ``label``; log ``train_loss`` and ``val_accuracy``."""
+    """Train ``net``, or a small residual network, on ``image`` and ``label``; log ``train_loss``, ``val_accuracy``."""
 
-    def __init__(self, num_classes: int, lr: float = 1e-3) -> None:
+    def __init__(self, num_classes: int, lr: float = 1e-3, net: nn.Module | None = None) -> None:
         super().__init__()
-        self.net = small_resnet(num_classes)
+        self.net = small_resnet(num_classes) if net is None else net
         self.lr = lr
 
     def forward(self, images: Tensor) -> Tensor:
