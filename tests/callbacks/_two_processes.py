@@ -90,6 +90,7 @@ VARIANTS = {
     "shuffled": {"shuffle": True},
     "every_rank_sees_all": {"use_distributed_sampler": False},
     "masks": {"masks": True, "stages": ("validate",)},
+    "references": {"explainers": "expected_grad_cam", "num_images": 3},
 }
 LOCALIZATION = ["pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"]
 
