@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lightning_xai.explainers.perturbation.surrogate_explainer import SurrogateExplainer
 
+_NULL = 1e-10  # of the largest eigenvalue; by default, rounding passes for information
+
 
 class KernelSHAP(SurrogateExplainer):
     """Share the class probability among the segments of the image: their Shapley values.
@@ -84,7 +86,7 @@ class KernelSHAP(SurrogateExplainer):
         rest = scores[:, 1:-1] - nothing - mean * size  # what the deviations of φ from their mean have to explain
         rows = inner - size[:, None] / segments  # these deviations sum to 0
         weighed = rows * self._weights(size, segments)[:, None]
-        inverse: Tensor = torch.linalg.pinv(weighed.T @ rows, hermitian=True)
+        inverse: Tensor = torch.linalg.pinv(weighed.T @ rows, rtol=_NULL, hermitian=True)
         return mean + rest @ weighed @ inverse
 
     def _weights(self, size: Tensor, segments: int) -> Tensor:

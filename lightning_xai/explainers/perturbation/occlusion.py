@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_count
-from lightning_xai.explainers.perturbation.perturbation_explainer import PerturbationExplainer, check_value, exactly
+from lightning_xai.explainers.perturbation.perturbation_explainer import (
+    PerturbationExplainer,
+    both_sides_of,
+    check_value,
+    exact_side,
+    exactly,
+)
 from lightning_xai.model.classifier import Classifier
 
 
@@ -14,7 +20,8 @@ class Occlusion(PerturbationExplainer):
     """Show by how much the class probability falls while a small window hides each part of the image.
 
     ``mean_{w ∋ pixel} (f(x) − f(x without w))`` over the windows w that cover a pixel; f is the probability, so the map
-    is signed and in [-1, 1]: negative where what is hidden speaks against the class. Windows start at every
+    is signed and in [-1, 1]: negative where what is hidden speaks against the class. Differences of probabilities that
+    round to 1 are exact. Windows start at every
     ``stride`` pixels; the last of a line is cut off at the border where the stride does not divide it, as in captum,
     whose values these are. Costs one evaluation per window and one for the image: 730 at 224 × 224.
 
@@ -74,12 +81,13 @@ class Occlusion(PerturbationExplainer):
             hidden = down[version // windows[1]][:, :, None] & across[version % windows[1]][:, None, :]
             return images[image].masked_fill_(hidden[:, None], self.baseline)
 
-        scores = self.probabilities(classifier, images, target, windows[0] * windows[1], build)
-        intact = self.probabilities(classifier, images, target, 1, lambda _, image: images[image])
-        drops = (intact - scores).view(-1, *windows)
+        read = both_sides_of(classifier, target)
+        hidden = self.evaluated(classifier, images, windows[0] * windows[1], build, read)
+        intact = self.evaluated(classifier, images, 1, lambda _, image: images[image], read)
+        drops = exact_side(intact, intact[:, 0]) - exact_side(hidden, intact[:, 0])
         with exactly(images):
             rows, columns = down.float(), across.float()
-            return rows.T @ drops @ columns / (rows.sum(0)[:, None] * columns.sum(0))
+            return rows.T @ drops.view(-1, *windows) @ columns / (rows.sum(0)[:, None] * columns.sum(0))
 
 
 def _windows(length: int, window: int, stride: int, device: torch.device) -> Tensor:

@@ -16,8 +16,8 @@ from lightning_xai.model.classifier import Classifier
 Build: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(index of the version, index of the image), int64 (m,) each -> changed images (m, C, H, W)."""
 
-Collect: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
-"""(index of the version, index of the image, probability of the target), (m,) each, of a chunk."""
+Read: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(index of the version, index of the image, logits (m, K)) of a chunk -> what is kept of them, (m, ...)."""
 
 
 class PerturbationExplainer(Explainer):
@@ -29,24 +29,15 @@ class PerturbationExplainer(Explainer):
     ``Classifier(model, chunk_size=64)`` to explain one image quickly.
     """
 
-    def probabilities(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        target: Tensor,
-        versions: int,
-        build: Build,
-        collect: Collect | None = None,
-    ) -> Tensor:
-        """Return the target's probability of ``versions`` versions of each image, float32 (n, versions).
+    def evaluated(self, classifier: Classifier, images: Tensor, versions: int, build: Build, read: Read) -> Tensor:
+        """Return what is read of ``versions`` versions of each image, float32 (n, versions, ...).
 
         Args:
             classifier: The model.
             images: (n, C, H, W).
-            target: int64 (n,).
             versions: Their number.
             build: Makes versions of images; a chunk holds all images of one version before the next.
-            collect: Told the probabilities of each chunk.
+            read: Called with the logits of each chunk right after it was built.
         """
         count = len(images)
 
@@ -58,15 +49,40 @@ class PerturbationExplainer(Explainer):
             with exactly(images):
                 return build(*numbers(chunk))
 
-        def read(logits: Tensor, chunk: slice) -> Tensor:
-            version, image = numbers(chunk)
+        def kept(logits: Tensor, chunk: slice) -> Tensor:
             with exactly(images):
-                scores = classifier.select(logits, target[image], "probability")
-                if collect is not None:
-                    collect(version, image, scores)
-            return scores
+                return read(*numbers(chunk), logits)
 
-        return classifier.evaluate(count * versions, built, read).view(versions, count).T
+        values = classifier.evaluate(count * versions, built, kept)
+        return values.view(versions, count, *values.shape[1:]).transpose(0, 1)
+
+
+def probability_of(classifier: Classifier, target: Tensor) -> Read:
+    """Return what reads the probability of each image's target (n,)."""
+    return lambda _, image, logits: classifier.select(logits, target[image], "probability")
+
+
+def both_sides_of(classifier: Classifier, target: Tensor) -> Read:
+    """Return what reads p and −(1 − p) of each image's target (n,), (m, 2); the latter is exact where p rounds to 1."""
+
+    def read(_: Tensor, image: Tensor, logits: Tensor) -> Tensor:
+        own = target[image]
+        return torch.stack([classifier.select(logits, own, "probability"), -classifier.rest(logits, own)], 1)
+
+    return read
+
+
+def exact_side(scores: Tensor, intact: Tensor) -> Tensor:
+    """Return p, or p − 1 for images that the model is rather sure of, so that differences are exact either way.
+
+    Args:
+        scores: (n, versions, 2); see `both_sides_of`.
+        intact: Those of the unchanged images, (n, 2).
+
+    Returns:
+        (n, versions).
+    """
+    return torch.where(intact[:, None, 0] > 0.5, scores[..., 1], scores[..., 0])
 
 
 def exactly(images: Tensor) -> AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_xai._checks import check_at_least, check_count
 from lightning_xai._randomness import uniform
-from lightning_xai.explainers.perturbation.perturbation_explainer import PerturbationExplainer
+from lightning_xai.explainers.perturbation.perturbation_explainer import PerturbationExplainer, Read, probability_of
 from lightning_xai.model.classifier import Classifier
 
 
@@ -66,8 +66,8 @@ class RISE(PerturbationExplainer):
 
     def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return maps (n, H, W)."""
-        average = _Average(self, images)
-        self.probabilities(classifier, images, target, self.num_masks, average.build, average.collect)
+        average = _Average(self, images, probability_of(classifier, target))
+        self.evaluated(classifier, images, self.num_masks, average.build, average.read)
         return average.total / (self.num_masks * self.probability)
 
     def masks(self, index: Tensor, size: tuple[int, int]) -> Tensor:
@@ -86,10 +86,11 @@ class RISE(PerturbationExplainer):
 class _Average:
     """The weighed sum of the masks (n, H, W), and the masks of one chunk, which are drawn once for all images."""
 
-    def __init__(self, rise: RISE, images: Tensor) -> None:
+    def __init__(self, rise: RISE, images: Tensor, probability: Read) -> None:
         self.total = torch.zeros_like(images[:, 0], dtype=torch.float32)
         self._rise = rise
         self._images = images
+        self._probability = probability
         self._masks = self.total
 
     def build(self, version: Tensor, image: Tensor) -> Tensor:
@@ -98,11 +99,13 @@ class _Average:
         self._masks = self._rise.masks(index, (self.total.shape[1], self.total.shape[2]))
         return self._images[image] * self._masks[version - version[0], None]
 
-    def collect(self, version: Tensor, image: Tensor, scores: Tensor) -> None:
-        """Add the masks of the chunk that was built last."""
+    def read(self, version: Tensor, image: Tensor, logits: Tensor) -> Tensor:
+        """Add the masks of the chunk, which was built last, and return the probabilities."""
+        scores = self._probability(version, image, logits)
         weights = scores.new_zeros((len(self.total), len(self._masks)))
         weights[image, version - version[0]] = scores
         self.total += (weights @ self._masks.flatten(1)).view_as(self.total)
+        return scores
 
 
 def _cut(length: int, grid: int, place: Tensor) -> Tensor:

@@ -12,7 +12,13 @@ from torch import Tensor
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai._segments import grid_labels, superpixels
-from lightning_xai.explainers.perturbation.perturbation_explainer import PerturbationExplainer, check_value, exactly
+from lightning_xai.explainers.perturbation.perturbation_explainer import (
+    PerturbationExplainer,
+    both_sides_of,
+    check_value,
+    exact_side,
+    exactly,
+)
 from lightning_xai.model.classifier import Classifier
 
 _CELLS = 14
@@ -72,7 +78,7 @@ class SurrogateExplainer(PerturbationExplainer):
 
     @abstractmethod
     def coalitions(self, segments: int, device: torch.device) -> Tensor:
-        """Return which segments are seen, boolean (count, segments)."""
+        """Return which segments are seen, boolean (count, segments), all of them in at least one row."""
 
     @abstractmethod
     def coefficients(self, coalitions: Tensor, scores: Tensor) -> Tensor:
@@ -80,7 +86,7 @@ class SurrogateExplainer(PerturbationExplainer):
 
         Args:
             coalitions: float64 (S, segments) of 0 and 1.
-            scores: Probabilities, float64 (n, S).
+            scores: Probabilities, float64 (n, S); less 1 for images that the model is rather sure of.
 
         Returns:
             float64 (n, segments).
@@ -111,6 +117,8 @@ class SurrogateExplainer(PerturbationExplainer):
             hidden = ~seen[version][:, labels]
             return images[image].masked_fill_(hidden[:, None], self.baseline)
 
-        scores = self.probabilities(classifier, images, target, len(seen), build)
+        found = self.evaluated(classifier, images, len(seen), build, both_sides_of(classifier, target))
+        intact = int(seen.all(1).int().argmax())
+        scores = exact_side(found, found[:, intact])
         with exactly(images):
             return self.coefficients(seen.double(), scores.double())[:, labels]

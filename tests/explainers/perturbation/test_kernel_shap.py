@@ -68,7 +68,14 @@ def test_equals_captum_with_the_same_samples():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"grid": 3, "num_samples": 40}, {"segments": "slic", "num_samples": 30}, {"grid": 2}], ids=str
+    "settings",
+    [
+        {"grid": 3, "num_samples": 40},
+        {"grid": 5, "num_samples": 12},
+        {"segments": "slic", "num_samples": 30},
+        {"grid": 2},
+    ],
+    ids=str,
 )
 def test_values_sum_to_what_the_image_adds(settings):
     net, batch, shap = network(), images(size=(32, 24)), KernelSHAP(baseline=0.1, **settings)

@@ -1,10 +1,12 @@
 """LIME by value."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from lightning_xai import LIME, Classifier
+from lightning_xai import LIME, Classifier, KernelSHAP
 from lightning_xai._segments import grid_labels, superpixels
 from tests.explainers.perturbation import _naive
 from tests.explainers.perturbation._probability import Additive, images, network, probability
@@ -71,6 +73,22 @@ def test_equals_captum_with_the_same_samples():
     )
     expected = captum.attribute(image, target=2, feature_mask=labels[None, None], n_samples=50)
     torch.testing.assert_close(lime(net, image, 2)[0], expected[0, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("explainer", [LIME(grid=3, num_samples=30), KernelSHAP(grid=2), KernelSHAP(grid=3)], ids=repr)
+def test_coefficients_are_exact_where_the_probability_rounds_to_one(explainer):
+    """Both models are linear in the probability: those of p − 1 are a millionth of those that a shift would give."""
+    net, batch = network(), images(1)
+    with torch.no_grad():
+        net.fc.weight.zero_()
+        net.fc.weight[1] = torch.linspace(-1, 1, net.fc.in_features)
+        net.fc.bias.copy_(torch.tensor([0.0, 40.0, -50.0, -50.0]))
+    surest = explainer(net, batch, 1)
+    with torch.no_grad():
+        net.fc.bias[1] -= 20.0
+    sure = explainer(net, batch, 1)
+    assert 0 < float(sure.abs().max()) < 1e-7
+    torch.testing.assert_close(surest * math.exp(20.0), sure, rtol=1e-3, atol=1e-4 * float(sure.abs().max()))
 
 
 def test_the_first_sample_is_the_image_and_the_others_show_half():

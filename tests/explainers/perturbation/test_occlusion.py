@@ -1,5 +1,7 @@
 """Occlusion by value."""
 
+import copy
+
 import pytest
 import torch
 
@@ -33,6 +35,27 @@ def test_equals_captum(window, stride, baseline):
         batch, (3, window, window), (3, stride, stride), baseline, target=TARGET
     )[:, 0]
     torch.testing.assert_close(Occlusion(window, stride, baseline)(net, batch, TARGET), expected.float())
+
+
+def test_differences_are_exact_where_the_probability_rounds_to_one():
+    """In single precision such a probability does not change, and the map would be 0."""
+    net, batch = network(), images(1)
+    target = int(net(batch).argmax())
+    with torch.no_grad():
+        net.fc.bias[target] += 25.0
+        assert float(net(batch).softmax(1)[0, target]) == 1.0
+        heatmap = Occlusion(4, 2)(net, batch, target)[0].double()
+    double = copy.deepcopy(net).double()
+
+    def rest(image):
+        with torch.no_grad():
+            logits = double(torch.from_numpy(image)[None])[0]
+            others = torch.cat([logits[:target], logits[target + 1 :]])
+            return float((others.logsumexp(0) - logits.logsumexp(0)).exp())
+
+    expected = torch.from_numpy(_naive.occlusion(lambda x: -rest(x), batch[0].double().numpy(), 4, 2, 0.0))
+    assert 0 < float(expected.abs().max()) < 1e-9
+    torch.testing.assert_close(heatmap, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_the_window_is_a_14th_of_the_height_and_overlaps_by_half():
