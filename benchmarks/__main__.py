@@ -16,6 +16,7 @@ from benchmarks.setting import Setting
 
 NAMES = (
     "cam_cost",
+    "cam_samples_cost",
     "gradient_cost",
     "curve_cost",
     "curve_memory",

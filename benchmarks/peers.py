@@ -1,8 +1,12 @@
-"""Grad-CAM of other packages, where these are installed; each as its documentation says, resized to the images."""
+"""Class activation maps of other packages, where these are installed: as documented, resized to the images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from functools import partial
+from io import StringIO
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,34 +35,46 @@ def captum(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -
     return heatmaps
 
 
-def pytorch_grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> Heatmaps | None:
+def pytorch_grad_cam_of(
+    name: str, model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor, batch_size: int | None = None
+) -> Heatmaps | None:
+    """Return the method called ``name``, which forwards ``batch_size`` images at a time where it forwards many."""
     try:
-        from pytorch_grad_cam import GradCAM
+        import pytorch_grad_cam as package
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     except ImportError:
         return None
     targets = [ClassifierOutputTarget(index) for index in target.tolist()]
 
     def heatmaps() -> object:
-        with GradCAM(model=model, target_layers=[layer]) as method:
+        with getattr(package, name)(model=model, target_layers=[layer]) as method, redirect_stderr(StringIO()):
+            if batch_size is not None:
+                method.batch_size = batch_size
             return method(input_tensor=images, targets=targets)
 
     return heatmaps
 
 
-def torchcam(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> Heatmaps | None:
+def torchcam_of(
+    name: str, model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor, **settings: Any
+) -> Heatmaps | None:
+    """Return the method called ``name``."""
     try:
-        from torchcam.methods import GradCAM
+        from torchcam import methods
     except ImportError:
         return None
     classes = target.tolist()
 
     def heatmaps() -> Tensor:
-        with GradCAM(model, layer) as method:
+        with getattr(methods, name)(model, layer, **settings) as method:
             maps = method(classes, model(images))[0]
         return F.interpolate(maps[:, None], size=images.shape[2:], mode="bilinear")
 
     return heatmaps
 
 
-PEERS = {"captum LayerGradCam": captum, "pytorch-grad-cam GradCAM": pytorch_grad_cam, "torchcam GradCAM": torchcam}
+PEERS = {
+    "captum LayerGradCam": captum,
+    "pytorch-grad-cam GradCAM": partial(pytorch_grad_cam_of, "GradCAM"),
+    "torchcam GradCAM": partial(torchcam_of, "GradCAM"),
+}

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks import curve_memory, gradient_cost, metric_throughput, perturbation_cost, suite_cost
+from benchmarks import cam_samples_cost, curve_memory, gradient_cost, metric_throughput, perturbation_cost, suite_cost
 from benchmarks.__main__ import NAMES, main
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
@@ -61,6 +61,16 @@ def test_gradient_explainers_are_measured_against_captum():
     assert methods[:3] == ["Saliency", "InputXGradient", "IntegratedGradients"]
     assert {"SmoothGrad", "ExpectedGradients", "GuidedBackprop", "DeepLift", "GuidedGradCAM"} < set(methods)
     assert all(row["cpu_ratio"].median > 0 for row in result.rows)
+
+
+def test_sampled_cams_are_measured_against_their_own_forwards():
+    rows = {row["method"]: row for row in cam_samples_cost.run(Setting(torch.device("cpu"), quick=True)).rows}
+    counts = {name: row["forwards"] / row["images"] for name, row in rows.items()}
+    assert counts["SmoothGradCAMPlusPlus"] == counts["IntegratedGradCAM"] == 2 + 1
+    assert counts["ExpectedGradCAM"] == 2 * 2 + 1 + 2 / 2  # two references for two images
+    assert 200 < counts["ScoreCAM"] <= 256 + 1  # feature maps that are zero everywhere are not evaluated
+    assert counts["AblationCAM"] == counts["EigenCAM"] == 1
+    assert all(row["cpu_ratio"].median > 0 for row in rows.values())
 
 
 def test_perturbation_explainers_are_measured_against_their_own_forwards():

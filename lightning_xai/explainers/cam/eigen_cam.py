@@ -49,7 +49,16 @@ class EigenCAM(LayerExplainer):
 
     def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
         """Return ``A v₁`` with the sign that makes the sum ≥ 0."""
-        left, values, _ = torch.linalg.svd(activations.flatten(2).transpose(1, 2), full_matrices=False)
-        projected = left[:, :, 0] * values[:, :1]
+        rows = activations.flatten(2).transpose(1, 2)
+        projected = _first_component(rows)
         sign = torch.where(projected.sum(1, keepdim=True) < 0, -1.0, 1.0)
         return (sign * projected).view(len(activations), *activations.shape[2:])
+
+
+def _first_component(rows: Tensor) -> Tensor:
+    """Return ``A v₁`` (n, T) of A (n, T, C) by the smaller of A Aᵀ and AᵀA, several times as fast as an SVD of A."""
+    if rows.shape[1] <= rows.shape[2]:
+        values, vectors = torch.linalg.eigh(rows @ rows.mT)
+        return vectors[:, :, -1] * values[:, -1:].clamp(min=0.0).sqrt()
+    _, vectors = torch.linalg.eigh(rows.mT @ rows)
+    return (rows @ vectors[:, :, -1:])[:, :, 0]
