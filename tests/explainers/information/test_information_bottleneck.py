@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_xai import Classifier, InformationBottleneck, Readout
 from lightning_xai._randomness import normal
 from lightning_xai.model.head import Head
-from tests._nets import ConvNet, FlattenNet
+from tests._nets import ConvNet, FlattenNet, ImagesConvolved
 from tests.explainers.information import _naive
 
 TARGET = torch.tensor([0, 2, 1])
@@ -114,26 +113,15 @@ def test_before_the_first_step_the_mask_lets_alpha_pass():
     torch.testing.assert_close(still(net, images, 0), expected, rtol=1e-4, atol=1e-4)
 
 
-class Convolutions(TorchDispatchMode):
-    """Count the images that are convolved; what is answered from a record never gets here."""
-
-    images = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.convolution.default:
-            self.images += len(args[0])
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("chunk_size", [2, 5, 30])
 def test_below_the_layer_each_image_and_reference_is_computed_once(chunk_size):
     net, explainer = ConvNet(), InformationBottleneck(references=data(7, seed=2), num_steps=3, num_copies=4)
     explainer(net, data(5), 1)  # finds the target layer
     classifier = Classifier(net, chunk_size=chunk_size)
-    with Convolutions() as counted:
+    with ImagesConvolved(net.features[0]) as computed:
         explainer(classifier, data(5), 1)
     assert classifier.evaluations == 5 + 7 * -(-5 // chunk_size)
-    assert counted.images == 2 * classifier.evaluations  # two layers
+    assert computed.count == classifier.evaluations
     assert explainer.evaluations is None
 
 
