@@ -124,7 +124,9 @@ def _explicit(
             return found, None
         try:
             start = [get_gradient_edge(score)]  # a tensor would suspend the mode, which a checkpointed block needs
-            slopes = torch.autograd.grad(start, edges, [torch.ones_like(score)], allow_unused=True)
+            slopes: tuple[Tensor | None, ...] = torch.autograd.grad(
+                start, edges, [torch.ones_like(score)], allow_unused=True
+            )
         except RuntimeError as error:
             if "checkpoint" in str(error):
                 return found, None
@@ -136,7 +138,7 @@ def _explicit(
 def _by_head(weights: Tensor, count: int) -> Tensor:
     """Return weights of one head (N, T, T) or of heads beside the images (N·heads, T, T) as (N, heads, T, T)."""
     divides = weights.ndim == 3 and len(weights) % count == 0
-    return weights.unflatten(0, (count, -1)) if divides else weights
+    return weights.reshape(count, -1, *weights.shape[1:]) if divides else weights
 
 
 def common_grid(found: list[Weights], images: Tensor) -> tuple[int, int] | None:

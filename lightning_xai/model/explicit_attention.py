@@ -61,11 +61,12 @@ class ExplicitAttention(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        attend = {
+        handlers: dict[str, Callable[..., Any]] = {
             "scaled_dot_product_attention": self._scaled_dot_product,
             "multi_head_attention_forward": partial(self._multi_head, func),
             "softmax": partial(self._softmax, func),
-        }.get(name)
+        }
+        attend = handlers.get(name)
         if attend is None or (name == "softmax" and not _is_attention(*args, **kwargs)):
             return func(*args, **kwargs)
         return attend(*self._in_graph(args), **self._in_graph(kwargs))

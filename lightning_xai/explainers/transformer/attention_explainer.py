@@ -42,4 +42,4 @@ class AttentionExplainer(Explainer):
         with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
             read = (rows[:, None] @ self.relevance(found))[:, 0] / rows.sum(1, keepdim=True)
         height, width = found.grid
-        return read[:, -height * width :].unflatten(1, (height, width))
+        return read[:, -height * width :].reshape(len(read), height, width)
