@@ -41,7 +41,7 @@ class Explainer(ABC):
 
     @property
     def evaluations(self) -> int | None:
-        """Cost per image in model evaluations; None where it depends on the network or on the size of the images."""
+        """Cost per image in model evaluations; None where it depends on the network, on the images or on their number."""
         return 1
 
     @property
