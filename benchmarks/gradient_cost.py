@@ -31,8 +31,8 @@ def run(setting: Setting) -> Result:
     result = Result("Gradient explainers / the same by captum", f"ours at most {LIMIT}x")
     for name in setting.names:
         large = name == "ResNet-50"
-        count = setting.size(cpu=4 if large else 8, gpu=32, quick=2)
-        repeats = setting.size(cpu=5 if large else 9, gpu=15, quick=1)
+        count = setting.size(cpu=1 if large else 8, gpu=32, quick=2)
+        repeats = setting.size(cpu=5, gpu=15, quick=1)
         model, images, target = setting.model(name), setting.images(count), setting.target(count)
         for explainer, attribute in pairs(model, setting, reused=large):
             ours = _ours(explainer, model, images, target)
@@ -45,7 +45,7 @@ def pairs(model: nn.Module, setting: Setting, *, reused: bool) -> list[tuple[Exp
     """Return our explainers, each with captum's attribution; ``reused``: a module of the model is used twice."""
     from captum import attr
 
-    steps = setting.size(cpu=8, gpu=50, quick=2)
+    steps = setting.size(cpu=4, gpu=50, quick=2)
     references = setting.images(4)
     integrated, shap = attr.IntegratedGradients(model), attr.GradientShap(model)
     smooth = attr.NoiseTunnel(attr.Saliency(model))

@@ -27,13 +27,15 @@ class Call:
     Attributes:
         name: Of the operation, without the underscore of those that work in place.
         source: Its first argument.
-        run: The same operation, with the same settings, on another tensor, which is left as it is.
+        proceed: Runs the call as it was made, in place where the model wants that.
+        run: The same operation, with the same settings, on any tensor, which is left as it is.
         arguments: What was passed after the first argument.
         keywords: What was passed by name.
     """
 
     name: str
     source: Tensor
+    proceed: Callable[[], Tensor]
     run: Callable[[Tensor], Tensor]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
@@ -109,8 +111,11 @@ class _Ruled(TorchFunctionMode):
             return func(*args, **kwargs)
         rest, keywords = args[1:], {key: value for key, value in kwargs.items() if key != "input"}
         in_place = full.endswith("_") or kwargs.get("inplace") is True
-        result = rule(Call(name, source, _rerun(func, rest, keywords, in_place), rest, keywords))
-        return source.copy_(result) if in_place else result  # the model may go on with what it passed
+        run = _rerun(func, rest, keywords, in_place)
+        result = rule(Call(name, source, lambda: func(*args, **kwargs), run, rest, keywords))
+        if in_place and result is not source:
+            return source.copy_(result)  # the model may go on with what it passed
+        return result
 
 
 def _rerun(

@@ -32,6 +32,7 @@ WAYS = {
     "in place, result dropped": lambda net, x: (x.relu_(), x)[1],
     "in place, then added to": lambda net, x: x.relu_().add_(0.0),
 }
+NOT_PLAINLY = {"module, twice", "in place, then added to"}  # autograd itself cannot: ReLU's output has changed
 
 
 def seven(call):
@@ -49,6 +50,21 @@ def test_however_an_operation_is_called(way):
     assert logits.tolist() == [[3.0, 0.0]]
     assert gradient.flatten().tolist() == [3.0 * 7**calls] * 2
     assert "relu" in met
+
+
+@pytest.mark.parametrize("way", sorted(WAYS.keys() - NOT_PLAINLY))
+def test_a_call_that_proceeds_as_it_was_made(way):
+    def doubled(call):
+        result = call.proceed()
+        result.register_hook(lambda gradient: 2 * gradient)
+        return result
+
+    classifier, leaf = Classifier(Net(WAYS[way])), X.clone().requires_grad_()
+    with ruled(classifier, {"relu": doubled}):
+        logits = classifier.forward(leaf.clone())
+        (gradient,) = torch.autograd.grad(logits.sum(), leaf)
+    assert logits.tolist() == [[3.0, 0.0]]
+    assert gradient.flatten().tolist() == [6.0, 0.0]
 
 
 def test_what_does_not_depend_on_the_images_has_no_rule():

@@ -54,7 +54,7 @@ def guided_gradient(classifier: Classifier, images: Tensor, target: Tensor) -> T
     guided: list[str] = []
 
     def rectifier(call: Call) -> Tensor:
-        result = call.run(call.source)
+        result = call.proceed()
         if call.name != "hardtanh" or call.keywords.get("min_val") == 0:  # torch's ReLU6 is a Hardtanh
             guided.append(call.name)
             result.register_hook(torch.relu)  # type: ignore[no-untyped-call]

@@ -65,7 +65,7 @@ class LRP(PixelExplainer):
             return images * target_gradient(classifier, images, target)
 
     def _stabilised(self, call: Call) -> Tensor:
-        result = call.run(call.source)
+        result = call.proceed()
         share = _ratio(result.detach(), self.epsilon)
         result.register_hook(lambda g: (g * share).to(g.dtype))  # type: ignore[no-untyped-call]
         return result

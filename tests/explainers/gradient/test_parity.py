@@ -81,6 +81,12 @@ def test_equal_to_captum_on_vgg(explainer, name):
     close(explainer(net, batch, TARGET), captums(name, net, batch, TARGET).sum(1), 1e-3)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "alexnet"])
+def test_guided_backprop_equals_captum_on_relus_in_place_and_used_twice(name):
+    net, batch = calibrated(getattr(torchvision.models, name)(num_classes=6), size=64), images(64)
+    close(GuidedBackprop(reduction="sum")(net, batch, TARGET), captums("GuidedBackprop", net, batch, TARGET).sum(1))
+
+
 @pytest.mark.parametrize("act", [nn.ReLU, nn.Tanh])
 @pytest.mark.parametrize("epsilon", [1e-9, 0.1, 3.0])
 def test_lrp_equals_captum_on_chains_of_its_modules(act, epsilon):
