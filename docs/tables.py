@@ -19,7 +19,7 @@ from lightning_xai import (
 )
 
 ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "README.md", ROOT / "docs" / "metrics.md")
+FILES = (ROOT / "README.md", ROOT / "docs" / "explainers.md", ROOT / "docs" / "metrics.md")
 BY_DEFAULT = (
     "insertion_deletion",
     "relative_faithfulness",
@@ -38,13 +38,27 @@ BY_DEFAULT = (
 
 
 def explainers() -> str:
-    """Return a row per explainer."""
-    rows = [("alias", "class", "what it does", "evaluations per image")]
-    for alias in list_explainers():
-        explainer = get_explainer(alias)
-        kind = type(explainer)
-        rows.append((f"`{alias}`", f"`{kind.__name__}`", _first_line(kind), _cost(explainer.evaluations)))
+    """Return a row per family of explainers."""
+    rows = [("family", "explainers")]
+    for family, summary in _EXPLAINERS.items():
+        names = ", ".join(f"`{alias}`" for alias in list_explainers(family))
+        rows.append((f"{family}: {summary}", names))
     return _table(rows)
+
+
+def all_explainers() -> str:
+    """Return a table of explainers per family."""
+    parts = []
+    for family, summary in _EXPLAINERS.items():
+        rows = [("alias", "class", "what it does", "class-specific", "complete", "evaluations per image", "not for")]
+        for explainer in map(get_explainer, list_explainers(family)):
+            kind = type(explainer)
+            facts = (_yes(explainer.class_discriminative), _yes(explainer.completeness), _cost(explainer.evaluations))
+            name = (f"`{explainer.alias}`", f"`{kind.__name__}`", _first_line(kind))
+            rows.append((*name, *facts, explainer.refuses or "–"))
+        title = "CAM" if family == "cam" else family.capitalize()
+        parts.append(f"## {title}: {summary}\n\n{_table(rows)}")
+    return "\n\n".join(parts)
 
 
 def default_metrics() -> str:
@@ -64,8 +78,17 @@ def all_metrics() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "explainers": explainers,
+    "all explainers": all_explainers,
     "default metrics": default_metrics,
     "all metrics": all_metrics,
+}
+_EXPLAINERS = {
+    "cam": "feature maps of a layer, weighed",
+    "gradient": "the score's gradient by pixels",
+    "perturbation": "what happens when parts are hidden",
+    "transformer": "attention followed through the blocks",
+    "information": "what the network cannot do without, in bits",
+    "controls": "explanations of nothing, to compare with",
 }
 _FAMILIES = ("faithfulness", "robustness", "localization", "complexity", "randomization", "agreement", "cost")
 
@@ -119,7 +142,11 @@ def _range(metric: ExplanationMetric) -> str:
 
 
 def _cost(evaluations: int | None) -> str:
-    return "depends" if evaluations is None else str(evaluations)
+    return "by network or image" if evaluations is None else str(evaluations)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "–"
 
 
 def _first_line(kind: type) -> str:
