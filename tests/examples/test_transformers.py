@@ -4,7 +4,7 @@ from PIL import Image
 ROWS = ("GradCAM", "RandomHeatmap", "GradCAM", "AttentionRollout", "TransformerAttribution", "RandomHeatmap")
 
 
-@pytest.mark.filterwarnings("ignore:GradCAM reads one layer")
+@pytest.mark.filterwarnings("ignore:GradCAM on a transformer")
 def test_both_networks_are_scored_and_drawn(example, tmp_path):
     printed = example("transformers", "--epochs", "1", "--num-images", "32", "--num-explained", "8")
     rows = [line.split() for line in printed.splitlines() if "±" in line]

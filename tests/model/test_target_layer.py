@@ -66,7 +66,7 @@ def timm_net(name):
     + [(timm_net, name, expected) for name, expected in TIMM.items()],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
-@pytest.mark.filterwarnings("ignore:GradCAM reads one layer")
+@pytest.mark.filterwarnings("ignore:GradCAM on a transformer")
 def test_automatic_choice(build, name, expected):
     net, images = build(name), torch.randn(1, 3, 224, 224)
     point, there = found(net, images)

@@ -31,6 +31,8 @@ class LayerExplainer(Explainer):
             resolution.
         relu: Whether negative values are cut at the layer's resolution, before resizing.
 
+    On a vision transformer, ``"auto"`` warns once per model: examples/transformers.py measures why.
+
     Raises:
         TypeError: If ``target_layer`` is none of these.
     """
@@ -62,9 +64,9 @@ class LayerExplainer(Explainer):
         """Return maps (n, h, w) at the resolution of the (first) layer."""
         points = capture_points(classifier, self.target_layer, images)
         self._picked = [str(point) for point in points]
-        if self.needs_gradients and self.target_layer == "auto" and attends_globally(classifier.model):
-            self._warn_once(classifier.model)
         maps = [self.layer_map(classifier, images, target, point) for point in points]
+        if self.target_layer == "auto" and attends_globally(classifier.model):
+            self._warn_once(classifier.model)
         return maps[0] if len(maps) == 1 else _averaged(maps)
 
     def layer_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
@@ -88,9 +90,9 @@ class LayerExplainer(Explainer):
         if model not in _warned:
             _warned.add(model)
             warnings.warn(
-                f"{type(self).__name__} reads one layer, whose places stand for places of the image in a CNN; the "
-                f"global attention of {type(model).__name__} mixes them, and the heatmaps are less faithful. Prefer "
-                "TransformerAttribution, or AttentionRollout, which is the same for every class.",
+                f"{type(self).__name__} on a transformer is less faithful than on a CNN: the global attention of "
+                f"{type(model).__name__} mixes the places of the layer that is read. Prefer TransformerAttribution, or "
+                "AttentionRollout, which is the same for every class.",
                 stacklevel=2,
             )
 

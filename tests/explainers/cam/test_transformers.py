@@ -33,7 +33,7 @@ def network(name):
     return net.eval()
 
 
-@pytest.mark.filterwarnings("ignore:.*(reads one layer|signed at this layer)")
+@pytest.mark.filterwarnings("ignore:.*(on a transformer|signed at this layer)")
 @pytest.mark.parametrize("alias", [alias for alias in list_explainers("cam") if alias != "cam"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_vary_over_the_image_and_belong_to_it(alias, name):
@@ -48,13 +48,13 @@ def test_maps_vary_over_the_image_and_belong_to_it(alias, name):
 @pytest.mark.parametrize("name", ["torchvision vit", "timm vit", "timm deit"])
 def test_a_vision_transformer_gets_the_better_choice_once(name):
     net, images = network(name), torch.randn(2, 3, 32, 32)
-    with pytest.warns(UserWarning, match=rf"GradCAM reads one layer, .* attention of {type(net).__name__} .* {BETTER}"):
+    with pytest.warns(UserWarning, match=rf"GradCAM on a transformer .* attention of {type(net).__name__} .* {BETTER}"):
         GradCAM()(net, images, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GradCAM()(net, images, 0)
         LayerCAM()(net, images, 0)
-    with pytest.warns(UserWarning, match=f"LayerCAM reads one layer, .* {BETTER}"):
+    with pytest.warns(UserWarning, match=f"LayerCAM on a transformer .* {BETTER}"):
         LayerCAM()(network(name), images, 0)
 
 
