@@ -61,12 +61,13 @@ class Head:
     def groups(self) -> Iterator[Tensor]:
         """Yield the channels, int64, in groups whose copies fit into the memory of the plain pass."""
         channels = torch.arange(self.activations.shape[1], device=self.activations.device)
-        yield from channels.split(self._capacity)
+        yield from torch.split(channels, self._capacity)
 
     def without(self, channels: Tensor) -> Tensor:
         """Return the logits (M, N, K) with each of the ``channels`` (M,) alone set to 0."""
         copies = self._copies(len(channels))
-        maps = self._maps(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])
+        maps = self._maps(copies.flatten(0, 1))
+        maps = maps.view(*copies.shape[:2], *maps.shape[1:])  # not a copy: what is written there reaches `copies`
         maps[torch.arange(len(channels), device=channels.device), :, channels] = 0.0
         return self._logits(copies)
 

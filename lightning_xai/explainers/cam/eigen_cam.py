@@ -59,6 +59,8 @@ def _first_component(rows: Tensor) -> Tensor:
     """Return ``A v₁`` (n, T) of A (n, T, C) by the smaller of A Aᵀ and AᵀA, several times as fast as an SVD of A."""
     if rows.shape[1] <= rows.shape[2]:
         values, vectors = torch.linalg.eigh(rows @ rows.mT)
-        return vectors[:, :, -1] * values[:, -1:].clamp(min=0.0).sqrt()
-    _, vectors = torch.linalg.eigh(rows.mT @ rows)
-    return (rows @ vectors[:, :, -1:])[:, :, 0]
+        projected: Tensor = vectors[:, :, -1] * values[:, -1:].clamp(min=0.0).sqrt()
+    else:
+        _, vectors = torch.linalg.eigh(rows.mT @ rows)
+        projected = (rows @ vectors[:, :, -1:])[:, :, 0]
+    return projected

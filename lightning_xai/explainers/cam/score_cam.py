@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lightning_xai._checks import check_choice
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
 from lightning_xai.model.capture import capture
-from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.classifier import Classifier, Score
 from lightning_xai.model.trace import CapturePoint
 
 Weights = Literal["softmax", "probability"]
@@ -95,7 +95,7 @@ class ScoreCAM(LayerExplainer):
             low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
             return images[rows[chunk]] * ((masks - low) / torch.where(high > low, high - low, 1.0)).to(images.dtype)
 
-        score = "logit" if self.weights == "softmax" else "probability"
+        score: Score = "logit" if self.weights == "softmax" else "probability"
         return classifier.evaluate(
             len(rows), masked, lambda logits, chunk: classifier.select(logits, target[rows[chunk]], score)
         )
