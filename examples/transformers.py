@@ -1,6 +1,23 @@
 """Explain a vision transformer by its attention: Grad-CAM, good on a CNN, says little there.
 
-python examples/transformers.py          # about three minutes on two cores
+    python examples/transformers.py          # about a minute and a half on two cores
+
+A CNN and a small ViT learn the same four shapes until both are right almost always. Their heatmaps are scored by
+faithfulness (insertion minus deletion), by where they point, and by whether they follow a turned image. Measured with
+the defaults, on 64 images:
+
+    network, accuracy  explainer               faithfulness  pointing game  consistency
+    CNN 1.00           GradCAM                     0.52          0.92          0.91
+                       RandomHeatmap               0.27          0.05          0.01
+    ViT 0.98           GradCAM                     0.36          0.32          0.47
+                       AttentionRollout            0.55          0.72          0.79
+                       TransformerAttribution      0.53          0.50          0.66
+                       RandomHeatmap               0.28          0.05          0.01
+
+Two more seeds agree: on the ViT, Grad-CAM is hardly more faithful than noise (0.26 and 0.29 against 0.21 and 0.26),
+and what follows the attention is (0.41 to 0.55). Which of these two is the better one changes from seed to seed in
+faithfulness; the rollout points better here, where one object is all there is to see, but is the same for every class.
+The ViT's maps have one value per 8×8 pixels, so none of them points as well as the CNN's.
 """
 
 import argparse
