@@ -19,9 +19,11 @@ class KernelSHAP(SurrogateExplainer):
     The φ that solve ``min Σ_z k(z) (f(x_z) − f(∅) − φ·z)²`` with ``Σφ = f(x) − f(∅)`` exactly, where z says which of M
     segments are seen, ∅ hides all, f is the probability and ``k(z) = (M − 1) / (C(M, |z|) |z| (M − |z|))`` the Shapley
     kernel. Unit of probability; signed. If all 2^M coalitions are no more than ``num_samples``, each is evaluated and φ
-    are the Shapley values; else coalitions are drawn from k (a size, then segments), and φ are an estimate: its noise
-    is large where ``num_samples`` is not much more than M, and with fewer it is the shortest solution. Costs
-    ``min(num_samples, 2^M)`` evaluations.
+    are the Shapley values; else coalitions are drawn from k (a size, then segments), and φ are an estimate, or the
+    shortest solution where there are fewer than segments. Costs ``min(num_samples, 2^M)`` evaluations.
+
+    Take ten samples per segment or more. On a small random network, maps of 500 samples had a correlation of .97 with
+    those of 20,000 or of all coalitions for ``grid=4``, .90 for ``grid=7``, but .17 for the usual ``grid=14``.
 
     Source: Lundberg & Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017,
     https://arxiv.org/abs/1705.07874. captum replaces the constraints by weights of 10⁶ in single precision.
