@@ -3,7 +3,6 @@ import pytest
 from lightning_xai import GradCAM, get_explainer, list_explainers
 from lightning_xai.explainers import Explainer
 
-
 FAMILIES = ("cam", "controls", "gradient", "information", "perturbation", "transformer")
 
 
@@ -26,7 +25,8 @@ def test_an_alias_with_settings():
     [("gradcam", "grad_cam"), ("GradCAM", "grad_cam"), ("Grad_CAM++", "grad_cam"), ("random", "random_heatmap")],
 )
 def test_an_unknown_alias_gets_the_list_and_the_nearest(alias, nearest):
-    with pytest.raises(ValueError, match=r"Expected `explainer` to be one of '.*, 'cam', .*'xgrad_cam', but got") as caught:
+    expected = r"Expected `explainer` to be one of '.*, 'cam', .*'xgrad_cam', but got"
+    with pytest.raises(ValueError, match=expected) as caught:
         get_explainer(alias)
     assert str(caught.value).endswith(f"but got {alias!r}. Did you mean {nearest!r}?")
 
