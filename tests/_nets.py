@@ -74,7 +74,7 @@ class TinyViT(nn.Module):
 
 
 class ConvViT(nn.Module):
-    """The convolutions of ConvNet, which halve the image, before the blocks of TinyViT; layers are named as ConvNet's."""
+    """The convolutions of ConvNet, which halve the image, before the blocks of TinyViT; layers named as ConvNet's."""
 
     def __init__(self, channels=3, classes=4, image_size=(16, 12)):
         super().__init__()

@@ -41,12 +41,12 @@ class Explainer(ABC):
 
     @property
     def evaluations(self) -> int | None:
-        """Cost per image in model evaluations; None where it depends on the network, on the images or on their number."""
+        """Cost per image in model evaluations; None where it depends on the network, the images or their number."""
         return 1
 
     @property
     def completeness(self) -> bool:
-        """Whether the raw map promises to sum to the change of the target's logit, from a baseline image to this one."""
+        """Whether the raw map promises to sum to the change of the logit, from a baseline image to this one."""
         return False
 
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
