@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ from lightning_xai.explainers.perturbation.perturbation_explainer import (
 )
 from lightning_xai.model.classifier import Classifier
 
-_CELLS = 14
-
 
 class SurrogateExplainer(PerturbationExplainer):
     """Explain by the coefficients of a linear model of the probability, one per segment that is seen or hidden.
@@ -33,7 +31,7 @@ class SurrogateExplainer(PerturbationExplainer):
     Args:
         segments: ``"grid"``, the same cells for every image, or ``"slic"``, each image's own superpixels: about
             min(300, HW // 64) of them. The latter need the extra ``superpixels``.
-        grid: Cells per side, 14 if None; only where segments are a grid.
+        grid: Cells per side, `default_grid` if None; only where segments are a grid.
         num_samples: Coalitions that are evaluated, at most.
         baseline: What hidden values become, in the units that the model sees.
         seed: Of the coalitions.
@@ -41,8 +39,12 @@ class SurrogateExplainer(PerturbationExplainer):
     Raises:
         TypeError: If a setting has the wrong type.
         ValueError: If a setting is out of range; when called, if the grid is finer than the images.
+
+    Attributes:
+        default_grid: Cells per side where none are given.
     """
 
+    default_grid: ClassVar[int] = 14
     _LEAST_SAMPLES = 2
 
     def __init__(
@@ -70,7 +72,7 @@ class SurrogateExplainer(PerturbationExplainer):
     @property
     def evaluations(self) -> int | None:
         """One per coalition; None where their number depends on the image."""
-        return None if self.segments == "slic" else self.count((self.grid or _CELLS) ** 2)
+        return None if self.segments == "slic" else self.count((self.grid or self.default_grid) ** 2)
 
     def count(self, segments: int) -> int:  # noqa: ARG002
         """Return how many coalitions are evaluated of so many segments."""
@@ -100,7 +102,7 @@ class SurrogateExplainer(PerturbationExplainer):
                 labels, count = superpixels(image[0])
                 parts.append(self._fitted(classifier, image, its_target, labels, count))
             return torch.cat(parts)
-        cells = self.grid or _CELLS
+        cells = self.grid or self.default_grid
         labels = grid_labels((images.shape[2], images.shape[3]), (cells, cells), images.device)
         return self._fitted(classifier, images, target, labels, cells * cells)
 
