@@ -40,6 +40,8 @@ class AblationCAM(LayerExplainer):
         tensor([[[0.7500, 2.0000]]])
     """
 
+    needs_gradients = False
+
     @property
     def evaluations(self) -> None:
         """Unknown: 1, where the part after the target layer can run alone."""

@@ -47,6 +47,8 @@ class ScoreCAM(LayerExplainer):
         tensor([[[0.2380, 3.5230]]])
     """
 
+    needs_gradients = False
+
     def __init__(
         self,
         target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto",
