@@ -4,7 +4,22 @@
 
 Two networks learn the same four shapes. The *saturated* one sees each training image at a random intensity, and
 tanh(5 z) stands between its pooled features and its last layer: its scores hardly change once an image is half as
-bright as it is, and what is strong in an image lies on a plateau, where little gradient gets through.
+bright as it is, and what is strong in an image lies on a plateau, where little gradient gets through. Measured with the
+defaults (128 images, ± standard error):
+
+    network    logit at half   explainer           insertion    minus         insertion −
+               the intensity                       AUC          Grad-CAM's    deletion
+    plain      0.16            GradCAM             0.87 ±.01                  0.57 ±.02
+                               IntegratedGradCAM   0.86 ±.01   -0.013 ±.003   0.59 ±.02
+                               ExpectedGradCAM     0.87 ±.01   -0.002 ±.001   0.57 ±.02
+    saturated  1.02            GradCAM             0.54 ±.01                  0.23 ±.01
+                               IntegratedGradCAM   0.57 ±.01   +0.029 ±.011   0.30 ±.01
+                               ExpectedGradCAM     0.56 ±.02   +0.016 ±.014   0.31 ±.02
+
+Where nothing is saturated, both methods cost fifty times as much and gain nothing. Where it is, both find more of what
+the network needs (insertion − deletion), by a third; of the gain in insertion alone, which their papers report,
+Expected Grad-CAM's is within its error. With seed 1: +0.005 ±.009 and +0.005 ±.012; insertion − deletion 0.23 for
+Grad-CAM, 0.25 and 0.28.
 """
 
 import argparse
