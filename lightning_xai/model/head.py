@@ -20,7 +20,7 @@ from lightning_xai.model.trace import CapturePoint
 
 _log = logging.getLogger(__name__)
 
-_VALUES = 2**22  # of all copies together: 16 MiB
+_VALUES = 2**24  # of all copies together: 64 MiB; a way through a large model takes milliseconds
 
 
 class Head:
