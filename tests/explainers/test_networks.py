@@ -1,0 +1,143 @@
+"""Every explainer on the networks that people train: a map that says something, or the documented error."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_xai import Classifier, get_explainer, list_explainers
+from tests._nets import calibrated
+from tests.explainers._made import FEW, supplied
+
+SIDE, CLASSES = 64, 5
+NETWORKS = [
+    "resnet18",
+    "densenet121",
+    "efficientnet_b0",
+    "vgg11_bn",
+    "googlenet",
+    "mobilenet_v3_small",
+    "convnext_tiny",
+    "swin_t",
+    "vit_b_16",
+    "timm.resnet18",
+    "timm.vit_tiny_patch16_224",
+]
+WITHOUT_ATTENTION_OVER_THE_IMAGE = {*NETWORKS} - {"vit_b_16", "timm.vit_tiny_patch16_224"}
+WITHOUT_ONE_LINEAR_LAYER_AFTER_POOLING = {"vgg11_bn", "mobilenet_v3_small", "convnext_tiny"} | (
+    {*NETWORKS} - WITHOUT_ATTENTION_OVER_THE_IMAGE
+)
+NOT_OF_RELUS = {
+    "efficientnet_b0",
+    "mobilenet_v3_small",
+    "convnext_tiny",
+    "swin_t",
+    "vit_b_16",
+    "timm.vit_tiny_patch16_224",
+}
+REFUSED: dict[str, set[str]] = {
+    "attention_rollout": WITHOUT_ATTENTION_OVER_THE_IMAGE,
+    "cam": WITHOUT_ONE_LINEAR_LAYER_AFTER_POOLING,
+    "deep_lift": NOT_OF_RELUS,
+    "guided_backprop": NOT_OF_RELUS,
+    "guided_grad_cam": NOT_OF_RELUS,
+    "lrp": NOT_OF_RELUS,
+    "transformer_attribution": WITHOUT_ATTENTION_OVER_THE_IMAGE,
+}
+"""Alias -> networks that it refuses."""
+
+
+FEWER = {
+    **FEW,
+    "kernel_shap": {"grid": 2},
+    "lime": {"grid": 2, "num_samples": 12},
+    "occlusion": {"window": 32},
+    "rise": {"num_masks": 10},
+}
+SMOOTH = {"convnext_tiny", "swin_t", "vit_b_16", "timm.vit_tiny_patch16_224"}
+
+
+@cache
+def network(name):
+    settings = {}
+    if name.startswith("timm."):
+        import timm
+
+        if "vit" in name:
+            settings = {"img_size": SIDE}
+        build = timm.create_model
+        arguments = (name.removeprefix("timm."),)
+    else:
+        import torchvision
+
+        settings = {"googlenet": {"aux_logits": False, "init_weights": False}, "vit_b_16": {"image_size": SIDE}}.get(
+            name, {}
+        )
+        build, arguments = getattr(torchvision.models, name), ()
+    torch.manual_seed(1)
+    net = build(*arguments, num_classes=CLASSES, **settings)
+    for module in net.modules():
+        if isinstance(module, nn.Linear) and module.out_features == CLASSES:
+            # some start with zeros, and give no gradient; wide ones with large values are sure of everything
+            nn.init.normal_(module.weight, std=2 * module.in_features**-0.5)
+    net = calibrated(net, size=SIDE, images=8)
+    # in float32 rounding turns ReLUs on and off, and the gradients of an untrained network jump by a tenth
+    return net if name in SMOOTH else net.double()
+
+
+def images():
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def predicted(name):
+    return Classifier(network(name)).logits(images()).argmax(1)
+
+
+def unrectified(explainer):
+    """Return the explainer without its ReLU, which may leave nothing of a map of an untrained network."""
+    settings = explainer.settings()
+    return (
+        supplied(type(explainer)(**{**settings, "relu": False}), size=(SIDE, SIDE)) if "relu" in settings else explainer
+    )
+
+
+@pytest.mark.parametrize("alias", [alias for alias in list_explainers() if alias != "score_cam"])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.filterwarnings("ignore:.*on a transformer:UserWarning", "ignore:XGradCAM divides:UserWarning")
+def test_a_map_or_the_documented_error(name, alias):
+    explainer = supplied(get_explainer(alias, **FEWER.get(alias, {})), size=(SIDE, SIDE))
+    net, target = network(name), predicted(name)
+    if name in REFUSED.get(alias, ()):
+        with pytest.raises(ValueError, match="Expected"):
+            explainer(net, images(), target)
+        return
+    heatmaps = explainer(net, images(), target)
+    assert bool(heatmaps.isfinite().all())
+    says_something = heatmaps if varies(heatmaps) else unrectified(explainer)(net, images(), target)
+    assert varies(says_something)
+    alone = explainer(net, images()[1:], target[1:])
+    torch.testing.assert_close(alone, heatmaps[1:], rtol=0, atol=1e-4 * float(heatmaps[1].abs().max()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.filterwarnings("ignore:.*on a transformer:UserWarning")
+def test_score_cam_whose_thousand_evaluations_are_for_one_image_here(name):
+    net, target = copy.deepcopy(network(name)).float(), predicted(name)
+    classifier = Classifier(net, chunk_size=32)
+    heatmaps = get_explainer("score_cam")(classifier, images()[:1], target[:1])
+    assert bool(heatmaps.isfinite().all())
+    assert varies(heatmaps)
+
+
+def varies(heatmaps):
+    return bool((heatmaps.flatten(1).amax(1) > heatmaps.flatten(1).amin(1)).all())
+
+
+def test_what_refuses_says_so():
+    for alias in list_explainers():
+        assert bool(get_explainer(alias).refuses) == (alias in REFUSED), alias
