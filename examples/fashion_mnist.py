@@ -5,8 +5,8 @@
 
 The canvases tell where each garment is, so that localization is measured beside faithfulness. The images come from the
 Debian package `dataset-fashion-mnist`, from any folder with the four IDX files (`--data`), or from the network
-(`--download`). Measured with the defaults: in six epochs accuracy rises from 0.40 to 0.73, faithfulness from 0.15 to
-0.41.
+(`--download`). Measured with the defaults: in six epochs accuracy rises from 0.51 to 0.72, faithfulness from 0.22 to
+0.46.
 """
 
 import argparse
