@@ -66,7 +66,7 @@ def refuses(error, text, *callbacks, module=None, **settings):
         (
             {"explainers": "gradcam"},
             ValueError,
-            r"`explainer` to be one of 'cam', .* got 'gradcam'\. Did you mean 'grad_",
+            r"`explainer` to be one of .*'cam', .* got 'gradcam'\. Did you mean 'grad_",
         ),
         (
             {"metrics": ["sparsness"]},
