@@ -31,7 +31,7 @@ def run(setting: Setting) -> Result:
         heatmaps = explainer(model, images, target)
         for direction, baseline in _CURVES.items():
             curves: dict[Steps, MaskingCurve] = {
-                steps: MaskingCurve(direction, baseline, steps, tolerance=TOLERANCE)  # type: ignore[arg-type]
+                steps: MaskingCurve(direction, baseline, steps, tolerance=TOLERANCE if steps == "auto" else None)  # type: ignore[arg-type]
                 for steps in (FINEST, "auto", 32)
             }
             case = Case(Classifier(model, chunk_size=64), images, target, heatmaps=heatmaps)

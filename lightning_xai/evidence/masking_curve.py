@@ -15,7 +15,7 @@ from lightning_xai.evidence.baseline import Baseline, check_baseline
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking import Masking
 from lightning_xai.evidence.masking_frames import MaskingFrames
-from lightning_xai.evidence.ranking import ORDERS, TIES, Order, Ranking, Ties
+from lightning_xai.evidence.ranking import ORDERS, POOLINGS, TIES, Order, Pooling, Ranking, Ties
 from lightning_xai.evidence.refinement import FINEST, Refinement, refined
 from lightning_xai.evidence.regions import check_grid
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = int | Literal["auto"]
 
+_TOLERANCE = 0.01
 _DONE = {"deletion": "removed", "insertion": "inserted"}
 
 
@@ -46,9 +47,10 @@ class MaskingCurve(Masking):
         num_steps: Equal parts of the curve; ``"auto"`` for as few evaluations as ``tolerance`` allows.
         order: Most or least relevant first.
         ties: See `ranks`.
-        grid: (rows, columns) of regions that are ranked by their mean heat and changed together; None for pixels.
+        grid: (rows, columns) of regions that are changed together; None for pixels.
         seed: Of random ties and noise baselines.
-        tolerance: Greatest error bound of a curve's area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of a curve's area, for ``num_steps="auto"`` only; 0.01 if None.
+        pooling: Whether the ``"mean"`` or the ``"sum"`` of a region's heat ranks it.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -62,27 +64,43 @@ class MaskingCurve(Masking):
     ties: Ties = "random"
     grid: tuple[int, int] | None = None
     seed: int = 0
-    tolerance: float = 0.01
+    tolerance: float | None = None
+    pooling: Pooling = "mean"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_choice(self.direction, ("deletion", "insertion"), "direction")
         check_baseline(self.baseline)
-        if isinstance(self.num_steps, str):
-            check_choice(self.num_steps, ("auto",), "num_steps")
-        else:
-            check_count(self.num_steps, "num_steps")
-        check_at_least(self.tolerance, 0, "tolerance", strict=True)
+        self._check_steps()
+        check_choice(self.pooling, POOLINGS, "pooling")
         check_choice(self.order, ORDERS, "order")
         check_choice(self.ties, TIES, "ties")
         check_count(self.seed, "seed", least=-math.inf)
         if self.grid is not None:
             object.__setattr__(self, "grid", check_grid(self.grid))
 
+    def _check_steps(self) -> None:
+        if not isinstance(self.num_steps, str):
+            check_count(self.num_steps, "num_steps")
+            if self.tolerance is not None:
+                raise ValueError(
+                    f"Expected `tolerance` to be None for num_steps={self.num_steps}, because only 'auto' has one, "
+                    f"but got {self.tolerance}."
+                )
+            return
+        check_choice(self.num_steps, ("auto",), "num_steps")
+        if self.tolerance is None:
+            object.__setattr__(self, "tolerance", _TOLERANCE)
+        check_at_least(self._tolerance, 0, "tolerance", strict=True)
+
+    @property
+    def _tolerance(self) -> float:
+        return _TOLERANCE if self.tolerance is None else self.tolerance
+
     @property
     def ranking(self) -> Ranking:
         """The order in which pixels are changed; curves in both directions share it."""
-        return Ranking(self.ties, self.order, self.grid, self.seed)
+        return Ranking(self.ties, self.order, self.grid, self.seed, self.pooling)
 
     @property
     def reads(self) -> tuple[Evidence, ...]:
@@ -111,7 +129,8 @@ class MaskingCurve(Masking):
         every change between two evaluated points happens anywhere between them; see `refinement.error_bound`.
         """
         frames = MaskingFrames(self, case, FINEST)
-        return refined(frames.scores, self._intact(case), 0 if self.direction == "deletion" else FINEST, self.tolerance)
+        known_step = 0 if self.direction == "deletion" else FINEST
+        return refined(frames.scores, self._intact(case), known_step, self._tolerance, frames.counts)
 
     @property
     def changes(self) -> str:

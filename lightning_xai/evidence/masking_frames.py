@@ -26,12 +26,13 @@ class MaskingFrames:
         num_steps: Equal parts of the curve.
 
     Attributes:
-        shares: How much of an image is changed at each step, float32 (num_steps + 1,) in [0, 1].
+        counts: How many pixels (regions) are changed at each step, int32 (num_steps + 1,).
+        shares: The same as a share of all, float32 in [0, 1].
     """
 
     def __init__(self, curve: MaskingCurve, case: Case, num_steps: int) -> None:
         self._case = case
-        images = case.images
+        images = case.images.detach()
         replaced = baseline_images(images, curve.baseline, case.keys, seed=curve.seed).expand_as(images)
         self._ends = (images, replaced) if curve.direction == "deletion" else (replaced, images)
         self._ranks: Tensor = case[curve.ranking]
@@ -39,7 +40,7 @@ class MaskingFrames:
         steps = torch.arange(num_steps + 1, dtype=torch.float64, device=images.device)
         counts = (steps * units / num_steps).round()
         self.shares = (counts / units).float()
-        self._counts = counts.int()[:, None, None, None]
+        self.counts = counts.int()
 
     def scores(self, image: Tensor, step: Tensor) -> Tensor:
         """Return the probability of the target class, float32 (P,), of each of P pairs of an image and a step.
@@ -63,7 +64,7 @@ class MaskingFrames:
         first, last = self._ends
         frames = first.new_empty(len(image), *first.shape[1:])
         for index, place in _runs(image):
-            changed = (self._ranks[index] < self._counts[step[place]]).to(frames.dtype)
+            changed = (self._ranks[index] < self.counts[step[place], None, None, None]).to(frames.dtype)
             torch.lerp(first[index], last[index], changed, out=frames[place])  # 0 or 1: exact, faster than `where`
         return frames
 

@@ -20,6 +20,8 @@ Ties: TypeAlias = Literal["random", "first", "last"]
 TIES = ("random", "first", "last")
 Order: TypeAlias = Literal["morf", "lerf"]
 ORDERS = ("morf", "lerf")
+Pooling: TypeAlias = Literal["mean", "sum"]
+POOLINGS = ("mean", "sum")
 
 
 def ranks(relevance: Tensor, keys: Tensor, *, ties: Ties = "random", order: Order = "morf", seed: int = 0) -> Tensor:
@@ -67,14 +69,16 @@ class Ranking(Evidence):
     Args:
         ties: See `ranks`.
         order: See `ranks`.
-        grid: (rows, columns) of regions that are ranked by their mean heat; None for pixels.
+        grid: (rows, columns) of regions that are ranked by their heat; None for pixels.
         seed: Of random ties.
+        pooling: Whether the mean or the sum of a region's heat ranks it; they differ where regions differ in size.
     """
 
     ties: Ties = "random"
     order: Order = "morf"
     grid: tuple[int, int] | None = None
     seed: int = 0
+    pooling: Pooling = "mean"
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return 0."""
@@ -87,7 +91,10 @@ class Ranking(Evidence):
         relevance, labels = heatmaps.flatten(1), None
         if self.grid is not None:
             labels = grid_labels(size, self.grid, heatmaps.device)
-            relevance = region_means(heatmaps, labels, self.grid[0] * self.grid[1])
+            regions = self.grid[0] * self.grid[1]
+            relevance = region_means(heatmaps, labels, regions)
+            if self.pooling == "sum":
+                relevance = relevance * labels.flatten().bincount(minlength=regions)
         order = ranks(relevance, case.keys, ties=self.ties, order=self.order, seed=self.seed).int()
         pixels = order if labels is None else order[:, labels.flatten()]
         return pixels.view(len(heatmaps), 1, *size)

@@ -29,34 +29,43 @@ class Refinement:
     error_bound: Tensor
 
 
-def refined(scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_step: int, tolerance: float) -> Refinement:
+def refined(
+    scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_step: int, tolerance: float, counts: Tensor
+) -> Refinement:
     """Return curves whose error bound is at most ``tolerance``.
 
     Starts with ``COARSEST`` equal parts. Then, until the bound is kept, of each image the parts with the greatest width
     times change are halved, as many as the tolerance demands. All images go through the model together in every round.
+    Steps that change equally many pixels are one image, evaluated once.
 
     Args:
         scores: From image indices (P,), ascending, and steps (P,) on the CPU to scores (P,).
         known: Score of each image at ``known_step``, float32 (N,); it is not evaluated again.
         known_step: 0 or ``FINEST``.
         tolerance: Greatest error bound, > 0.
+        counts: How many pixels are changed at each step, (FINEST + 1,), ascending.
     """
     device, known = known.device, known.cpu()  # which points come next is decided by loops over small tensors
-    curve = known.new_zeros(len(known), FINEST + 1)
-    evaluated = torch.zeros_like(curve, dtype=torch.bool)
-    curve[:, known_step], evaluated[:, known_step] = known, True
-    wanted = torch.zeros_like(evaluated)
-    wanted[:, :: FINEST // COARSEST] = True
-    wanted[:, known_step] = False
-    while bool(wanted.any()):
-        image, step = wanted.nonzero(as_tuple=True)
-        curve[image, step] = scores(image, step).cpu()
-        evaluated |= wanted
-        wanted = torch.stack([_halved(*row, tolerance) for row in zip(curve, evaluated, strict=True)])
-    rows = list(zip(curve, evaluated, strict=True))
+    distinct, place = counts.cpu().unique(return_inverse=True)
+    first = torch.searchsorted(counts.cpu(), distinct)
+    values = known.new_zeros(len(known), len(distinct))
+    seen = torch.zeros_like(values, dtype=torch.bool)
+    values[:, place[known_step]], seen[:, place[known_step]] = known, True
+    middles = torch.zeros(len(known), FINEST + 1, dtype=torch.bool)
+    middles[:, :: FINEST // COARSEST] = True
+    while bool(middles.any()):
+        wanted = torch.zeros_like(seen)
+        image, step = middles.nonzero(as_tuple=True)
+        wanted[image, place[step]] = True
+        image, number = (wanted & ~seen).nonzero(as_tuple=True)
+        if len(image):
+            values[image, number] = scores(image, first[number]).cpu()
+        seen |= wanted
+        rows = list(zip(values[:, place], seen[:, place], strict=True))
+        middles = torch.stack([_halved(*row, tolerance) for row in rows])
     bounds = torch.stack([error_bound(_areas(*row)[1]) for row in rows])
     lines = torch.stack([_joined(*row) for row in rows])
-    return Refinement(lines.to(device), evaluated.to(device), bounds.to(device))
+    return Refinement(lines.to(device), seen[:, place].to(device), bounds.to(device))
 
 
 def error_bound(areas: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -88,7 +89,7 @@ def series_of(values: Values, name: str) -> list[Series]:
     """
     if isinstance(values, Mapping):
         return [Series(str(key), _numbers(value)) for key, value in values.items()]
-    if isinstance(values, (int, float)) or (isinstance(values, Tensor) and values.ndim == 0):
+    if isinstance(values, Real) or (isinstance(values, Tensor) and values.ndim == 0):
         return [Series(name, _numbers(values))]
     steps = list(values)
     if not steps:

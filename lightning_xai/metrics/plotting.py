@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -77,16 +78,27 @@ def _value_of(val: Any, name: str) -> Any:
     for step in steps:
         if name not in step:
             raise ValueError(f"Expected `val` to hold a value of {name!r}, but got {', '.join(step) or 'nothing'}.")
-    return val[name] if isinstance(val, Mapping) else [step[name] for step in steps]
+    return _one_number(val[name], name) if isinstance(val, Mapping) else [step[name] for step in steps]
+
+
+def _one_number(value: Any, name: str) -> Any:
+    """Return the value of a single step, which an array would make several steps of."""
+    if isinstance(value, Mapping) or torch.as_tensor(value).numel() != 1:
+        got = "several by name" if isinstance(value, Mapping) else torch.as_tensor(value).numel()
+        raise ValueError(f"Expected {name or 'the metric'} to have one number, but got {got}: draw it by itself.")
+    return torch.as_tensor(value).squeeze()
 
 
 def _scale(metric: Metric) -> Scale:
+    own: tuple[float, float] | None = getattr(metric, "range", None)
+    if own is not None:
+        return Scale(*own, metric.higher_is_better)
     low, high = metric.plot_lower_bound, metric.plot_upper_bound
     return Scale(-math.inf if low is None else low, math.inf if high is None else high, metric.higher_is_better)
 
 
 def _computed(metric: Metric, name: str) -> list[Series]:
-    (series,) = series_of(metric.compute(), name)
+    (series,) = series_of(_one_number(metric.compute(), name), name)
     error_of: Callable[[], Tensor] | None = getattr(metric, "standard_error", None)
     if error_of is None or metric.distributed_available_fn():  # of several processes' images, only one's are here
         return [series]

@@ -80,8 +80,9 @@ def plot_masking_curve(
         grid = part.add_gridspec(2, num_frames + 1, height_ratios=(2.4, 1))
         _draw_curves(part.add_subplot(grid[0, :]), tracks, image, points)
         below = [part.add_subplot(grid[1, column]) for column in range(len(points) + 1)]
-        versions = torch.cat([first.case.images[image : image + 1], first.frames(image, points)])
-        _draw_frames(below, first, image, points, displayed_alike(versions, mean, std))
+        frames = first.frames(image, points)
+        versions = torch.cat([first.case.images[image : image + 1].detach(), frames])
+        _draw_frames(below, first, image, points, displayed_alike(versions, mean, std), first.seen(image, frames))
     return figure
 
 
@@ -125,6 +126,12 @@ class _Track:
         own = [self.case.images[image : image + 1]] * points.count(0)
         return torch.cat([*own, self.curve.frames(self.case, image, [point - 1 for point in points if point > 0])])
 
+    def seen(self, image: int, frames: Tensor) -> list[float]:
+        """Return the probability of the target in frames (n, C, H, W); a curve may have lines instead of values."""
+        classifier = self.case.classifier
+        target = self.case.target[image].expand(len(frames))
+        return classifier.select(classifier.logits(frames), target, "probability").tolist()
+
 
 def _draw_curves(axes: Axes, tracks: Mapping[str, _Track], image: int, points: Sequence[int]) -> None:
     for number, (name, track) in enumerate(tracks.items()):
@@ -140,12 +147,18 @@ def _draw_curves(axes: Axes, tracks: Mapping[str, _Track], image: int, points: S
     axes.legend(fontsize="small", title=f"mean of {len(first.case)} images ± standard error", title_fontsize="small")
 
 
-def _draw_frames(below: Sequence[Axes], track: _Track, image: int, points: Sequence[int], pictures: Tensor) -> None:
+def _draw_frames(
+    below: Sequence[Axes],
+    track: _Track,
+    image: int,
+    points: Sequence[int],
+    pictures: Tensor,
+    probabilities: Sequence[float],
+) -> None:
     heat = intensity(track.case.heatmaps[image : image + 1])
     draw_picture(below[0], painted(pictures[:1], heat)[0], "heatmap")
-    for axes, point, picture in zip(below[1:], points, pictures[1:], strict=True):
-        title = _percent(float(track.shares[image, point]))
-        draw_picture(axes, picture, title, f"p = {float(track.scores[image, point]):.2f}")
+    for axes, point, picture, probability in zip(below[1:], points, pictures[1:], probabilities, strict=True):
+        draw_picture(axes, picture, _percent(float(track.shares[image, point])), f"p = {probability:.2f}")
 
 
 def _percent(share: float, _: object = None) -> str:

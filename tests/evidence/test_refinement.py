@@ -40,9 +40,10 @@ class Scores:
         return [pair for pairs in self.rounds for pair in pairs]
 
 
-def refine(*curves, known_step=0, tolerance=0.01):
+def refine(*curves, known_step=0, tolerance=0.01, counts=None):
     scores = Scores(*curves)
-    return scores, refined(scores, scores.curves[:, known_step], known_step, tolerance)
+    counts = torch.arange(FINEST + 1) if counts is None else counts
+    return scores, refined(scores, scores.curves[:, known_step], known_step, tolerance, counts)
 
 
 @pytest.mark.parametrize("known_step", [0, FINEST])
@@ -118,7 +119,7 @@ def inputs():
 @pytest.mark.parametrize("direction", ["deletion", "insertion"])
 def test_evaluated_points_are_those_of_the_224_part_curve(direction):
     images, heatmaps = inputs()
-    fixed, auto = (MaskingCurve(direction, num_steps=n, tolerance=0.02) for n in (FINEST, "auto"))
+    fixed, auto = (MaskingCurve(direction, num_steps=n, tolerance=t) for n, t in ((FINEST, None), ("auto", 0.02)))
     case = Case(network(), images, 1, heatmaps=heatmaps)
     found, expected = auto.refine(case), case[fixed]
     torch.testing.assert_close(found.curve[found.evaluated], expected[found.evaluated])
@@ -172,3 +173,25 @@ def test_wrong_settings(settings, error, message):
 def test_sufficient_pixels_needs_equal_steps():
     with pytest.raises(TypeError, match="num_steps"):
         SufficientPixels("auto")
+
+
+def test_a_tolerance_is_of_auto_only():
+    with pytest.raises(ValueError, match="`tolerance` to be None for num_steps=32"):
+        InsertionAUC(tolerance=0.5)
+    assert InsertionAUC("auto").evidence == InsertionAUC("auto", tolerance=0.01).evidence
+
+
+@pytest.mark.parametrize(("settings", "units"), [({"grid": (2, 3)}, 6), ({"grid": (4, 4)}, 16)])
+@pytest.mark.parametrize("tolerance", [0.01, 1e-9])
+def test_steps_that_change_equally_much_are_evaluated_once(settings, units, tolerance):
+    images, heatmaps = inputs()
+    net = network()
+    classifier = Classifier(net, chunk_size=64)
+    fine, auto = (MaskingCurve(num_steps=n, tolerance=t, **settings) for n, t in ((FINEST, None), ("auto", tolerance)))
+    found = auto.refine(Case(classifier, images, 1, heatmaps=heatmaps))
+    assert classifier.evaluations <= 4 * (units + 1)
+    expected = Case(net, images, 1, heatmaps=heatmaps)[fine]
+    torch.testing.assert_close(found.curve[found.evaluated], expected[found.evaluated])
+    if tolerance < 1e-6:
+        torch.testing.assert_close(found.curve, expected)
+        assert classifier.evaluations == 4 * (units + 1)

@@ -60,6 +60,7 @@ def curve(
     seed: int,
     order: str = "morf",
     grid: tuple[int, int] | None = None,
+    pooling: str = "mean",
 ) -> list[float]:
     """Return the probability at ``num_steps + 1`` points."""
     height, width = view.heat.shape
@@ -70,8 +71,10 @@ def curve(
         groups = [[] for _ in range(grid[0] * grid[1])]
         for y, x in places:
             groups[(y * grid[0] // height) * grid[1] + x * grid[1] // width].append((y, x))
-    means = np.array([np.float32(sum(view.heat[place] for place in group) / len(group)) for group in groups])
-    sequence = removal_order(means, tie_breakers(view, len(groups), seed), ties, order)
+    sums = [sum(view.heat[place] for place in group) for group in groups]
+    parts = [1 if pooling == "sum" else len(group) for group in groups]
+    heat = np.array([np.float32(total / part) for total, part in zip(sums, parts, strict=True)])
+    sequence = removal_order(heat, tie_breakers(view, len(groups), seed), ties, order)
     start, end = view.image, replaced(view, baseline, seed)
     if direction == "insertion":
         start, end = end, start

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_xai.evidence import Case
-from lightning_xai.metrics import ExplanationMetric, MetricSuite
+from lightning_xai.metrics import ROAD, ExplanationMetric, MetricSuite, Monotonicity
 
 
 class Heat(ExplanationMetric):
@@ -219,3 +220,34 @@ def test_metrics_of_torchmetrics_are_drawn_too(together):
     axes = found[1] if together else found[0][1]
     assert round(float(axes.get_lines()[0].get_ydata()[0]), 4) == 0.6667
     assert axes.get_ylabel() == ("" if together else "MulticlassAccuracy ↑")
+
+
+def test_what_is_no_single_number_is_refused():
+    mixed = MetricSuite([Heat(), MulticlassAccuracy(3, average=None)])
+    mixed.update(heatmaps=MAPS, preds=torch.eye(3), target=torch.arange(3))
+    for given in (None, mixed.compute()):
+        with pytest.raises(ValueError, match=r"MulticlassAccuracy to have one number, but got 3"):
+            mixed.plot(given, together=True)
+
+
+def test_numbers_of_numpy_are_numbers():
+    _, axes = updated(Heat()).plot(np.float32(0.3))
+    assert line(axes) == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (Monotonicity(), (0.0, 1.0)),
+        (Monotonicity(correlation=True), (-1.0, 1.0)),
+        (ROAD(), (0.0, 1.0)),
+        (ROAD(order="combined"), (-0.5, 0.5)),
+    ],
+    ids=str,
+)
+def test_the_range_is_that_of_the_settings(metric, expected):
+    _, axes = metric.plot(0.25)
+    low, high = axes.get_ylim()
+    margin = 0.08 * (expected[1] - expected[0])
+    assert metric.range == expected
+    assert (low, high) == pytest.approx((expected[0] - margin, expected[1] + margin))

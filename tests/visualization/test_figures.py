@@ -234,3 +234,18 @@ def test_undefined_values_are_said_and_no_more_rows_than_images_are_drawn(case):
     assert len(axes) == 4 * 3
     assert all(text.startswith("undefined") for text in captions(axes) if text)
     assert not any(math.isnan(v) for one in axes for v in one.get_images()[0].get_array().flatten().tolist())
+
+
+def test_frames_of_a_refined_curve_say_what_the_model_says():
+    class Threshold(torch.nn.Module):
+        """Sure of class 1 while less than 9.5 of 224 parts of the image are removed."""
+
+        def forward(self, images):
+            margin = 40.0 * (images.mean((1, 2, 3)) > 1 - 9.5 / 224).float() - 20.0
+            return torch.stack([torch.zeros_like(margin), margin], 1)
+
+    images, heatmaps = torch.ones(1, 1, 56, 56), torch.rand(1, 56, 56)
+    case = Case(Threshold(), images.requires_grad_(), 1, heatmaps=heatmaps)
+    figure = plot_masking_curve(case, MaskingCurve("deletion", 0.0, "auto"))
+    shown = [text for axes in figure.axes for text in captions([axes]) if text.startswith("p = ")]
+    assert shown == ["p = 1.00", "p = 1.00", *["p = 0.00"] * (len(shown) - 2)]

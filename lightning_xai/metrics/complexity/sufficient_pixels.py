@@ -51,7 +51,7 @@ class SufficientPixels(ExplanationMetric):
     """How few of the most relevant pixels does the model need?
 
     Least share k / N of pixels on the insertion curve with ``(f(x) − f(x_k))² ≤ tolerance · f(x)²``; in [0, 1], lower
-    is better, in steps of 1 / num_steps. Always defined: the last point is the image itself. Fake-CAM does not fool
+    is better. Always defined: the last point is the image itself. Fake-CAM does not fool
     it: a constant map needs as many pixels as a random one.
 
     Evaluations per image: ``num_steps + 1``, shared with `InsertionAUC`.
@@ -100,4 +100,5 @@ class SufficientPixels(ExplanationMetric):
         intact = curve[:, -1:]
         enough = (intact - curve).square() <= self.settings["tolerance"] * intact.square()
         first: Tensor = enough.float().argmax(1)
-        return first / (curve.shape[1] - 1)
+        pixels = case.images.shape[2] * case.images.shape[3]
+        return ((first.double() * pixels / (curve.shape[1] - 1)).round() / pixels).float()

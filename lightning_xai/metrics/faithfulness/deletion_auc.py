@@ -24,7 +24,7 @@ def deletion_auc(
     baseline: Baseline = 0.0,
     ties: Ties = "random",
     seed: int = 0,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
 ) -> Tensor:
     """Return the deletion AUC of each image, float32 (N,) in [0, 1], lower is better; see `DeletionAUC`.
 
@@ -37,7 +37,7 @@ def deletion_auc(
         baseline: What removed pixels become; see `baseline_images`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
-        tolerance: Greatest error of the area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
 
     Example:
         >>> import torch
@@ -68,7 +68,7 @@ class DeletionAUC(ExplanationMetric):
         baseline: What removed pixels become; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
-        tolerance: Greatest error of the area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -92,7 +92,7 @@ class DeletionAUC(ExplanationMetric):
         baseline: Baseline = 0.0,
         ties: Ties = "random",
         seed: int = 0,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -24,7 +24,7 @@ def insertion_auc(
     baseline: Baseline = "blur",
     ties: Ties = "random",
     seed: int = 0,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
 ) -> Tensor:
     """Return the insertion AUC of each image, float32 (N,) in [0, 1], higher is better; see `InsertionAUC`.
 
@@ -37,7 +37,7 @@ def insertion_auc(
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
-        tolerance: Greatest error of the area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
 
     Example:
         >>> import torch
@@ -68,7 +68,7 @@ class InsertionAUC(ExplanationMetric):
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
-        tolerance: Greatest error of the area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -92,7 +92,7 @@ class InsertionAUC(ExplanationMetric):
         baseline: Baseline = "blur",
         ties: Ties = "random",
         seed: int = 0,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

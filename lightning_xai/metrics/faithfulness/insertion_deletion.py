@@ -22,7 +22,7 @@ def insertion_deletion(
     num_steps: Steps = 32,
     ties: Ties = "random",
     seed: int = 0,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
 ) -> Tensor:
     """Return insertion minus deletion of each image, float32 (N,) in [-1, 1]; see `InsertionDeletion`.
 
@@ -34,7 +34,7 @@ def insertion_deletion(
         num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
-        tolerance: Greatest error of each area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
 
     Example:
         >>> import torch
@@ -64,7 +64,7 @@ class InsertionDeletion(ExplanationMetric):
         num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
-        tolerance: Greatest error of each area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -89,7 +89,7 @@ class InsertionDeletion(ExplanationMetric):
         num_steps: Steps = 32,
         ties: Ties = "random",
         seed: int = 0,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         **kwargs: Any,
     ) -> None:
         insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)

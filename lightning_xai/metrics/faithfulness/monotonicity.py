@@ -85,7 +85,7 @@ class Monotonicity(ExplanationMetric):
     """
 
     higher_is_better = True
-    range = (-1.0, 1.0)
+    range = (0.0, 1.0)
     can_be_undefined = True
     logs_gain = True
 
@@ -103,6 +103,8 @@ class Monotonicity(ExplanationMetric):
             {"strict": strict, "correlation": correlation},
             **kwargs,
         )
+        if correlation:
+            self.range = (-1.0, 1.0)  # type: ignore[misc]
 
     def score(self, case: Case) -> Tensor:
         """Return the share of steps that do not fall, (N,)."""

@@ -25,7 +25,7 @@ def relative_faithfulness(
     num_steps: Steps = 32,
     ties: Ties = "random",
     seed: int = 0,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
 ) -> Tensor:
     """Return the relative faithfulness of each image, float32 (N,) in [-1, 1]; see `RelativeFaithfulness`.
 
@@ -37,7 +37,7 @@ def relative_faithfulness(
         num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered.
         seed: Of random ties.
-        tolerance: Greatest error of each area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ class RelativeFaithfulness(ExplanationMetric):
         num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
-        tolerance: Greatest error of each area with ``num_steps="auto"``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
@@ -90,7 +90,7 @@ class RelativeFaithfulness(ExplanationMetric):
         num_steps: Steps = 32,
         ties: Ties = "random",
         seed: int = 0,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         **kwargs: Any,
     ) -> None:
         insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)

@@ -86,7 +86,7 @@ class ROAD(ExplanationMetric):
         torch.Size([])
     """
 
-    range = (-0.5, 1.0)
+    range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -99,6 +99,8 @@ class ROAD(ExplanationMetric):
         super().__init__(
             [ImputationCurve(tuple(percentages), way, noise, seed) for way in _ways(order)], {"order": order}, **kwargs
         )
+        if order == "combined":
+            self.range = (-0.5, 0.5)  # type: ignore[misc]
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]

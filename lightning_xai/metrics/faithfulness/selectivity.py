@@ -10,6 +10,7 @@ from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking_curve import MaskingCurve, area
 from lightning_xai.evidence.ranking import Ties
+from lightning_xai.evidence.regions import check_grid
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 
@@ -91,10 +92,11 @@ class Selectivity(ExplanationMetric):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            [MaskingCurve("deletion", baseline, grid[0] * grid[1], ties=ties, grid=(grid[0], grid[1]), seed=seed)],
-            **kwargs,
+        rows, columns = check_grid(grid)
+        curve = MaskingCurve(
+            "deletion", baseline, rows * columns, ties=ties, grid=(rows, columns), seed=seed, pooling="sum"
         )
+        super().__init__([curve], **kwargs)
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the curve, (N,)."""

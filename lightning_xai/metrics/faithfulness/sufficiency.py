@@ -51,15 +51,19 @@ def shares_of_alike(rows: Tensor, threshold: float) -> Tensor:
     shares = torch.full((len(rows),), torch.nan, device=rows.device)
     if int(known.sum()) < 2:
         return shares
-    cells, label = rows[known, :-1], rows[known, -1]
+    near, alike = _neighbours(rows[known], threshold)
+    shares[known] = (alike.sum(1) / near.sum(1)).to(shares)
+    return shares
+
+
+def _neighbours(rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Return which images are neighbours, and which of these have the same prediction, 0 or 1, float64 (N, N)."""
+    cells, label = rows[:, :-1], rows[:, -1]
     sigma = cells.std(0, correction=0)
     scaled = cells[:, sigma > 0] / sigma[sigma > 0]
     distance = torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / max(scaled.shape[1], 1) ** 0.5
     near = (distance <= threshold) & ~torch.eye(len(cells), dtype=torch.bool, device=rows.device)
-    count = near.sum(1)
-    same = (near & (label[:, None] == label[None, :])).sum(1)
-    shares[known] = torch.where(count > 0, same / count.clamp(min=1), torch.nan)
-    return shares
+    return near.double(), (near & (label[:, None] == label[None, :])).double()
 
 
 class Sufficiency(ExplanationMetric):
@@ -114,3 +118,16 @@ class Sufficiency(ExplanationMetric):
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean over images with neighbours."""
         return shares_of_alike(rows, self.settings["threshold"]).nanmean()
+
+    def standard_error(self) -> Tensor:
+        """Return the jackknife's standard error, with σ of all images; NaN for fewer than two known heatmaps."""
+        rows = self.rows
+        known = rows[~rows.isnan().any(1)] if rows.ndim > 1 else rows[:0]
+        count = len(known)
+        if count < 2:
+            return rows.new_tensor(torch.nan)
+        near, alike = _neighbours(known, self.settings["threshold"])
+        shares = (alike.sum(1)[:, None] - alike) / (near.sum(1)[:, None] - near)  # of each image (row) without another
+        shares.fill_diagonal_(torch.nan)
+        left_out = shares.nanmean(0)
+        return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt().float()

@@ -13,7 +13,9 @@ from tests.metrics._harness import Batch, Entry, EvaluationCount, tiny_net
 def _reference(view, num_steps=32, tolerance=0.1, ties="random", seed=0):
     curve = _naive.curve(view, "insertion", "blur", num_steps, ties, seed)
     whole = curve[-1]
-    return next(k for k, f in enumerate(curve) if (whole - f) ** 2 <= tolerance * whole**2) / num_steps
+    step = next(k for k, f in enumerate(curve) if (whole - f) ** 2 <= tolerance * whole**2)
+    pixels = view.heat.size
+    return round(step * pixels / num_steps) / pixels
 
 
 ENTRY = Entry(
@@ -44,6 +46,11 @@ class Needs(nn.Module):
 def test_by_hand(heat, share):
     images = torch.ones(1, 1, 1, 4)
     assert sufficient_pixels(Needs(), images, torch.tensor([[heat]]), 1, num_steps=4).item() == share
+
+
+def test_the_share_is_of_pixels_not_of_steps():
+    images, heat = torch.ones(1, 1, 1, 4), torch.tensor([[[4.0, 3.0, 2.0, 1.0]]])
+    assert sufficient_pixels(Needs(), images, heat, 1, num_steps=32).item() == 0.5
 
 
 def test_the_tolerance_is_about_squares():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -58,6 +59,27 @@ def test_by_hand():
     metric = Sufficiency()
     metric.update(model=net, images=images, heatmaps=heatmaps)
     assert metric.compute().item() == 0.5
+
+
+def test_the_standard_error_leaves_out_one_image_after_another():
+    random = torch.Generator().manual_seed(0)
+    rows = torch.cat([torch.randn(12, 196, generator=random), torch.arange(12)[:, None] % 2.0], 1)
+    metric = Sufficiency(threshold=1.38)
+    metric._append(rows, None)
+    scaled = rows[:, :-1].double() / rows[:, :-1].double().std(0, correction=0)
+    means = []
+    for out in range(12):
+        shares = []
+        for i in range(12):
+            near = [
+                j for j in range(12) if j not in (i, out) and (scaled[i] - scaled[j]).square().mean().sqrt() <= 1.38
+            ]
+            if i != out and near:
+                shares.append(sum(bool(rows[j, -1] == rows[i, -1]) for j in near) / len(near))
+        means.append(sum(shares) / len(shares))
+    expected = (11 / 12 * sum((m - sum(means) / 12) ** 2 for m in means)) ** 0.5
+    assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
+    assert expected > 0
 
 
 def test_without_neighbours_it_is_undefined():
