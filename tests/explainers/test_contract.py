@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_xai import Classifier, Explainer, explainers, get_explainer, list_explainers
 from tests._nets import ConvNet, ConvViT, TinyViT, differences, images_through, state_of
-from tests.explainers._made import made, supplied
+from tests.explainers._made import FEW, made, supplied
 
 TARGET = torch.tensor([0, 1, 2, 3, 1])
 HALF = 0.15  # what a plain gradient changes by where a value near 0 is rectified in half precision, and not in single
@@ -20,6 +20,12 @@ PROBABILITY = {"information_bottleneck", "kernel_shap", "lime", "occlusion", "ri
 """Explain the target's probability, which no scaling of the logits scales."""
 HEAD_ALONE = {"ablation_cam", "information_bottleneck"}
 """Call the model again to compute what follows the target layer; that nothing else runs is counted in their tests."""
+SEVERAL_LAYERS = [
+    alias
+    for alias in list_explainers()
+    if alias != "cam" and "target_layer" in (one := get_explainer(alias)).settings() and one.evaluations is not None
+]
+"""Take a list of layers, and tell what it costs; CAM's has to be the last."""
 
 
 def images(channels=3, count=5):
@@ -178,6 +184,24 @@ def test_evaluations_are_those_declared(alias, chunk_size):
     assert count[0] == classifier.evaluations or alias in HEAD_ALONE
     if explainer.evaluations is not None:
         assert count[0] == 5 * explainer.evaluations
+
+
+@pytest.mark.parametrize("alias", SEVERAL_LAYERS)
+def test_evaluations_of_several_layers_are_those_declared(alias):
+    net = network(alias)
+    explainer = get_explainer(alias, target_layer=["features.2", "features.6"], **FEW.get(alias, {}))
+    with images_through(net) as count:
+        explainer(Classifier(net, chunk_size=2), images(), TARGET)
+    assert count[0] == 5 * explainer.evaluations > 5
+
+
+@pytest.mark.parametrize("alias", sorted(set(list_explainers()) - {"integrated_gradients"}))  # whose steps are captum's
+def test_another_default_device(alias):
+    net, explainer, batch = network(alias), made(alias), images()
+    expected = explainer(net, batch, TARGET)
+    with torch.device("meta"):
+        heatmaps = explainer(net, batch, TARGET)
+    assert torch.equal(heatmaps, expected)
 
 
 @EXPLAINERS

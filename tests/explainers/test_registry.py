@@ -44,3 +44,11 @@ def test_classes_defined_elsewhere_name_themselves():
             return images[:, 0]
 
     assert MySHAPMap.alias == "my_shap_map"
+
+
+@pytest.mark.parametrize("alias", [alias for alias in list_explainers() if "seed" in get_explainer(alias).settings()])
+@pytest.mark.parametrize("seed", [1.5, "a", None, True])
+def test_a_seed_is_a_whole_number(alias, seed):
+    with pytest.raises(TypeError, match="Expected `seed` to be a whole number, but got"):
+        get_explainer(alias, seed=seed)
+    assert get_explainer(alias, seed=-3).settings()["seed"] == -3

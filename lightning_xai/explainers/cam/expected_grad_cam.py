@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -69,6 +70,7 @@ class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
         check_count(num_samples, "num_samples")
         check_choice(noise, ("uniform", "gaussian"), "noise")
         check_at_least(noise_level, 0, "noise_level")
+        check_count(seed, "seed", least=-math.inf)
         ReferenceExplainer.__init__(self, references)
         LayerExplainer.__init__(self, target_layer, relu=relu)
         self.num_samples = num_samples

@@ -20,7 +20,7 @@ class IntegratedGradCAM(LayerExplainer):
 
     ``(1/m) Σ_{t=1..m} ReLU(Σ_k mean_ij(∂y(x_t)/∂A_k) · (A_k(x_t) − A_k(x')))`` with ``x_t = x' + (t/m) (x − x')`` and
     x' = 0 as the model sees images: maps are averaged, not weights. Unit of the logit, ≥ 0. Costs ``num_steps`` + 1
-    evaluations per image.
+    evaluations per image and layer.
 
     The authors' notebook leaves A_k(x') out; here it is subtracted, as in the paper's equations.
 
@@ -60,8 +60,8 @@ class IntegratedGradCAM(LayerExplainer):
 
     @property
     def evaluations(self) -> int:
-        """The images on the path and the black one."""
-        return self.num_steps + 1
+        """The images on the path and the black one, for each layer."""
+        return self.num_layers * (self.num_steps + 1)
 
     def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
         """Return the mean of the steps' maps, each of them rectified already."""

@@ -52,6 +52,16 @@ class LayerExplainer(Explainer):
         self._picked: list[str] = []
 
     @property
+    def evaluations(self) -> int | None:
+        """One for each layer, unless a subclass needs more."""
+        return self.num_layers
+
+    @property
+    def num_layers(self) -> int:
+        """How many target layers there are, each of which costs its own evaluations."""
+        return len(self.target_layer) if isinstance(self.target_layer, (list, tuple)) else 1
+
+    @property
     def picked(self) -> list[str]:
         """What the last call captured, in words, such as ``["the output of `layer4`"]``."""
         return list(self._picked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,7 +21,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
 
     ``ReLU(Σ_k w_k A_k)``, ``w_k = Σ_ij α_ij ReLU(D₁)``, ``α = D₂ / (2 D₂ + S_k D₃)``, where ``D_p`` is the mean of
     ``g^p`` over the noisy copies, A belongs to the clean image, and ``S_k = max(0, Σ_ij A_k)``; unit of the logit, ≥ 0.
-    Costs ``num_samples`` + 1 evaluations per image; the noise of a sample is the same for all images.
+    Costs ``num_samples`` + 1 evaluations per image and layer; the noise of a sample is the same for all images.
 
     Deviations from the paper: D₃ and S_k are cut at 0, so that α stays in (0, 1/2] as in Grad-CAM++, to which this
     reduces without noise; as written, α has a pole where D₃ is negative, and one place decides the whole map. The
@@ -61,6 +62,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
     ) -> None:
         check_count(num_samples, "num_samples")
         check_at_least(noise_level, 0, "noise_level")
+        check_count(seed, "seed", least=-math.inf)
         super().__init__(target_layer, relu=relu)
         self.num_samples = num_samples
         self.noise_level = noise_level
@@ -68,8 +70,8 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
 
     @property
     def evaluations(self) -> int:
-        """The noisy copies and the clean image."""
-        return self.num_samples + 1
+        """The noisy copies and the clean image, for each layer."""
+        return self.num_layers * (self.num_samples + 1)
 
     def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
         """Return ``Σ_k w_k A_k`` of the clean images."""
@@ -90,7 +92,7 @@ class _Moments:
 
     def __init__(self, count: int, device: torch.device) -> None:
         self._peak = torch.zeros(count, 1, 1, 1, device=device)
-        self._sums: list[Tensor | float] = [0.0, 0.0, 0.0]
+        self._sums = [torch.zeros_like(self._peak) for _ in range(3)]
 
     def add(self, gradients: Tensor) -> None:
         """Add a sample's gradients (n, C, h, w)."""
@@ -102,7 +104,7 @@ class _Moments:
 
     def contributions(self, activations: Tensor, count: int) -> Tensor:
         """Return ``α ReLU(D₁)`` of each place after ``count`` samples, (n, C, h, w)."""
-        first, second, third = (torch.as_tensor(total) for total in self._sums)
+        first, second, third = self._sums
         total = activations.sum((2, 3), keepdim=True).relu()
         below = 2.0 * second + total * self._peak * third.relu()
         alpha = torch.where(second > 0, second / below, 0.0)

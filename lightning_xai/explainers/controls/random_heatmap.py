@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from lightning_xai._checks import check_count
@@ -22,6 +24,7 @@ class RandomHeatmap(Explainer):
         seed: Of the noise.
 
     Raises:
+        TypeError: If a setting has the wrong type.
         ValueError: If ``grid`` is below 1.
 
     Example:
@@ -36,6 +39,7 @@ class RandomHeatmap(Explainer):
     def __init__(self, grid: int | None = 7, seed: int = 0) -> None:
         if grid is not None:
             check_count(grid, "grid")
+        check_count(seed, "seed", least=-math.inf)
         self.grid = grid
         self.seed = seed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class ExpectedGradients(ReferenceExplainer):
         reduction: See `PixelExplainer`.
 
     Raises:
+        TypeError: If a setting has the wrong type.
         ValueError: If ``num_samples`` is below 1; see `ReferenceExplainer`.
 
     Example:
@@ -54,6 +57,7 @@ class ExpectedGradients(ReferenceExplainer):
     ) -> None:
         super().__init__(references)
         check_count(num_samples, "num_samples")
+        check_count(seed, "seed", least=-math.inf)
         check_reduction(reduction)
         self.num_samples = num_samples
         self.seed = seed

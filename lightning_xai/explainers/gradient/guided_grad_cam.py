@@ -17,7 +17,8 @@ class GuidedGradCAM(PixelExplainer):
     """Keep of guided backpropagation what lies where Grad-CAM sees the class: fine edges, and only its own.
 
     ``Σ_c up(GradCAM) ⊙ GuidedBackprop_c`` over channels c: signed. Grad-CAM is upsampled bilinearly, as in the paper;
-    captum's default is nearest, which draws blocks. Costs two evaluations per image.
+    captum's default is nearest, which draws blocks. Costs two evaluations per image, and
+    one more for each layer after the first.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
     ICCV 2017, https://arxiv.org/abs/1610.02391, section 3.2.
@@ -41,7 +42,6 @@ class GuidedGradCAM(PixelExplainer):
         tensor([[[60., 0.]]])
     """
 
-    evaluations = 2
     refuses = GuidedBackprop.refuses
 
     def __init__(
@@ -50,6 +50,11 @@ class GuidedGradCAM(PixelExplainer):
         super().__init__(reduction=reduction)
         self._grad_cam = GradCAM(target_layer)
         self.target_layer = target_layer
+
+    @property
+    def evaluations(self) -> int:
+        """One for guided backpropagation, and one for each layer of Grad-CAM."""
+        return 1 + self._grad_cam.num_layers
 
     @property
     def picked(self) -> list[str]:

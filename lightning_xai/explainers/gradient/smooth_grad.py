@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ class SmoothGrad(PixelExplainer):
         reduction: See `PixelExplainer`.
 
     Raises:
+        TypeError: If a setting has the wrong type.
         ValueError: If ``num_samples`` is below 1 or ``noise_level`` is negative.
 
     Example:
@@ -47,6 +50,7 @@ class SmoothGrad(PixelExplainer):
         super().__init__(reduction=reduction)
         check_count(num_samples, "num_samples")
         check_at_least(noise_level, 0.0, "noise_level")
+        check_count(seed, "seed", least=-math.inf)
         self.num_samples = num_samples
         self.noise_level = noise_level
         self.seed = seed

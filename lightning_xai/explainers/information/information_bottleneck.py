@@ -31,8 +31,9 @@ class InformationBottleneck(ReferenceExplainer):
     ``Σ_channels KL / ln 2``: bits at each place of the layer that the network may use there, ≥ 0 and comparable
     between images. Bits at different resolutions are not: the authors' code multiplies by hw / HW, which is constant.
 
-    Costs one evaluation per image and per reference, and ``num_steps · num_copies`` passes through what comes after
-    the layer, with their gradients. Noise belongs to (seed, step, copy), the same for every image.
+    Costs one evaluation per image, one per reference for each chunk of images, and ``num_steps · num_copies`` passes
+    per image through what comes after the layer, with their gradients. Noise belongs to (seed, step, copy), the same
+    for every image.
 
     Source: Schulz et al., "Restricting the Flow: Information Bottlenecks for Attribution", ICLR 2020,
     https://arxiv.org/abs/2001.00396, eq. 1 to 6, per-sample bottleneck. As in its authors' code, units that at most a
@@ -108,7 +109,7 @@ class InformationBottleneck(ReferenceExplainer):
 
     @property
     def evaluations(self) -> None:
-        """None: it depends on the number of references and on the network."""
+        """None: a chunk's images share the references', and the rest depends on the network."""
 
     @property
     def picked(self) -> list[str]:
@@ -163,15 +164,14 @@ def _surprise(classifier: Classifier, target: Tensor, logits: Tensor) -> Tensor:
 
 def _spread(classifier: Classifier, references: Tensor, point: CapturePoint) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and standard deviation of each unit over the references, and whether it is active, (C, h, w)."""
-    total: Tensor | float = 0.0
-    squares: Tensor | float = 0.0
-    active: Tensor | int = 0
+    total = squares = torch.zeros((), dtype=torch.float64, device=references.device)
+    active = torch.zeros((), dtype=torch.int64, device=references.device)
     for chunk in classifier.chunks(len(references)):
         some = references[chunk]
         target = torch.zeros(len(some), dtype=torch.int64, device=some.device)
         found = capture(classifier, some, target, point, gradients=False).activations.double()
         total, squares, active = total + found.sum(0), squares + (found**2).sum(0), active + (found != 0).sum(0)
     count = len(references)
-    mean = torch.as_tensor(total) / count
-    variance = (torch.as_tensor(squares) - count * mean**2).clamp(min=0.0) / (count - 1)
-    return mean.float(), variance.sqrt().float(), torch.as_tensor(active) > _ACTIVE_SHARE * count
+    mean = total / count
+    variance = (squares - count * mean**2).clamp(min=0.0) / (count - 1)
+    return mean.float(), variance.sqrt().float(), active > _ACTIVE_SHARE * count
