@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,7 +16,7 @@ from lightning_xai.model.explicit_attention import ExplicitAttention, Weights
 from lightning_xai.model.layout import token_grid
 from lightning_xai.model.preserved import preserved
 
-_read: WeakKeyDictionary[nn.Module, dict[torch.Size, Tensor]] = WeakKeyDictionary()
+_read: WeakKeyDictionary[nn.Module, dict[Any, Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def read_rows(classifier: Classifier, images: Tensor, found: AttentionMaps) -> T
     """Return which rows of the last attention the network's head reads, bool (N, T): those that have a gradient.
 
     That is the class token alone, class and distillation token, or all patches where they are averaged. Without
-    gradients in ``found`` one image is evaluated, once per model and size of the images. If nothing has a gradient, it
-    is the first token where tokens precede the grid, else all.
+    gradients in ``found`` one image is evaluated, once per model, readout and size of the images. If nothing
+    has a gradient, it is the first token where tokens precede the grid, else all.
 
     Args:
         classifier: The model.
@@ -97,16 +98,23 @@ def read_rows(classifier: Classifier, images: Tensor, found: AttentionMaps) -> T
 
 def _rows_of_first(classifier: Classifier, images: Tensor) -> Tensor:
     """Return the rows (1, T) that have a gradient for the first image."""
+    readout = classifier.readout
+    key = (images.shape[1:], readout.forward, readout.logits_from_output)
     known = _read.setdefault(classifier.model, {})
-    if images.shape[1:] not in known:
-        zero = torch.zeros(1, dtype=torch.long, device=images.device)
-        found, slopes = _explicit(classifier, images[:1], zero, gradients=True)
-        last = _by_head(found[-1].values, 1)
-        rows = (slopes[-1].reshape(last.shape) != 0).any(3).any(1) if slopes else last.new_zeros(1, 1) != 0
+    if callable(readout.logits_from_output):  # is not kept: it may hold the model
+        return _searched_rows(classifier, images[:1])
+    if key not in known:
+        rows = _searched_rows(classifier, images[:1])
         if not bool(rows.any()):
             return rows  # such as a head that is still zero: it may be trained later
-        known[images.shape[1:]] = rows
-    return known[images.shape[1:]].to(images.device)
+        known[key] = rows
+    return known[key].to(images.device)
+
+
+def _searched_rows(classifier: Classifier, image: Tensor) -> Tensor:
+    found, slopes = _explicit(classifier, image, torch.zeros(1, dtype=torch.long, device=image.device), gradients=True)
+    last = _by_head(found[-1].values, 1)
+    return (slopes[-1].reshape(last.shape) != 0).any(3).any(1) if slopes else last.new_zeros(1, 1) != 0
 
 
 def _explicit(

@@ -88,8 +88,9 @@ class _Keep:
             self.kept = [tensor.detach().clone()]
             return tensor
         torch.set_grad_enabled(True)  # lasts until the surrounding `with` ends: a graph from here on, none before
-        self.kept = [tensor.detach().requires_grad_()]
-        return self.tensor.clone()  # a copy, or the model's in-place operations would change what was kept
+        # copies, or in-place operations of the model would change what was kept: after the layer, and beside it
+        self.kept = [tensor.detach().clone().requires_grad_()]
+        return self.tensor.clone()
 
 
 def _differentiated(

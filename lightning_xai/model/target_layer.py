@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 Layer: TypeAlias = str | nn.Module
 
-_found: WeakKeyDictionary[nn.Module, CapturePoint] = WeakKeyDictionary()
+_found: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
 _transformers: WeakSet[nn.Module] = WeakSet()
 
 
@@ -33,7 +33,7 @@ def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], image
     Args:
         classifier: The model.
         layer: ``"auto"``, a dotted name, a module of the model, or a list of these.
-        images: (N, C, H, W); ``"auto"`` runs the first one, once per model.
+        images: (N, C, H, W); ``"auto"`` runs the first one, once per model and size of the images.
 
     Raises:
         ValueError: If a name or module is not part of the model, or ``"auto"`` finds no spatial tensor.
@@ -55,12 +55,12 @@ def _named(model: nn.Module, layer: Layer) -> LayerOutput:
 
 
 def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
-    point = _found.get(classifier.model)
-    if point is None:
-        point = _search(classifier, images[:1].clone())
-        _found[classifier.model] = point
-        _log.info("target_layer='auto' picked %s of %s.", point, type(classifier.model).__name__)
-    return point
+    known = _found.setdefault(classifier.model, {})
+    key = (images.shape[1:], classifier.readout.forward)  # small images leave one place where large ones leave a grid
+    if key not in known:
+        known[key] = _search(classifier, images[:1].clone())
+        _log.info("target_layer='auto' picked %s of %s.", known[key], type(classifier.model).__name__)
+    return known[key]
 
 
 def attends_globally(model: nn.Module) -> bool:

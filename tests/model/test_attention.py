@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_xai import Classifier
+from lightning_xai import Classifier, Readout
 from lightning_xai.model.attention import attention_maps, read_rows
 from tests._nets import ConvNet, TinyViT
 
@@ -173,3 +173,23 @@ def test_other_networks_are_refused(name):
     build, message = REFUSED[name]
     with pytest.raises(ValueError, match=f"Expected a vision transformer .* for rollout, {message}.*Use GradCAM"):
         found(build(), gradients=False, what="rollout")
+
+
+def test_the_rows_are_those_that_the_readout_reads():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vit, self.first, self.mean = TinyViT(), nn.Linear(8, 4), nn.Linear(8, 4)
+            self.vit.head = nn.Identity()
+
+        def forward(self, x):
+            tokens = self.vit.patches(x).flatten(2).transpose(1, 2) + self.vit.position
+            tokens = self.vit.blocks(torch.cat([self.vit.prefix.expand(len(x), -1, -1), tokens], 1))
+            return {"first": self.first(tokens[:, 0]), "mean": self.mean(tokens[:, 1:].mean(1))}
+
+    net, images, zero = TwoHeads(), torch.randn(1, 3, 16, 16), torch.zeros(1, dtype=torch.long)
+    for place in ("first", "mean", lambda output: output["first"]):
+        classifier = Classifier(net, Readout(logits_from_output=place))
+        found = attention_maps(classifier, images, zero, gradients=False)
+        rows = read_rows(classifier, images, found)[0].tolist()
+        assert rows == ([False] + [True] * 16 if place == "mean" else [True] + [False] * 16)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lightning_xai import Classifier, Readout
+from lightning_xai import Classifier, GradCAM, Readout
 from lightning_xai.model.capture import capture
 from lightning_xai.model.target_layer import capture_points
 from lightning_xai.model.trace import LayerOutput, OperationInput
@@ -302,3 +302,31 @@ def test_hooks_are_taken_off_also_after_an_error():
             captured(net, layer)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert LayerOutput("backbone") in capture_points(Classifier(net), "backbone", IMAGES)
+
+
+class BesideInPlace(nn.Module):
+    """Adds to a tensor that an identity has passed on, in place or not."""
+
+    def __init__(self, *, in_place):
+        super().__init__()
+        self.conv, self.drop, self.branch = nn.Conv2d(3, 4, 3, padding=1), nn.Dropout(), nn.Conv2d(4, 4, 1)
+        self.fc, self.in_place = nn.Linear(4, 3), in_place
+
+    def forward(self, x):
+        x = self.conv(x)
+        y = self.branch(self.drop(x))
+        if self.in_place:
+            x += y
+        else:
+            x = x + y
+        return self.fc(x.relu().mean((2, 3)))
+
+
+def test_what_was_captured_does_not_change_when_the_model_goes_on_in_place():
+    torch.manual_seed(0)
+    first, second = BesideInPlace(in_place=True), BesideInPlace(in_place=False)
+    second.load_state_dict(first.state_dict())
+    images = torch.randn(2, 3, 8, 8)
+    found, expected = (GradCAM("drop", relu=False)(net, images, 1) for net in (first, second))
+    torch.testing.assert_close(found, expected)
+    assert float(expected.abs().max()) > 0

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_xai import Classifier, GradCAM
+from lightning_xai import Classifier, GradCAM, Readout
 from lightning_xai.model.capture import capture
 from lightning_xai.model.target_layer import attends_globally, capture_points, forget
 from lightning_xai.model.trace import LayerInput, LayerOutput, OperationInput
@@ -324,3 +324,24 @@ class TestAutomatic:
         images = self.images.clone()
         capture_points(Classifier(net), "auto", images)
         assert torch.equal(images, self.images)
+
+
+def test_the_choice_is_that_of_the_images_size():
+    net = calibrated(torchvision.models.resnet18(num_classes=4), size=64)
+    large, small = torch.randn(1, 3, 64, 64), torch.randn(1, 3, 32, 32)
+    first = [str(found(net, images)[0]) for images in (large, small)]
+    forget(net)
+    second = [str(found(net, images)[0]) for images in (small, large)]
+    assert first == second[::-1] == ["the output of `layer4`", "the output of `layer3`"]
+
+
+def test_the_choice_is_that_of_the_forward():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = ConvNet(), ConvNet()
+
+    net, images = Two(), torch.randn(1, 3, 16, 16)
+    for name in ("a", "b"):
+        heatmaps = GradCAM(relu=False)(Classifier(net, Readout(forward=name)), images, 0)
+        assert torch.equal(heatmaps, GradCAM(relu=False)(getattr(net, name), images, 0))
