@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.module import named_layers
+from lightning_xai.model.operation_names import count_dependent, depends, operation_name
 from lightning_xai.model.preserved import preserved
 
 
@@ -25,7 +26,7 @@ class Call:
     """One call of a torch operation on a tensor that depends on the images.
 
     Attributes:
-        name: Of the operation, without the underscore of those that work in place.
+        name: Of the operation; see `operation_name`.
         source: Its first argument.
         proceed: Runs the call as it was made, in place where the model wants that.
         run: The same operation, with the same settings, on any tensor, which is left as it is.
@@ -61,7 +62,7 @@ def ruled(
         classifier: The model, which runs in the body.
         rules: By name of the operation; it works in place where the model wants that.
         refuse: Told each operation's name and how many of its arguments depend on the images; returns why it cannot
-            be, in words, or None.
+            be, in words, or None. What returns nothing that depends on the images passes anyway.
 
     Yields:
         The names of the operations that ran.
@@ -96,26 +97,35 @@ class _Ruled(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        dependent = sum(isinstance(a, Tensor) and a.requires_grad for a in (*args, *kwargs.values()))
+        dependent = count_dependent((*args, *kwargs.values()))
         if not dependent or not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        full = getattr(func, "__name__", "")
-        name = full if full.startswith("__") else full.rstrip("_")
+        name = operation_name(func, args, kwargs)
         self.met.add(name)
         reason = None if self._refuse is None else self._refuse(name, dependent)
         if reason is not None:
-            where = f" in `{self._entered[-1]}`" if self._entered else ""
-            raise ValueError(reason.format(operation=f"`{name}`{where}"))
+            return self._unless_dependent(func(*args, **kwargs), name, reason)
         rule, source = self._rules.get(name), args[0] if args else kwargs.get("input")
         if rule is None or not isinstance(source, Tensor):
             return func(*args, **kwargs)
         rest, keywords = args[1:], {key: value for key, value in kwargs.items() if key != "input"}
-        in_place = full.endswith("_") or kwargs.get("inplace") is True
+        in_place = _works_in_place(func) or kwargs.get("inplace") is True
         run = _rerun(func, rest, keywords, in_place)
         result = rule(Call(name, source, lambda: func(*args, **kwargs), run, rest, keywords))
         if in_place and result is not source:
             return source.copy_(result)  # the model may go on with what it passed
         return result
+
+    def _unless_dependent(self, result: Any, name: str, reason: str) -> Any:
+        if not depends(result):
+            return result
+        where = f" in `{self._entered[-1]}`" if self._entered else ""
+        raise ValueError(reason.format(operation=f"`{name}`{where}"))
+
+
+def _works_in_place(func: Callable[..., Any]) -> bool:
+    name = getattr(func, "__name__", "")
+    return name.endswith("_") and not name.startswith("__")
 
 
 def _rerun(

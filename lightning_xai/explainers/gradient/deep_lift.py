@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_at_least
-from lightning_xai.explainers.gradient.operations import refusal
+from lightning_xai.explainers.gradient.operations import ELEMENTWISE, MAX_POOLS, refusal
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.rescale import Rescale
@@ -17,7 +17,7 @@ from lightning_xai.model.input_gradient import input_gradient
 from lightning_xai.model.operation_rules import ruled
 
 _INCOMPLETE = 1e-2
-_refuse = refusal("DeepLIFT", known="activation functions and max pooling")
+_refuse = refusal("DeepLIFT", ELEMENTWISE | MAX_POOLS, known="activation functions and max pooling")
 
 
 class DeepLift(PixelExplainer):

@@ -22,33 +22,45 @@ SMOOTH_RECTIFIERS = frozenset("leaky_relu rrelu prelu elu selu celu gelu silu mi
 
 MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
 
-_SUMS = frozenset("add sub subtract rsub copy where index_add scatter_add __setitem__ grad".split())
+_SUMS = frozenset(
+    "add sub rsub __rsub__ copy cat stack hstack vstack dstack where masked_scatter index_add index_copy index_put "
+    "scatter scatter_add __setitem__ expand_as view_as reshape_as type_as to grad".split()
+)
 """Operations that stay linear when several of their arguments depend on the images."""
 
-_NEVER = frozenset(
-    "layer_norm group_norm instance_norm rms_norm local_response_norm normalize softmax softmin log_softmax "
-    "scaled_dot_product_attention multi_head_attention_forward _native_multi_head_attention norm std var prod cumprod "
-    "logsumexp lp_pool1d lp_pool2d amax amin max min maximum minimum topk sort median max_pool1d max_pool3d "
-    "max_pool2d_with_indices adaptive_max_pool2d_with_indices fractional_max_pool2d glu reciprocal".split()
+_LINEAR = _SUMS | frozenset(
+    "__get__ __getitem__ __matmul__ __rmatmul__ addbmm addmm addmv adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_avg_pool3d alpha_dropout as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bfloat16 "
+    "bilinear bmm broadcast_tensors broadcast_to channel_shuffle chunk clone contiguous conv1d conv2d conv3d "
+    "conv_transpose1d conv_transpose2d conv_transpose3d cpu cuda cumsum diag diag_embed diagonal div dot double "
+    "dropout dropout1d dropout2d dropout3d dsplit einsum expand feature_alpha_dropout feature_dropout fill flatten "
+    "flip fliplr flipud float fold gather grid_sample half hsplit index_fill index_select inner interpolate kron "
+    "linear masked_fill masked_select matmul mean mm moveaxis movedim mul mv narrow native_channel_shuffle nanmean "
+    "nansum neg outer pad permute pixel_shuffle pixel_unshuffle positive ravel repeat repeat_interleave requires_grad "
+    "reshape roll rot90 select slice_scatter split split_with_sizes squeeze sum swapaxes swapdims t take "
+    "take_along_dim tensor_split tensordot tile trace transpose tril triu type unbind unflatten unfold unsqueeze "
+    "upsample upsample_bilinear upsample_nearest vdot view vsplit zero".split()
 )
-"""Not linear, and no function of each value by itself: what each input contributed is not defined."""
+"""Operations that are linear, or affine, in each argument that depends on the images."""
 
 
-def refusal(method: str, also: Collection[str] = (), *, known: str) -> Callable[[str, int], str | None]:
+def refusal(method: str, ruled: Collection[str], *, known: str) -> Callable[[str, int], str | None]:
     """Return what refuses, in `ruled`, the operations whose output ``method`` cannot divide among the inputs.
+
+    Neither linear nor ruled, they would otherwise pass as linear, and the map would be wrong without a word.
 
     Args:
         method: Name of the explainer.
-        also: Further operations without a rule.
+        ruled: Operations with a rule.
         known: What has a rule, in words.
     """
     message = (
         f"Expected a network of linear layers, {known} for {method}, but {{operation}} is none of these: no rule says "
         "what each of its inputs contributed. Use IntegratedGradients, which explains any differentiable network."
     )
+    passed = _LINEAR | set(ruled)
 
     def refuse(name: str, dependent: int) -> str | None:
-        unknown = name in _NEVER or name in also or (dependent > 1 and name not in _SUMS)
-        return message if unknown else None
+        return message if name not in passed or (dependent > 1 and name not in _SUMS) else None
 
     return refuse
