@@ -52,6 +52,13 @@ Rule: TypeAlias = Callable[[Call], Tensor]
 """Runs a call and returns its result, connected to the source as the rule wants it."""
 
 
+_CHECKPOINTED = (
+    "Expected a model that keeps its activations for the backward pass, but it uses activation checkpointing, which "
+    "methods with rules of their own for the backward pass (LRP, DeepLift, GuidedBackprop, GuidedGradCAM) cannot "
+    "follow: switch it off while explaining."
+)
+
+
 @contextmanager
 def ruled(
     classifier: Classifier, rules: Mapping[str, Rule], refuse: Callable[[str, int], str | None] | None = None
@@ -69,6 +76,7 @@ def ruled(
 
     Raises:
         ValueError: If an operation is refused; names it and the module in which it ran.
+        RuntimeError: If the model computes parts anew in the backward pass (activation checkpointing).
     """
     parameters = [p for p in classifier.model.parameters() if p.requires_grad]
     with preserved(classifier.model), ExitStack() as stack:
@@ -80,7 +88,12 @@ def ruled(
             stack.callback(module.register_forward_pre_hook(_entering(entered, name)).remove)
             stack.callback(module.register_forward_hook(_leaving(entered)).remove)
         mode = stack.enter_context(_Ruled(rules, refuse, entered))
-        yield mode.met
+        try:
+            yield mode.met
+        except RuntimeError as error:
+            if "torch.utils.checkpoint" in str(error.__cause__ or error):  # it runs parts again, without their rules
+                raise RuntimeError(_CHECKPOINTED) from error
+            raise
 
 
 class _Ruled(TorchFunctionMode):

@@ -16,7 +16,7 @@ from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.input_gradient import input_gradient
 from lightning_xai.model.operation_rules import ruled
 
-_INCOMPLETE = 1e-2
+_INCOMPLETE, _ROUNDING = 1e-2, 1e-4
 _refuse = refusal("DeepLIFT", ELEMENTWISE | MAX_POOLS, known="activation functions and max pooling")
 
 
@@ -41,7 +41,7 @@ class DeepLift(PixelExplainer):
     Raises:
         TypeError: If ``baseline`` is no number.
         ValueError: When called, if an operation has no rule: normalisation over channels, softmax, attention, gates
-            that multiply activations.
+            that multiply activations; or if the score of the image or of the baseline is not finite.
 
     Example:
         >>> from torch import nn
@@ -84,13 +84,28 @@ class DeepLift(PixelExplainer):
 
 def _check_complete(attributions: Tensor, after: Tensor, before: Tensor) -> None:
     """Raise ValueError where the sum misses the change by more than rounding: an operation is not what it seemed."""
+    _check_finite(after, before)
     error = (attributions.flatten(1).sum(1) - (after - before)).abs()
-    scale = attributions.flatten(1).abs().sum(1) + after.abs() + before.abs()
-    worst = int((error / scale.clamp(min=torch.finfo(scale.dtype).tiny)).argmax())
-    if bool(error[worst] > _INCOMPLETE * scale[worst]):
+    rounding = _ROUNDING * (after.abs() + before.abs())
+    excess = error - _INCOMPLETE * attributions.flatten(1).abs().sum(1) - rounding
+    worst = int(excess.argmax())  # of several NaN or one, that
+    if not bool(excess[worst] <= 0):
         change, found = float(after[worst] - before[worst]), float(attributions[worst].sum())
         raise ValueError(
             f"Expected DeepLIFT's map to sum to the change of the score, {change:.4g}, but got {found:.4g}: the "
             "network has an operation without a rule that is not seen (a custom autograd function, a scripted module). "
             "Use IntegratedGradients."
         )
+
+
+def _check_finite(after: Tensor, before: Tensor) -> None:
+    for scores, whose, advice in (
+        (before, "baseline", "choose another `baseline`"),
+        (after, "image", "check the image and the weights"),
+    ):
+        if not bool(scores.isfinite().all()):
+            found = float(scores[~scores.isfinite()][0])
+            raise ValueError(
+                f"Expected finite scores for DeepLIFT, but got {found}: the score of the {whose} is not finite; "
+                f"{advice}."
+            )

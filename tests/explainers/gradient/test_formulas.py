@@ -311,6 +311,39 @@ class TestDeepLift:
         ):
             DeepLift()(Net(), torch.ones(2, 1, 2, 2), 1)
 
+    @pytest.mark.parametrize("offset", [100.0, -100.0])
+    def test_the_sum_is_compared_with_the_change_and_not_with_large_logits(self, offset):
+        """The change is 1, half of it is lost: far more than the rounding of logits of 100."""
+
+        class Halved(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx, grad):
+                return 0.5 * grad
+
+        class Net(nn.Module):
+            def forward(self, x):
+                return Halved.apply(x.flatten(1).sum(1, keepdim=True)) + offset
+
+        with pytest.raises(ValueError, match=r"sum to the change of the score, 1, but got 0\.5"):
+            DeepLift()(Net(), torch.full((1, 1, 2, 2), 0.25), 1)
+
+    @pytest.mark.parametrize(("function", "found"), [(torch.log, "-inf"), (lambda x: x.sub(1.0).sqrt(), "nan")])
+    def test_a_baseline_whose_score_is_not_finite_is_refused(self, function, found):
+        class Net(nn.Module):
+            def forward(self, x):
+                return function(x.flatten(1)).sum(1, keepdim=True)
+
+        batch = torch.tensor([[[[2.0, 5.0]]]])
+        with pytest.raises(ValueError, match=f"got {found}: the score of the baseline is not finite; choose another"):
+            DeepLift()(Net(), batch, 1)
+        with pytest.raises(ValueError, match="got nan: the score of the image is not finite"):
+            DeepLift(2.0)(Net(), torch.full_like(batch, -1.0), 1)
+        assert_close(DeepLift(2.0)(Net(), batch, 1), function(batch[0]) - function(torch.full_like(batch[0], 2.0)))
+
     def test_a_path_that_depends_on_the_image_is_refused(self):
         class Branching(nn.Module):
             def forward(self, x):
