@@ -46,9 +46,9 @@ def refined(
         counts: How many pixels are changed at each step, (FINEST + 1,), ascending.
     """
     device, known = known.device, known.cpu()  # which points come next is decided by loops over small tensors
-    distinct, place = counts.cpu().unique(return_inverse=True)
-    first = torch.searchsorted(counts.cpu(), distinct)
-    values = known.new_zeros(len(known), len(distinct))
+    differs = torch.nn.functional.pad(counts.cpu().diff() > 0, (1, 0), value=True)
+    first, place = differs.nonzero()[:, 0], differs.cumsum(0) - 1
+    values = known.new_zeros(len(known), len(first))
     seen = torch.zeros_like(values, dtype=torch.bool)
     values[:, place[known_step]], seen[:, place[known_step]] = known, True
     middles = torch.zeros(len(known), FINEST + 1, dtype=torch.bool)

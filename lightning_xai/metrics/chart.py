@@ -89,7 +89,7 @@ def series_of(values: Values, name: str) -> list[Series]:
     """
     if isinstance(values, Mapping):
         return [Series(str(key), _numbers(value)) for key, value in values.items()]
-    if isinstance(values, Real) or (isinstance(values, Tensor) and values.ndim == 0):
+    if isinstance(values, (int, float, Real)) or (isinstance(values, Tensor) and values.ndim == 0):
         return [Series(name, _numbers(values))]
     steps = list(values)
     if not steps:
