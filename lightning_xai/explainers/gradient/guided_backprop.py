@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,9 @@ class GuidedBackprop(PixelExplainer):
     on the upper layers (Adebayo et al. 2018). Costs one evaluation per image.
 
     Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2014,
-    https://arxiv.org/abs/1412.6806. Every ReLU and ReLU6 counts, be it a module, a function, in place or used twice;
-    methods that hook modules miss functional ones and then return something in between.
+    https://arxiv.org/abs/1412.6806. Every ReLU and ReLU6 counts, be it a module, a function, in place, used twice, or
+    written as a clamp, threshold or maximum at 0; methods that hook modules miss functional ones and then return
+    something in between. One written by `torch.where` or as a product with a mask is not seen.
 
     Args:
         reduction: See `PixelExplainer`.
@@ -54,17 +57,45 @@ def guided_gradient(classifier: Classifier, images: Tensor, target: Tensor) -> T
     guided: list[str] = []
 
     def rectifier(call: Call) -> Tensor:
-        result = call.proceed()
-        if call.name != "hardtanh" or call.keywords.get("min_val") == 0:  # torch's ReLU6 is a Hardtanh
-            guided.append(call.name)
-            result.register_hook(torch.relu)  # type: ignore[no-untyped-call]
+        result = _rectified(call)
+        if result is None:
+            return call.proceed()
+        guided.append(call.name)
+        result.register_hook(torch.relu)  # type: ignore[no-untyped-call]
         return result
 
-    with ruled(classifier, dict.fromkeys(("relu", "relu6", "hardtanh"), rectifier), _refuse):
+    with ruled(classifier, dict.fromkeys(("relu", "relu6", "maximum", *_BOUNDS), rectifier), _refuse):
         gradient = target_gradient(classifier, images, target)
     if not guided:
         raise ValueError(_WITHOUT_RELU.format(operation=f"{type(classifier.model).__name__} has none"))
     return gradient
+
+
+_BOUNDS = {  # torch's ReLU6 is a Hardtanh
+    "hardtanh": ("min_val",),
+    "clamp": ("min",),
+    "clamp_min": ("min",),
+    "threshold": ("threshold", "value"),
+}
+"""What rectifies where all of these arguments, its first ones after the source, are 0."""
+
+
+def _rectified(call: Call) -> Tensor | None:
+    """Return what the call returns, with the derivative of a ReLU, or None if the call is none."""
+    if call.name in ("relu", "relu6"):
+        return call.proceed()
+    if call.name == "maximum":
+        other = call.arguments[0] if call.arguments else call.keywords["other"]
+        one, zero = (call.source, other) if call.source.requires_grad else (other, call.source)
+        return torch.maximum(torch.relu(one), zero) if _is_zero(zero) else None
+    given = {**dict(zip(_BOUNDS[call.name], call.arguments, strict=False)), **call.keywords}
+    if not all(_is_zero(given.get(name)) for name in _BOUNDS[call.name]):
+        return None
+    return call.run(torch.relu(call.source))  # these pass the gradient at 0, where ReLU passes none
+
+
+def _is_zero(value: Any) -> bool:
+    return value is not None and not bool(torch.as_tensor(value).any())
 
 
 _WITHOUT_RELU = (
