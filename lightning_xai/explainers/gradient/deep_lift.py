@@ -42,6 +42,7 @@ class DeepLift(PixelExplainer):
         TypeError: If ``baseline`` is no number.
         ValueError: When called, if an operation has no rule: normalisation over channels, softmax, attention, gates
             that multiply activations; or if the score of the image or of the baseline is not finite.
+        RuntimeError: When called, if the model uses activation checkpointing.
 
     Example:
         >>> from torch import nn

@@ -39,6 +39,7 @@ class LRP(PixelExplainer):
     Raises:
         ValueError: If ``epsilon`` is not positive; when called, if an operation has no rule: normalisation over
             channels, softmax, attention, gates, and functions with f(0) ≠ 0 such as the sigmoid.
+        RuntimeError: When called, if the model uses activation checkpointing.
 
     Example:
         >>> from torch import nn
