@@ -61,23 +61,24 @@ def test_by_hand():
     assert metric.compute().item() == 0.5
 
 
-def test_the_standard_error_leaves_out_one_image_after_another():
+def test_the_standard_error_of_many_images_leaves_out_one_after_another():
+    count = 105
     random = torch.Generator().manual_seed(0)
-    rows = torch.cat([torch.randn(12, 196, generator=random), torch.arange(12)[:, None] % 2.0], 1)
+    rows = torch.cat([torch.randn(count, 196, generator=random), torch.arange(count)[:, None] % 2.0], 1)
     metric = Sufficiency(threshold=1.38)
     metric._append(rows, None)
     scaled = rows[:, :-1].double() / rows[:, :-1].double().std(0, correction=0)
+    distances = (scaled[:, None] - scaled[None]).square().mean(2).sqrt().tolist()
+    label = rows[:, -1].tolist()
     means = []
-    for out in range(12):
+    for out in range(count):
         shares = []
-        for i in range(12):
-            near = [
-                j for j in range(12) if j not in (i, out) and (scaled[i] - scaled[j]).square().mean().sqrt() <= 1.38
-            ]
+        for i in range(count):
+            near = [j for j in range(count) if j not in (i, out) and distances[i][j] <= 1.38]
             if i != out and near:
-                shares.append(sum(bool(rows[j, -1] == rows[i, -1]) for j in near) / len(near))
+                shares.append(sum(label[j] == label[i] for j in near) / len(near))
         means.append(sum(shares) / len(shares))
-    expected = (11 / 12 * sum((m - sum(means) / 12) ** 2 for m in means)) ** 0.5
+    expected = ((count - 1) / count * sum((m - sum(means) / count) ** 2 for m in means)) ** 0.5
     assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
     assert expected > 0
 
