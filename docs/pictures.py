@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from lightning_xai import Case, GradCAM, MaskingCurve, RandomHeatmap, ShapesDataset
 from lightning_xai.visualization import plot_masking_curve
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
 from _shared.classifier import ImageClassifier  # noqa: E402
+from _shared.comparison import fit_quietly  # noqa: E402
 from _shared.quiet import quiet_lightning  # noqa: E402
 
 NUM_IMAGES = 32
@@ -25,15 +26,7 @@ def main() -> None:
     L.seed_everything(0, verbose=False)
     train, validation = ShapesDataset(2048), ShapesDataset(512, seed=1)
     module = ImageClassifier(num_classes=len(train.classes))
-    trainer = L.Trainer(
-        max_epochs=8,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
-    trainer.fit(module, DataLoader(train, batch_size=32, shuffle=True), DataLoader(validation, batch_size=128))
+    fit_quietly(module, train, validation, epochs=8)
     batch = default_collate([validation[index] for index in range(NUM_IMAGES)])
     grad_cam = Case(module, batch["image"], batch["label"], explainer=GradCAM())
     cases = {"Grad-CAM": grad_cam, "random": grad_cam.with_heatmaps(explainer=RandomHeatmap())}

@@ -29,13 +29,12 @@ from pathlib import Path
 import lightning as L
 import torch
 from _shared.classifier import ImageClassifier, small_resnet
+from _shared.comparison import Batch, comparison_table, draw_one_of_each, fit_quietly
 from _shared.quiet import quiet_lightning
 from _shared.run_folder import print_facts
-from PIL import Image
-from rich import box, get_console
-from rich.table import Table
+from rich import get_console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from lightning_xai import (
     Case,
@@ -47,12 +46,10 @@ from lightning_xai import (
     ShapesDataset,
 )
 from lightning_xai.functional import deletion_auc, insertion_auc, pointing_game
-from lightning_xai.visualization import heatmap_grid
 
 NUM_CLASSES, IMAGE_SIZE, NUM_REFERENCES = 4, 40, 64
 NETWORKS = ("plain", "saturated")
 COLUMNS = ("insertion\nAUC ↑", "minus\nGrad-CAM's", "insertion −\ndeletion ↑", "pointing\ngame ↑")
-Batch = dict[str, Tensor]
 
 
 class Plateau(nn.Module):
@@ -80,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     references = torch.stack([train[index]["image"] for index in range(min(NUM_REFERENCES, len(train)))])
     explainers = (GradCAM(), IntegratedGradCAM(), ExpectedGradCAM(references=references), RandomHeatmap())
 
-    table, columns, facts = scores_table(), {}, {}
+    table, columns, facts = comparison_table(("network", "explainer"), COLUMNS), {}, {}
     for name in NETWORKS:
         model, accuracy = trained(name, train, held_out, settings)
         facts[name] = f"accuracy {accuracy:.2f}; {flatness(model, batch)}"
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_section()
         columns |= {f"{name} {method}": maps for method, maps in heatmaps.items() if method != "RandomHeatmap"}
     get_console().print(table)
-    picture = draw(batch, columns, train.classes, settings.output / "saturation" / "heatmaps.png")
+    picture = draw_one_of_each(batch, columns, train.classes, settings.output / "saturation" / "heatmaps.png")
     print_facts({**facts, "picture": str(picture)})
 
 
@@ -103,16 +100,7 @@ def trained(
     if name == "saturated":
         net = nn.Sequential(*net[:-1], Plateau(), net[-1])
     model = (AtAnyIntensity if name == "saturated" else ImageClassifier)(NUM_CLASSES, net=net)
-    trainer = L.Trainer(
-        max_epochs=settings.epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
-    trainer.fit(model, DataLoader(train, batch_size=32, shuffle=True), DataLoader(held_out, batch_size=128))
-    return model.eval(), float(trainer.callback_metrics["val_accuracy"])
+    return model, fit_quietly(model, train, held_out, settings.epochs)
 
 
 def flatness(model: ImageClassifier, batch: Batch) -> str:
@@ -139,29 +127,6 @@ def scores(model: ImageClassifier, batch: Batch, heatmaps: Mapping[str, Tensor])
 def _cell(values: Tensor, digits: int) -> str:
     error = values.std() / len(values) ** 0.5
     return f"{values.mean():.{digits}f} ±{error:.{digits}f}".replace("±0.", "±.")
-
-
-def scores_table() -> Table:
-    table = Table(title="Heatmaps of the right class", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("network", "explainer"):
-        table.add_column(heading, vertical="bottom", no_wrap=True)
-    for heading in COLUMNS:
-        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
-    return table
-
-
-def draw(batch: Batch, columns: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> Path:
-    """Draw the first image of each class with its heatmaps; return the picture's path."""
-    rows = [int(torch.nonzero(batch["label"] == label)[0]) for label in range(NUM_CLASSES)]
-    grid = heatmap_grid(
-        batch["image"][rows],
-        {name: heatmaps[rows] for name, heatmaps in columns.items()},
-        captions=[classes[label] for label in range(NUM_CLASSES)],
-        masks=batch["mask"][rows],
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid.numpy()).save(path)
-    return path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -23,20 +23,18 @@ one per 4×4.
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
-import torch
 from _shared.classifier import ImageClassifier, small_resnet
+from _shared.comparison import Batch, comparison_table, draw_one_of_each, fit_quietly
 from _shared.quiet import quiet_lightning
 from _shared.run_folder import print_facts
 from _shared.vision_transformer import SmallViT
-from PIL import Image
-from rich import box, get_console
-from rich.table import Table
+from rich import get_console
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from lightning_xai import (
     AttentionRollout,
@@ -47,7 +45,6 @@ from lightning_xai import (
     ShapesDataset,
     TransformerAttribution,
 )
-from lightning_xai.visualization import heatmap_grid
 
 NUM_CLASSES, IMAGE_SIZE = 4, 48
 EPOCHS = {"CNN": 3, "ViT": 7}  # until both are right about equally often
@@ -61,7 +58,6 @@ METRICS = {
     "relevance_rank_accuracy": "rank\nacc. ↑",
     "transform_consistency": "consis-\ntency ↑",
 }
-Batch = dict[str, Tensor]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     held_out = ShapesDataset(256, image_size=IMAGE_SIZE, num_classes=NUM_CLASSES, difficulty="easy", seed=1)
     batch = default_collate([held_out[index] for index in range(settings.num_explained)])
 
-    table, columns = scores_table(), {}
+    table, columns = comparison_table(("network,\naccuracy", "explainer"), METRICS.values()), {}
     for name, explainers in EXPLAINERS.items():
         L.seed_everything(settings.seed, verbose=False)
         model, accuracy = trained(name, train, held_out, settings.epochs or EPOCHS[name])
@@ -84,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 columns[f"{name} {explainer.alias}"] = heatmaps
         table.add_section()
     get_console().print(table)
-    picture = draw(batch, columns, train.classes, settings.output / "transformers" / "heatmaps.png")
+    picture = draw_one_of_each(batch, columns, train.classes, settings.output / "transformers" / "heatmaps.png")
     print_facts({"picture": str(picture)})
 
 
@@ -92,19 +88,10 @@ def trained(name: str, train: ShapesDataset, held_out: ShapesDataset, epochs: in
     """Return the trained network and its accuracy on ``held_out``."""
     net = small_resnet(NUM_CLASSES) if name == "CNN" else SmallViT(NUM_CLASSES, IMAGE_SIZE)
     model = ImageClassifier(NUM_CLASSES, net=net)
-    trainer = L.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
     started = time.perf_counter()
-    trainer.fit(model, DataLoader(train, batch_size=32, shuffle=True), DataLoader(held_out, batch_size=128))
-    accuracy = float(trainer.callback_metrics["val_accuracy"])
+    accuracy = fit_quietly(model, train, held_out, epochs)
     get_console().print(f"{name}: accuracy {accuracy:.2f} after {time.perf_counter() - started:.0f} s", highlight=False)
-    return model.eval(), accuracy
+    return model, accuracy
 
 
 def scores(model: ImageClassifier, batch: Batch, explainer: Explainer, heatmaps: Tensor) -> list[str]:
@@ -124,29 +111,6 @@ def scores(model: ImageClassifier, batch: Batch, explainer: Explainer, heatmaps:
 
 def _cell(value: float, error: float) -> str:
     return f"{value:.2f} ±{error:.2f}".replace("-0.00", "0.00").replace("±0.", "±.")
-
-
-def scores_table() -> Table:
-    table = Table(title="Heatmaps of the right class", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("network,\naccuracy", "explainer"):
-        table.add_column(heading, vertical="bottom", no_wrap=True)
-    for heading in METRICS.values():
-        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
-    return table
-
-
-def draw(batch: Batch, columns: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> Path:
-    """Draw the first image of each class with its heatmaps; return the picture's path."""
-    rows = [int(torch.nonzero(batch["label"] == label)[0]) for label in range(NUM_CLASSES)]
-    grid = heatmap_grid(
-        batch["image"][rows],
-        {name: heatmaps[rows] for name, heatmaps in columns.items()},
-        captions=[classes[label] for label in range(NUM_CLASSES)],
-        masks=batch["mask"][rows],
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid.numpy()).save(path)
-    return path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -27,7 +27,7 @@ LAYERS = {
     "metrics": {"evidence", "model", "explainers"},
     "visualization": {"metrics", "evidence", "model"},
     "loggers": {"visualization"},
-    "comparison": {"metrics", "explainers", "evidence", "model", "visualization", "datasets"},
+    "comparison": {"metrics", "explainers", "evidence", "model", "datasets"},
 }
 ABOVE_ALL = {"callbacks"}
 HEAVY = ["lightning", "torchmetrics", "wandb", "captum", "matplotlib", "scipy", "skimage", "tensorboard", "torchvision"]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lightning_xai import (
     LRP,
+    CaptumExplainer,
     Classifier,
     DeepLift,
     GradCAM,
@@ -197,7 +198,10 @@ def test_images_go_through_once_per_step():
     assert classifier.evaluations == 4 + 2  # the baseline once in each of two chunks
 
 
-def test_no_warning_of_captum_reaches_the_user():
+@pytest.mark.parametrize("name", ["DeepLift", "GuidedBackprop", "InputXGradient", "Saliency"])
+def test_no_warning_of_captum_reaches_the_user(name):
+    with pytest.warns(UserWarning, match="did not already require gradients"):
+        getattr(captum.attr, name)(Modules()).attribute(images(), target=TARGET)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        IntegratedGradients(3)(Modules(), images(), TARGET)
+        CaptumExplainer(f"captum.attr.{name}")(Modules(), images(), TARGET)
