@@ -20,7 +20,7 @@ class Refinement:
 
     Attributes:
         curve: float32 (N, FINEST + 1), straight lines between evaluated points.
-        evaluated: Boolean (N, FINEST + 1).
+        evaluated: Which points are known: an image with as many changed pixels was evaluated; boolean (N, FINEST + 1).
         error_bound: How far the area can be from that of all points, float32 (N,); see `error_bound`.
     """
 
