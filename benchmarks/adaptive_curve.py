@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from benchmarks.result import Result
 from benchmarks.setting import Setting, SmallCNN
 from lightning_xai import Case, Classifier, Explainer, GradCAM, MaskingCurve, RandomHeatmap, ShapesDataset
-from lightning_xai.evidence.masking_curve import Steps, area
-from lightning_xai.evidence.refinement import FINEST
+from lightning_xai.evidence.masking.masking_curve import Steps, area
+from lightning_xai.evidence.masking.refinement import FINEST
 
 TOLERANCE = 0.01
 SHARE = 1 / 3

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def lazy_names(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` for ``package`` whose ``names`` map to modules below it.
+def lazy_names(
+    package: str, names: Mapping[str, str], *, renamed: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` for ``package`` whose ``names`` map to modules below it.
 
     Args:
         package: ``__name__`` of the package.
         names: Public name -> module relative to the package, such as ``{"GradCAM": "cam.grad_cam"}``.
+        renamed: Name of an earlier version -> what to use instead, which the error then says.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        if name not in names:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{names[name]}"), name)
+        if name in names:
+            value = getattr(import_module(f"{package}.{names[name]}"), name)
+            setattr(sys.modules[package], name, value)  # the next use finds it at once
+            return value
+        hint = f": use {renamed[name]}" if renamed and name in renamed else ""
+        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
 
     def __dir__() -> list[str]:  # noqa: N807
         return sorted(names)
 
-    return __getattr__, __dir__
+    return __getattr__, __dir__, sorted(names)

@@ -1,65 +1,24 @@
-"""Every metric as a function of tensors that returns one value per image; each lives in its metric's file."""
+"""Every metric as a function of tensors that returns one value per image; made from the metric classes."""
 
-from lightning_xai._lazy import lazy_names
+from __future__ import annotations
 
-__getattr__, __dir__ = lazy_names(
-    "lightning_xai.metrics",
-    {
-        "abpc": "faithfulness.abpc",
-        "adcc": "faithfulness.adcc",
-        "adversarial_stability": "robustness.adversarial_stability",
-        "aopc": "faithfulness.aopc",
-        "attribution_localization": "localization.attribution_localization",
-        "average_drop": "faithfulness.average_drop",
-        "average_gain": "faithfulness.average_gain",
-        "average_increase": "faithfulness.average_increase",
-        "avg_sensitivity": "robustness.avg_sensitivity",
-        "binarized_precision": "localization.binarized_precision",
-        "box_localization": "localization.box_localization",
-        "completeness": "faithfulness.completeness",
-        "complexity": "complexity.complexity",
-        "contrastivity": "randomization.contrastivity",
-        "deletion_auc": "faithfulness.deletion_auc",
-        "effective_complexity": "complexity.effective_complexity",
-        "efficient_parameter_randomization": "randomization.efficient_parameter_randomization",
-        "explainer_agreement": "agreement.explainer_agreement",
-        "explanation_time": "cost.explanation_time",
-        "faithfulness_correlation": "faithfulness.faithfulness_correlation",
-        "faithfulness_estimate": "faithfulness.faithfulness_estimate",
-        "fidelity": "faithfulness.fidelity",
-        "haas": "faithfulness.haas",
-        "heatmap_drift": "robustness.heatmap_drift",
-        "infidelity": "faithfulness.infidelity",
-        "insertion_auc": "faithfulness.insertion_auc",
-        "insertion_deletion": "faithfulness.insertion_deletion",
-        "irof": "faithfulness.irof",
-        "local_accuracy": "faithfulness.local_accuracy",
-        "local_lipschitz": "robustness.local_lipschitz",
-        "localization_auc": "localization.localization_auc",
-        "max_sensitivity": "robustness.max_sensitivity",
-        "monotonicity": "faithfulness.monotonicity",
-        "monotonicity_correlation": "faithfulness.monotonicity_correlation",
-        "occlusion_correlation": "agreement.occlusion_correlation",
-        "one_pixel_sensitivity": "robustness.one_pixel_sensitivity",
-        "parameter_randomization": "randomization.parameter_randomization",
-        "pixel_flipping": "faithfulness.pixel_flipping",
-        "pointing_game": "localization.pointing_game",
-        "pointing_game_recall": "localization.pointing_game_recall",
-        "random_logit": "randomization.random_logit",
-        "relative_faithfulness": "faithfulness.relative_faithfulness",
-        "relative_input_stability": "robustness.relative_input_stability",
-        "relative_output_stability": "robustness.relative_output_stability",
-        "relative_representation_stability": "robustness.relative_representation_stability",
-        "relevance_mass_accuracy": "localization.relevance_mass_accuracy",
-        "relevance_rank_accuracy": "localization.relevance_rank_accuracy",
-        "road": "faithfulness.road",
-        "saturation": "cost.saturation",
-        "selectivity": "faithfulness.selectivity",
-        "sensitivity_n": "faithfulness.sensitivity_n",
-        "sparseness": "complexity.sparseness",
-        "sufficiency": "faithfulness.sufficiency",
-        "sufficient_pixels": "complexity.sufficient_pixels",
-        "top_k_intersection": "localization.top_k_intersection",
-        "transform_consistency": "robustness.transform_consistency",
-    },
-)
+import sys
+from typing import Any
+
+from lightning_xai.metrics.registry import METRICS
+
+__all__ = sorted(METRICS.builtin)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in METRICS.builtin:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lightning_xai.metrics.function import function_of
+
+    function = function_of(METRICS.load(name))
+    setattr(sys.modules[__name__], name, function)  # the next use finds it at once
+    return function
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

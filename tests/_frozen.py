@@ -1,7 +1,7 @@
-"""Values of every metric and explainer on fixed inputs, with all settings written out, as they were before the layers moved.
+"""Values of every metric and explainer on fixed inputs, with all settings written out.
 
-``python -m tests._frozen`` writes ``tests/frozen_numbers.json``: once, or after a number was changed on purpose. Inputs come
-from numpy's legacy generator, whose stream never changes, so that a file written on one machine holds on another.
+``python -m tests._frozen`` writes ``tests/frozen_numbers.json``: before the layers moved, or after a number was changed
+on purpose. Inputs come from numpy's legacy generator, whose stream never changes: the file holds on every machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ FILE = Path(__file__).with_name("frozen_numbers.json")
 COUNT, CLASSES, CHANNELS, SIZE = 4, 4, 3, (16, 12)
 _DIGITS = 7
 _CELLS = 48  # values of a heatmap that are kept, evenly spaced
-_BY_ARGUMENT = ("model", "images", "heatmaps", "target", "masks", "boxes", "explainer", "previous_heatmaps", "other_heatmaps")
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -127,7 +126,9 @@ def _plain(tensor: Tensor) -> Any:
 
 def _defaults(kind: Callable[..., Any]) -> dict[str, Any]:
     skipped = {"self", "references", "attribution"}
-    named = {p.name: p.default for p in signature(kind.__init__).parameters.values() if p.kind is not Parameter.VAR_KEYWORD}
+    named = {
+        p.name: p.default for p in signature(kind.__init__).parameters.values() if p.kind is not Parameter.VAR_KEYWORD
+    }
     return {name: value for name, value in named.items() if name not in skipped and value is not Parameter.empty}
 
 
@@ -153,7 +154,11 @@ def _frozen() -> dict[str, Any]:
             continue
         default = _defaults(type(entry.metric()))
         found["metrics"][entry.alias] = [
-            {"settings": settings, "arguments": list(entry.arguments), **metric_values(entry.alias, settings, list(entry.arguments))}
+            {
+                "settings": settings,
+                "arguments": list(entry.arguments),
+                **metric_values(entry.alias, settings, list(entry.arguments)),
+            }
             for settings in [default | one | _layer(one) for one in entry.all_settings]
         ]
     return found

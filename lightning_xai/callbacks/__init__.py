@@ -2,7 +2,7 @@
 
 from lightning_xai._lazy import lazy_names
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "ExplanationMonitor": "explanation_monitor",

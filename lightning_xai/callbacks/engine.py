@@ -17,7 +17,7 @@ from lightning_xai.callbacks.ranks import agreed_probe, all_succeeded, everyones
 from lightning_xai.callbacks.record import Record
 from lightning_xai.callbacks.study import Findings
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.preserved import preserved
+from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import check_choice, check_count
+from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks.directory import run_directory
 from lightning_xai.callbacks.engine import Engine, Outcome
 from lightning_xai.callbacks.grid import Grid
@@ -26,10 +27,8 @@ from lightning_xai.callbacks.sample import sample_from_batch as sample_of
 from lightning_xai.callbacks.schedule import is_due, is_resumed_midway
 from lightning_xai.callbacks.study import TargetRule, check_target_rule
 from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.explainers.registry import ExplainerAlias
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.metrics.registry import MetricAlias
-from lightning_xai.model.preserved import preserved
+from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 
 if TYPE_CHECKING:

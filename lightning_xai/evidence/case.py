@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -18,11 +18,10 @@ from lightning_xai.evidence.annotations import (
     check_previous,
     masks_of_boxes,
 )
-from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.logits import Logits
-from lightning_xai.evidence.memo import Memo
+from lightning_xai.evidence.evidence import Evidence, is_about_heatmaps
+from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
-from lightning_xai.model.preserved import preserved
+from lightning_xai.model.preserve import preserved
 
 if TYPE_CHECKING:
     from lightning_xai.explainers.explainer import Explainer
@@ -82,14 +81,15 @@ class Case:
     def __len__(self) -> int:
         return len(self._require(self._anchor, "images"))
 
-    def __getitem__(self, evidence: Evidence) -> Any:
+    def __getitem__(self, evidence: Evidence[Value]) -> Value:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
-        memo = self._memo if evidence.reads_heatmaps else self._image_memo
-        return memo.read(evidence, self._collect)
+        memo = self._memo if is_about_heatmaps(evidence) else self._image_memo
+        found: Value = memo.read(evidence, self._collect)
+        return found
 
-    def announce(self, evidence: Evidence) -> None:
+    def announce(self, evidence: Evidence[Any]) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
-        if evidence.reads_heatmaps and self._memo.announce(evidence):
+        if is_about_heatmaps(evidence) and self._memo.announce(evidence):
             for part in evidence.reads:
                 self.announce(part)
 
@@ -191,10 +191,9 @@ class Case:
     @property
     def logits(self) -> Tensor:
         """Logits of the unchanged images, float32 (N, K); evaluated once."""
-        logits: Tensor = self[Logits()]
-        return logits
+        return self[Logits()]
 
-    def _collect(self, evidence: Evidence) -> Any:
+    def _collect(self, evidence: Evidence[Any]) -> Any:
         try:
             if self._classifier is None:
                 return evidence.collect(self)
@@ -208,3 +207,33 @@ class Case:
         if value is None:
             raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.")
         return value
+
+
+class Memo:
+    """Collect each evidence at its first reading, and drop it after the last one that was announced.
+
+    A failed collection is remembered too, and raised again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Evidence[Any], Any] = {}
+        self._readers: dict[Evidence[Any], int] = {}
+
+    def announce(self, evidence: Evidence[Any]) -> bool:
+        """Say that ``evidence`` will be read once more; return whether it will be collected for that."""
+        is_new = evidence not in self._readers and evidence not in self._known
+        self._readers[evidence] = self._readers.get(evidence, 0) + 1
+        return is_new
+
+    def read(self, evidence: Evidence[Any], collect: Callable[[Evidence[Any]], Any]) -> Any:
+        """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""
+        if evidence not in self._known:
+            self._known[evidence] = collect(evidence)
+        found = self._known[evidence]
+        if evidence in self._readers:
+            self._readers[evidence] -= 1
+            if self._readers[evidence] <= 0:
+                del self._known[evidence], self._readers[evidence]
+        if isinstance(found, Exception):
+            raise found
+        return found

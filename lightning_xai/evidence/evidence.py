@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
 
+Result = TypeVar("Result", covariant=True)
+
 
 @dataclass(frozen=True)
-class Evidence(ABC):
+class Evidence(ABC, Generic[Result]):
     """Settings of one kind of evidence; equal settings are collected once per `Case`.
 
-    A subclass is a frozen dataclass with hashable fields. `collect` returns numbers or maps per image, never images,
-    activations or models.
+    A subclass is a frozen dataclass with hashable fields, and ``Evidence[What]`` for what `collect` returns: numbers or
+    maps per image, never images, activations or models.
 
     Attributes:
-        reads_heatmaps: False if the evidence is about the images alone, so that cases with other heatmaps of the same
-            images share it.
+        inputs: Fields of a case that `collect` reads. What reads neither heatmaps nor the explainer is about the images
+            alone, so that cases with other heatmaps of the same images share it.
     """
 
-    reads_heatmaps: ClassVar[bool] = True
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target"})
 
     @property
-    def reads(self) -> tuple[Evidence, ...]:
+    def reads(self) -> tuple[Evidence[Any], ...]:
         """Other evidence that `collect` reads once each, so that it is freed after its last reader; none by default."""
         return ()
 
     @abstractmethod
-    def collect(self, case: Case) -> Any:
+    def collect(self, case: Case) -> Result:
         """Return what is known about ``case``; first axis N."""
 
     @abstractmethod
@@ -40,3 +42,8 @@ class Evidence(ABC):
         Args:
             explaining: Evaluations that one heatmap costs.
         """
+
+
+def is_about_heatmaps(evidence: Evidence[Any]) -> bool:
+    """Return whether ``evidence`` differs between heatmaps of the same images."""
+    return not evidence.inputs.isdisjoint({"heatmaps", "explainer"})

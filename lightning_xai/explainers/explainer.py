@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lightning_xai._checks import check_finite, check_images, check_target, shape
 from lightning_xai._registry import alias_of
 from lightning_xai.model.classifier import Classifier, Model
-from lightning_xai.model.preserved import preserved
+from lightning_xai.model.preserve import preserved
 from lightning_xai.model.progress import evaluations_shown
 
 

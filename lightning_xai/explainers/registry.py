@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lightning_xai._registry import Registry
-from lightning_xai.explainers.explainer import Explainer
 
-ExplainerAlias: TypeAlias = Literal[
-    "ablation_cam",
-    "attention_rollout",
-    "cam",
-    "captum_explainer",
-    "center_heatmap",
-    "deep_lift",
-    "eigen_cam",
-    "expected_grad_cam",
-    "expected_gradients",
-    "fake_cam",
-    "grad_cam",
-    "grad_cam_plus_plus",
-    "guided_backprop",
-    "guided_grad_cam",
-    "hires_cam",
-    "information_bottleneck",
-    "input_x_gradient",
-    "integrated_grad_cam",
-    "integrated_gradients",
-    "kernel_shap",
-    "layer_cam",
-    "lime",
-    "lrp",
-    "occlusion",
-    "random_heatmap",
-    "rise",
-    "saliency",
-    "score_cam",
-    "smooth_grad",
-    "smooth_grad_cam_plus_plus",
-    "transformer_attribution",
-    "xgrad_cam",
-]
+if TYPE_CHECKING:
+    from lightning_xai.explainers.explainer import Explainer
 
-_registry = Registry(
+EXPLAINERS: Registry[Explainer] = Registry(
     "explainer",
     "lightning_xai.explainers",
+    "lightning_xai.explainers.explainer:Explainer",
     {
         "ablation_cam": "cam.ablation_cam:AblationCAM",
         "attention_rollout": "transformer.attention_rollout:AttentionRollout",
@@ -80,6 +48,7 @@ _registry = Registry(
         "xgrad_cam": "cam.xgrad_cam:XGradCAM",
     },
 )
+"""The one list of explainers; names, hints, stubs and documentation are derived from it."""
 
 
 def list_explainers(family: str | None = None) -> list[str]:
@@ -92,7 +61,7 @@ def list_explainers(family: str | None = None) -> list[str]:
         >>> list_explainers("controls")
         ['center_heatmap', 'fake_cam', 'random_heatmap']
     """
-    return _registry.names(family)
+    return EXPLAINERS.names(family)
 
 
 def get_explainer(name: str, **settings: Any) -> Explainer:
@@ -109,5 +78,5 @@ def get_explainer(name: str, **settings: Any) -> Explainer:
         >>> get_explainer("grad_cam", target_layer="layer4")
         GradCAM(target_layer='layer4', relu=True)
     """
-    explainer: Explainer = _registry.load(name)(**settings)
+    explainer: Explainer = EXPLAINERS.load(name)(**settings)
     return explainer

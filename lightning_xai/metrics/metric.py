@@ -5,43 +5,70 @@ from __future__ import annotations
 import math
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
+from typing_extensions import Unpack
 
-from lightning_xai._registry import alias_of
+from lightning_xai._registry import alias_of, family_of
+from lightning_xai._settings import Configured
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.metrics.estimate import Estimate, standard_error, undefined_rows
 from lightning_xai.metrics.plotting import plot_metric
-from lightning_xai.metrics.uncertainty import standard_error
 from lightning_xai.model.classifier import Model
 
+_GIVEN_BESIDE = {"masks": "masks", "boxes": "masks"} | {
+    name: name for name in ("explainer", "previous_heatmaps", "other_heatmaps")
+}
 
-class ExplanationMetric(Metric):
+
+class MetricOptions(TypedDict, total=False):
+    """Arguments of `torchmetrics.Metric`."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any] | None
+    distributed_available_fn: Callable[..., bool] | None
+    sync_on_compute: bool
+    compute_with_cache: bool
+
+
+class ExplanationMetric(Configured, Metric):
     """One number about explanations.
 
-    A subclass declares its `evidence` in ``__init__`` and overrides `score`, a cheap function of a `Case` that returns
-    one value per image, NaN where the metric is undefined. The mean over defined images, its standard error, means per
-    class, counts of undefined images, synchronisation and plotting come from here. No model is ever held.
+    A subclass keeps its settings and the evidence that it reads as attributes, and overrides `score`, a cheap function
+    of a `Case` that returns one value per image, NaN where the metric is undefined. The mean over defined images, its
+    standard error, means per class, counts of undefined images, synchronisation and plotting come from here. No model is
+    ever held.
 
     Args:
-        evidence: What `score` reads from the case beside heatmaps and annotations; equal evidence is shared.
-        settings: The constructor's arguments by name; they tell states of differently set instances apart.
-        **kwargs: Of `torchmetrics.Metric`, such as ``sync_on_compute``.
+        **options: Of `torchmetrics.Metric`, such as ``sync_on_compute``.
 
     Attributes:
         alias: Name in `get_metric`; the file's name.
         key: Name under which the monitor logs it; the alias unless overridden.
         range: Least and greatest value, infinite where unbounded.
+        inputs: Fields of a case that `score` reads itself; what its evidence reads comes on top.
+        columns: Names of the numbers per image where `score` returns rows (N, D) that are of interest one by one.
         logs_gain: Whether the monitor logs the difference to the random control beside it.
         can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
-        needs: Fields of a case that `score` reads beside heatmaps: any of ``"masks"``, ``"explainer"``,
-            ``"previous_heatmaps"``, ``"other_heatmaps"``.
+        in_default_suite: Whether the monitor scores it by default (where data have what it needs).
+
+    Example:
+        >>> class Peak(ExplanationMetric):
+        ...     def score(self, case: Case) -> Tensor:
+        ...         return case.heatmaps.amax((1, 2))
+        >>> metric = Peak()
+        >>> metric.update(heatmaps=torch.tensor([[[1.0, 2.0]], [[0.0, 4.0]]]))
+        >>> metric.compute(), metric.standard_error()
+        (tensor(3.), tensor(1.))
     """
 
     is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
@@ -50,9 +77,11 @@ class ExplanationMetric(Metric):
     key: ClassVar[str]
     family: ClassVar[str]
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    needs: ClassVar[frozenset[str]] = frozenset()
+    inputs: ClassVar[frozenset[str]] = frozenset({"heatmaps"})
+    columns: ClassVar[tuple[str, ...]] = ()
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
+    in_default_suite: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,19 +90,33 @@ class ExplanationMetric(Metric):
         low, high = cls.range
         cls.plot_lower_bound = low if math.isfinite(low) else None
         cls.plot_upper_bound = high if math.isfinite(high) else None
-        cls.family = cls.__module__.split(".")[-2] if cls.__module__.startswith("lightning_xai.") else "custom"
+        cls.family = family_of(cls)
 
-    def __init__(
-        self, evidence: Sequence[Evidence] = (), settings: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.evidence = tuple(evidence)
-        self.settings = dict(settings or {})
-        digest = zlib.crc32(repr((self.evidence, sorted(self.settings.items()))).encode())
-        self._rows_name = f"rows_{self.alias}_{digest:08x}"
-        self._target_name = f"target_{self.alias}_{digest:08x}"
-        self.add_state(self._rows_name, default=[], dist_reduce_fx="cat")
-        self.add_state(self._target_name, default=[], dist_reduce_fx="cat")
+    def __init__(self, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.add_state("image_rows", default=[], dist_reduce_fx="cat")
+        self.add_state("image_targets", default=[], dist_reduce_fx="cat")
+        # Differs between settings: torchmetrics merges metrics of a collection whose states are equal after one batch.
+        self.add_state("settings_checksum", default=torch.tensor(0), dist_reduce_fx="max")
+
+    @property
+    def evidence(self) -> tuple[Evidence[Any], ...]:
+        """What `score` reads that costs model evaluations; equal evidence of several metrics is shared."""
+        held = (value if isinstance(value, tuple) else (value,) for value in vars(self).values())
+        return tuple(dict.fromkeys(one for values in held for one in values if isinstance(one, Evidence)))
+
+    @property
+    def all_inputs(self) -> frozenset[str]:
+        """Fields of a case that the metric reads, its evidence included."""
+        return self.inputs.union(*(evidence.inputs for evidence in self.evidence))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be known beside model, images, target and heatmaps.
+
+        Any of ``"masks"`` (or boxes), ``"explainer"``, ``"previous_heatmaps"``, ``"other_heatmaps"``.
+        """
+        return frozenset(_GIVEN_BESIDE[name] for name in self.all_inputs if name in _GIVEN_BESIDE)
 
     @abstractmethod
     def score(self, case: Case) -> Tensor:
@@ -82,6 +125,38 @@ class ExplanationMetric(Metric):
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the metric's value from all rows; the mean over defined images."""
         return rows.nanmean(0)
+
+    def error(self, rows: Tensor) -> Tensor:
+        """Return the standard error of `aggregate` over images; NaN for fewer than two defined images."""
+        return standard_error(rows, self.aggregate)
+
+    def per_image(self, rows: Tensor) -> Tensor:
+        """Return one value per image (N,) from rows (N,) or (N, D); the first of D unless overridden."""
+        return rows if rows.ndim == 1 else rows[:, 0]
+
+    def estimate(self, rows: Tensor) -> Estimate:
+        """Return value, standard error and undefined images of some rows, as `score` returns them."""
+        if not len(rows):
+            return Estimate(math.nan)
+        undefined = int(undefined_rows(rows).sum())
+        return Estimate(float(self.aggregate(rows)), float(self.error(rows)), undefined)
+
+    def difference(self, rows: Tensor, others: Tensor) -> Estimate:
+        """Return how much some rows exceed those of the same images in another case, paired image by image.
+
+        Images that are undefined in either are left out and counted.
+        """
+        if rows.ndim == 1:
+            paired = rows - others
+            return Estimate(float(paired.nanmean()), float(standard_error(paired)), int(paired.isnan().sum()))
+        undefined = undefined_rows(rows) | undefined_rows(others)
+        both, width = torch.cat([rows, others], 1)[~undefined], rows.shape[1]
+
+        def gap(pairs: Tensor) -> Tensor:
+            return self.aggregate(pairs[:, :width]) - self.aggregate(pairs[:, width:])
+
+        value = float(gap(both)) if len(both) else math.nan
+        return Estimate(value, float(standard_error(both, gap)), int(undefined.sum()))
 
     def update(
         self,
@@ -129,14 +204,15 @@ class ExplanationMetric(Metric):
         if target is None:
             target = torch.full((len(rows),), -1, device=rows.device)
         with torch.inference_mode(False):
-            getattr(self, self._rows_name).append(rows.detach().float().flatten().clone())
-            getattr(self, self._target_name).append(target.clone())
+            self.image_rows.append(rows.detach().float().flatten().clone())
+            self.image_targets.append(target.clone())
+            self.settings_checksum = torch.full_like(self.settings_checksum, zlib.crc32(repr(self).encode()))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the states of all processes; see `torchmetrics.Metric.sync`."""
         # flat states, and empty ones of their dtype: torchmetrics' own stand-in for a process without images is a
         # flat float tensor, and gathering it with anything else kills the run
-        for name, dtype in ((self._rows_name, torch.float32), (self._target_name, torch.int64)):
+        for name, dtype in (("image_rows", torch.float32), ("image_targets", torch.int64)):
             if isinstance(parts := getattr(self, name), list) and not parts:
                 parts.append(torch.zeros(0, dtype=dtype, device=self.device))
         super().sync(*args, **kwargs)
@@ -149,21 +225,21 @@ class ExplanationMetric(Metric):
     @property
     def rows(self) -> Tensor:
         """All rows so far on this process (inside `compute`, of all), float32 (N,) or (N, D)."""
-        flat, count = self._state(self._rows_name, torch.float32), len(self._state(self._target_name, torch.int64))
+        flat, count = self._state("image_rows", torch.float32), len(self._state("image_targets", torch.int64))
         return flat.view(count, -1).squeeze(1) if count else flat
 
     @property
     def undefined(self) -> int:
         """Number of images so far for which the metric is undefined."""
-        return int(self.rows.isnan().any(-1).sum() if self.rows.ndim > 1 else self.rows.isnan().sum())
+        return int(undefined_rows(self.rows).sum())
 
     def standard_error(self) -> Tensor:
         """Return the standard error of `compute` over images, float32; NaN for fewer than two defined images."""
-        return standard_error(self.rows, self.aggregate).float()
+        return self.error(self.rows).float()
 
     def per_class(self) -> dict[int, Tensor]:
         """Return the value for each class that was given as target."""
-        rows, classes = self.rows, self._state(self._target_name, torch.int64)
+        rows, classes = self.rows, self._state("image_targets", torch.int64)
         return {c: self.aggregate(rows[classes == c]).float() for c in sorted(set(classes.tolist())) if c >= 0}
 
     def evaluations(self, explaining: int = 1) -> int:

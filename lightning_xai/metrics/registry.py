@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lightning_xai._registry import Registry
-from lightning_xai.metrics.metric import ExplanationMetric
 
-MetricAlias: TypeAlias = Literal[
-    "abpc",
-    "adcc",
-    "adversarial_stability",
-    "aopc",
-    "attribution_localization",
-    "average_drop",
-    "average_gain",
-    "average_increase",
-    "avg_sensitivity",
-    "binarized_precision",
-    "box_localization",
-    "completeness",
-    "complexity",
-    "contrastivity",
-    "deletion_auc",
-    "effective_complexity",
-    "efficient_parameter_randomization",
-    "explainer_agreement",
-    "explanation_time",
-    "faithfulness_correlation",
-    "faithfulness_estimate",
-    "fidelity",
-    "haas",
-    "heatmap_drift",
-    "infidelity",
-    "insertion_auc",
-    "insertion_deletion",
-    "irof",
-    "local_accuracy",
-    "local_lipschitz",
-    "localization_auc",
-    "max_sensitivity",
-    "monotonicity",
-    "monotonicity_correlation",
-    "occlusion_correlation",
-    "one_pixel_sensitivity",
-    "parameter_randomization",
-    "pixel_flipping",
-    "pointing_game",
-    "pointing_game_recall",
-    "random_logit",
-    "relative_faithfulness",
-    "relative_input_stability",
-    "relative_output_stability",
-    "relative_representation_stability",
-    "relevance_mass_accuracy",
-    "relevance_rank_accuracy",
-    "road",
-    "saturation",
-    "selectivity",
-    "sensitivity_n",
-    "sparseness",
-    "sufficiency",
-    "sufficient_pixels",
-    "top_k_intersection",
-    "transform_consistency",
-]
+if TYPE_CHECKING:
+    from lightning_xai.metrics.metric import ExplanationMetric
 
-_registry = Registry(
+METRICS: Registry[ExplanationMetric] = Registry(
     "metric",
     "lightning_xai.metrics",
+    "lightning_xai.metrics.metric:ExplanationMetric",
     {
         "abpc": "faithfulness.abpc:ABPC",
         "adcc": "faithfulness.adcc:ADCC",
@@ -132,6 +76,7 @@ _registry = Registry(
         "transform_consistency": "robustness.transform_consistency:TransformConsistency",
     },
 )
+"""The one list of metrics; names, functions, hints, stubs, documentation and the default suite are derived from it."""
 
 
 def list_metrics(family: str | None = None) -> list[str]:
@@ -145,7 +90,7 @@ def list_metrics(family: str | None = None) -> list[str]:
         >>> list_metrics("complexity")
         ['complexity', 'effective_complexity', 'sparseness', 'sufficient_pixels']
     """
-    return _registry.names(family)
+    return METRICS.names(family)
 
 
 def get_metric(name: str, **settings: Any) -> ExplanationMetric:
@@ -162,5 +107,5 @@ def get_metric(name: str, **settings: Any) -> ExplanationMetric:
         >>> get_metric("insertion_auc", num_steps=16)
         InsertionAUC()
     """
-    metric: ExplanationMetric = _registry.load(name)(**settings)
+    metric: ExplanationMetric = METRICS.load(name)(**settings)
     return metric

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbour_outputs import LEAST, NeighbourOutputs, OutputChanges, Relative
-from lightning_xai.evidence.neighbourhood import Neighbourhood, Neighbours
+from lightning_xai.evidence.neighbours.neighbour_outputs import LEAST, NeighbourOutputs, OutputChanges, Relative
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
 from lightning_xai.metrics.metric import ExplanationMetric
 
 

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_xai._checks import check_device, shape
-from lightning_xai.model.module import called_module, unwrapped
-from lightning_xai.model.outputs import logits_from_output
-from lightning_xai.model.preserved import preserved
-from lightning_xai.model.readout import Readout
+from lightning_xai.model.preserve import preserved
+from lightning_xai.model.readout import Readout, called_module, logits_from_output, unwrapped
 
 Score = Literal["probability", "logit"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from lightning_xai._checks import check_choice, check_count
-from lightning_xai.model.outputs import LogitsFromOutput
+from torch import Tensor, nn
+
+from lightning_xai._checks import check_choice, check_count, shape
 
 Task = Literal["auto", "multiclass", "binary", "multilabel"]
 
@@ -39,3 +41,114 @@ class Readout:
         check_choice(self.task, ("auto", "multiclass", "binary", "multilabel"), "task")
         if self.chunk_size is not None:
             check_count(self.chunk_size, "chunk_size")
+
+
+LogitsFromOutput = Callable[[Any], Tensor] | str | int
+
+
+def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> Tensor:
+    """Return the logits in ``output`` as (N, K); a single logit per image as (N, 1).
+
+    Args:
+        output: A tensor; a mapping or object with ``logits`` (Hugging Face); a tuple or list: its first element.
+        chosen: Overrides this: a function of the output, a key or attribute, or an index into a tuple.
+
+    Raises:
+        TypeError: If no logits are found; the message says what came.
+        ValueError: If the logits do not have shape (N,), (N, K) or (N, K, 1, 1); one image's may lack its axis, ().
+    """
+    logits = _find(output) if chosen is None else _choose(output, chosen)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"Expected the model to return logits (a Tensor, a tuple, or a mapping with 'logits'), but got "
+            f"{_describe(output)}. Set `Readout(logits_from_output=...)` to a function, a key or an index."
+        )
+    if logits.ndim < 2:  # a single logit per image, squeezed; of one image even its batch axis is gone
+        logits = logits.reshape(-1, 1)
+    if logits.shape[2:].numel() != 1:
+        raise ValueError(f"Expected the model's logits to have shape (N, K) or (N,), but got {shape(logits)}.")
+    return logits.flatten(1)
+
+
+def _find(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        return output.get("logits")
+    if hasattr(output, "logits"):
+        return output.logits
+    return _find(output[0]) if isinstance(output, (tuple, list)) and output else None
+
+
+def _choose(output: Any, chosen: LogitsFromOutput) -> Any:
+    if callable(chosen):
+        return chosen(output)
+    try:
+        if isinstance(chosen, str) and not isinstance(output, Mapping):
+            return getattr(output, chosen)
+        return output[chosen]
+    except (KeyError, IndexError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"Expected the model's output to have {chosen!r} (`logits_from_output`), but got {_describe(output)}."
+        ) from error
+
+
+def _describe(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"{type(output).__name__} with keys {sorted(map(str, output))}"
+    return type(output).__name__
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside DistributedDataParallel or DataParallel; its forward may run on one rank alone.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+    """
+    inner: object = model
+    while isinstance(inner, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        inner = inner.module
+    if not isinstance(inner, nn.Module):
+        raise TypeError(f"Expected `model` to be a torch.nn.Module or a Classifier, but got {type(inner).__name__}.")
+    return inner
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the submodules of ``model`` by dotted name, without what compiling adds to it."""
+    names = ((_plain(name), module) for name, module in model.named_modules())
+    return {name: module for name, module in names if name}
+
+
+def called_module(model: nn.Module, forward: str | None) -> nn.Module:
+    """Return the module whose call gives the logits: the named one, ``model``, or its only child with parameters.
+
+    Raises:
+        ValueError: If the name is unknown, or ``model`` has no ``forward`` and not exactly one child with parameters.
+    """
+    if forward is not None:
+        layers = named_layers(model)
+        check_choice(forward, list(layers), "forward")
+        return layers[forward]
+    if not _lacks_forward(model):
+        return model
+    candidates = {name: child for name, child in model.named_children() if next(child.parameters(), None) is not None}
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    raise ValueError(
+        f"Expected {type(model).__name__} to define `forward`, or `Readout(forward=...)` to name the submodule to call "
+        f"(children with parameters: {', '.join(candidates) or 'none'}), but got neither."
+    )
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def _lacks_forward(model: nn.Module) -> bool:
+    if "forward" in model.__dict__ or hasattr(model, "_orig_mod"):
+        return False
+    definer = next(c for c in type(model).__mro__ if "forward" in c.__dict__)
+    return definer is nn.Module or definer.__module__ in {
+        "lightning.pytorch.core.module",
+        "pytorch_lightning.core.module",
+    }

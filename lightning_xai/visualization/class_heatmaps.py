@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.class_heatmaps import ClassHeatmaps, ClassMaps
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
 from lightning_xai.visualization.display import ChannelValues
 from lightning_xai.visualization.rows import draw_rows, number
 

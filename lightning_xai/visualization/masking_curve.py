@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking import Masking
-from lightning_xai.evidence.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking.masking import Masking
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
 from lightning_xai.visualization.band import draw_band
 from lightning_xai.visualization.display import ChannelValues
 from lightning_xai.visualization.intensity import intensity

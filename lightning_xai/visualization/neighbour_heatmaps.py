@@ -8,7 +8,7 @@ import torch
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbourhood import Neighbourhood, Neighbours
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
 from lightning_xai.visualization.display import ChannelValues
 from lightning_xai.visualization.rows import draw_rows, number
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.occlusion_map import OcclusionMap
+from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.visualization.display import ChannelValues
 from lightning_xai.visualization.rows import draw_rows, number

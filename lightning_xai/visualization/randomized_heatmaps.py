@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.randomized_heatmaps import RandomizedHeatmaps
+from lightning_xai.evidence.models.randomized_heatmaps import RandomizedHeatmaps
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.visualization.display import ChannelValues
 from lightning_xai.visualization.rows import draw_rows, number

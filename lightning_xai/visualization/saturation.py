@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.saturation import Scaled, ScaledImages
+from lightning_xai.evidence.neighbours.scaled_images import Scaled, ScaledImages
 from lightning_xai.visualization.band import draw_band
 
 if TYPE_CHECKING:

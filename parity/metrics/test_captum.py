@@ -9,8 +9,8 @@ from captum.metrics import sensitivity_max
 
 from lightning_xai import CenterHeatmap
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.neighbourhood import Neighbourhood
-from lightning_xai.evidence.perturbation_response import PerturbationResponse
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
+from lightning_xai.evidence.removal.perturbation_response import PerturbationResponse
 from lightning_xai.functional import infidelity, max_sensitivity
 from parity._setting import COUNT, InputTimesGradient, close, heatmaps, images, network, target
 

@@ -11,7 +11,7 @@ import torch
 
 from lightning_xai import Classifier
 from lightning_xai._randomness import content_keys, uniform
-from lightning_xai.evidence.masking_curve import area
+from lightning_xai.evidence.masking.masking_curve import area
 from lightning_xai.functional import (
     faithfulness_correlation,
     faithfulness_estimate,

@@ -7,7 +7,7 @@ import torch
 from quantus.helpers import utils
 
 from lightning_xai._segments import superpixels
-from lightning_xai.evidence.masking_curve import area
+from lightning_xai.evidence.masking.masking_curve import area
 from lightning_xai.functional import irof
 from parity._setting import heatmaps
 from parity.metrics._quantus import RAW, scored

@@ -10,7 +10,7 @@ from quantus.functions.similarity_func import correlation_spearman
 from skimage.metrics import structural_similarity
 
 from lightning_xai import Case
-from lightning_xai.evidence.class_heatmaps import ClassHeatmaps
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps
 from lightning_xai.functional import efficient_parameter_randomization, parameter_randomization, random_logit
 from lightning_xai.model import randomized
 from parity._setting import CLASSES, SIDE, InputTimesGradient, close, images, network, target

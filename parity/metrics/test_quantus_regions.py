@@ -8,7 +8,7 @@ import pytest
 import quantus
 import torch
 
-from lightning_xai.evidence.masking_curve import area
+from lightning_xai.evidence.masking.masking_curve import area
 from lightning_xai.functional import abpc, aopc, selectivity
 from parity._setting import COUNT, close, heatmaps, images, network, target
 from parity.metrics._quantus import RAW, scored

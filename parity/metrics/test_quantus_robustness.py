@@ -7,7 +7,7 @@ import quantus
 import torch
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.neighbourhood import Neighbourhood
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
 from lightning_xai.functional import (
     avg_sensitivity,
     local_lipschitz,

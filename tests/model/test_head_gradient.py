@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lightning_xai import Classifier
-from lightning_xai.model.head import Head
-from lightning_xai.model.layout import feature_maps
-from lightning_xai.model.target_layer import capture_points
+from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -111,7 +111,7 @@ def test_a_model_that_does_not_run_from_the_middle_runs_in_full(caplog):
 
     net, plain = Unsteady().eval(), ConvNet().eval()
     net.load_state_dict(plain.state_dict())
-    with caplog.at_level(logging.INFO, "lightning_xai.model.head"):
+    with caplog.at_level(logging.INFO, "lightning_xai.model.layer.forward_from_layer"):
         head = head_of(net, "features")
     assert "nothing runs alone" in caplog.text
     maps = maps_like(head)

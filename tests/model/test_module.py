@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_xai.model.module import called_module, named_layers, unwrapped
+from lightning_xai.model.readout import called_module, named_layers, unwrapped
 from tests._nets import ConvNet
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from lightning_xai.model.outputs import logits_from_output
+from lightning_xai.model.readout import logits_from_output
 
 LOGITS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 OTHER = torch.full((3, 7), 9.0)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_xai.model.randomized import layer_groups, randomized
-from lightning_xai.model.redraw import redraw
+from lightning_xai.model.randomized import layer_groups, randomized, redraw
 from tests._nets import ConvNet, TinyViT, differences, state_of
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.head import Head
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.search import CapturePoint
 
 _NO_SCORE = 1e-6
 

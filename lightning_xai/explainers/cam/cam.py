@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.capture import Capture
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layer.capture import Capture
 
 
 class CAM(LayerExplainer):

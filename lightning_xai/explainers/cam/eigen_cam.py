@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.capture import Capture
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layer.capture import Capture
 
 
 class EigenCAM(LayerExplainer):

@@ -13,9 +13,9 @@ from lightning_xai._randomness import uniform
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
 from lightning_xai.explainers.noise import Noise, noisy_copy
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
-from lightning_xai.model.capture import capture, layer_gradients
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.capture import capture, layer_gradients
+from lightning_xai.model.layer.search import CapturePoint
 
 
 class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.model.capture import Capture, capture
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.target_layer import Layer, attends_globally, capture_points
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.capture import Capture, capture
+from lightning_xai.model.layer.search import CapturePoint, Layer, attends_globally, capture_points
 
 _warned: WeakSet[nn.Module] = WeakSet()
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from lightning_xai._checks import check_choice
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.capture import capture
 from lightning_xai.model.classifier import Classifier, Score
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.capture import capture
+from lightning_xai.model.layer.search import CapturePoint
 
 Weights = Literal["softmax", "probability"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from lightning_xai._checks import check_at_least, check_count
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
 from lightning_xai.explainers.noise import noisy_copy
-from lightning_xai.model.capture import capture, layer_gradients
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.capture import capture, layer_gradients
+from lightning_xai.model.layer.search import CapturePoint
 
 
 class SmoothGradCAMPlusPlus(LayerExplainer):

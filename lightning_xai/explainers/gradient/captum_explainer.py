@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from lightning_xai._checks import check_choice, shape
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
+from lightning_xai.model.backward.logits_module import LogitsModule, as_module
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layout import feature_maps
-from lightning_xai.model.logits_module import LogitsModule, as_module
-from lightning_xai.model.module import named_layers
+from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.readout import named_layers
 
 
 class CaptumExplainer(PixelExplainer):

@@ -12,9 +12,9 @@ from lightning_xai.explainers.gradient.operations import ELEMENTWISE, MAX_POOLS,
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.rescale import Rescale
+from lightning_xai.model.backward.input_gradient import input_gradient
+from lightning_xai.model.backward.operation_rules import ruled
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.input_gradient import input_gradient
-from lightning_xai.model.operation_rules import ruled
 
 _INCOMPLETE, _ROUNDING = 1e-2, 1e-4
 _refuse = refusal("DeepLIFT", ELEMENTWISE | MAX_POOLS, known="activation functions and max pooling")

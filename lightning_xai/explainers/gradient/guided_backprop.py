@@ -11,8 +11,8 @@ from lightning_xai.explainers.gradient.operations import SMOOTH_RECTIFIERS
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import target_gradient
+from lightning_xai.model.backward.operation_rules import Call, ruled
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.operation_rules import Call, ruled
 
 
 class GuidedBackprop(PixelExplainer):

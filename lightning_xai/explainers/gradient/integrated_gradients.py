@@ -10,8 +10,8 @@ from lightning_xai._checks import check_at_least, check_count
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import at_least_float
+from lightning_xai.model.backward.logits_module import LogitsModule
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.logits_module import LogitsModule
 
 
 class IntegratedGradients(PixelExplainer):

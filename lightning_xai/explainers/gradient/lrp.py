@@ -10,8 +10,8 @@ from lightning_xai.explainers.gradient.operations import MAX_POOLS, THROUGH_ZERO
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import target_gradient
+from lightning_xai.model.backward.operation_rules import Call, ruled, sent_back
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.operation_rules import Call, ruled, sent_back
 
 _LAYERS = ("conv2d", "conv_transpose2d", "linear", "batch_norm", *MAX_POOLS, "avg_pool2d", "adaptive_avg_pool2d")
 _refuse = refusal("LRP", {*THROUGH_ZERO, *_LAYERS}, known="activation functions with f(0) = 0 and max pooling")

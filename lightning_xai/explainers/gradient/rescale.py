@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_xai.explainers.gradient.operations import ELEMENTWISE, MAX_POOLS
-from lightning_xai.model.operation_rules import Call, Rule, sent_back
+from lightning_xai.model.backward.operation_rules import Call, Rule, sent_back
 
 _EQUAL = 1e-6
 

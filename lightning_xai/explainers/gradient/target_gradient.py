@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_xai.model.backward.input_gradient import input_gradient
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.input_gradient import input_gradient
 
 
 def target_gradient(classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:

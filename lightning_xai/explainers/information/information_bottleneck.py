@@ -13,11 +13,10 @@ from lightning_xai._checks import check_at_least, check_count
 from lightning_xai._randomness import normal
 from lightning_xai.explainers.information.bottleneck import Bottleneck
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
-from lightning_xai.model.capture import capture
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.head import Head
-from lightning_xai.model.target_layer import capture_points
-from lightning_xai.model.trace import CapturePoint
+from lightning_xai.model.layer.capture import capture
+from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.search import CapturePoint, capture_points
 
 _ACTIVE_SHARE = 0.01
 

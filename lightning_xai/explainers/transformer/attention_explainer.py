@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.model.attention import AttentionMaps, attention_maps, read_rows
+from lightning_xai.model.attention.attention_maps import AttentionMaps, attention_maps, read_rows
 from lightning_xai.model.classifier import Classifier
 
 

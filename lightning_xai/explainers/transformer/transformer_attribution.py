@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.explainers.transformer.attention_explainer import AttentionExplainer
-from lightning_xai.model.attention import AttentionMaps
+from lightning_xai.model.attention.attention_maps import AttentionMaps
 
 
 class TransformerAttribution(AttentionExplainer):

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.occlusion_map import OcclusionMap
+from lightning_xai.evidence.masking.baseline import Baseline
+from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

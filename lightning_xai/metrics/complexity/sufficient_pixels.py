@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve
-from lightning_xai.evidence.ranking import Ties
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
+from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import area
-from lightning_xai.evidence.saturation import Scaled, ScaledImages
+from lightning_xai.evidence.masking.masking_curve import area
+from lightning_xai.evidence.neighbours.scaled_images import Scaled, ScaledImages
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

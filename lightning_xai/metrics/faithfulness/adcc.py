@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate, normalized
-from lightning_xai.evidence.logits import Logits
-from lightning_xai.evidence.masked_heatmap import MaskedHeatmap
-from lightning_xai.evidence.masked_image import MaskedImage
+from lightning_xai.evidence.models.logits import Logits
+from lightning_xai.evidence.removal.masked_heatmap import MaskedHeatmap
+from lightning_xai.evidence.removal.masked_image import MaskedImage
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.faithfulness.seen_through import LEAST_SCORE, scores_seen_through

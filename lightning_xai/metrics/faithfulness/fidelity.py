@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.logits import Logits
-from lightning_xai.evidence.masked_image import MaskedImage
+from lightning_xai.evidence.models.logits import Logits
+from lightning_xai.evidence.removal.masked_image import MaskedImage
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

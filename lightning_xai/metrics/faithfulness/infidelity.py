@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate
-from lightning_xai.evidence.perturbation_response import PerturbationResponse
+from lightning_xai.evidence.removal.perturbation_response import PerturbationResponse
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

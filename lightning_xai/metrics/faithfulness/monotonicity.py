@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve
+from lightning_xai.evidence.masking.baseline import Baseline
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.set_drops import SetDrops
+from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve, Steps, area
-from lightning_xai.evidence.ranking import Ties
+from lightning_xai.evidence.masking.baseline import Baseline
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
+from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.imputation_curve import ImputationCurve
-from lightning_xai.evidence.ranking import Order
+from lightning_xai.evidence.masking.imputation_curve import ImputationCurve
+from lightning_xai.evidence.masking.ranking import Order
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking_curve import MaskingCurve, area
-from lightning_xai.evidence.ranking import Ties
-from lightning_xai.evidence.regions import check_grid
+from lightning_xai.evidence.masking.baseline import Baseline
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking.ranking import Ties
+from lightning_xai.evidence.masking.segments import check_grid
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

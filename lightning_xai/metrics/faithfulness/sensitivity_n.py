@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_xai.evidence.baseline import Baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.subset_drops import SubsetDrops
+from lightning_xai.evidence.masking.baseline import Baseline
+from lightning_xai.evidence.removal.subset_drops import SubsetDrops
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

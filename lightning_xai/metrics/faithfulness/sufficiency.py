@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.logits import Logits
+from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model
 

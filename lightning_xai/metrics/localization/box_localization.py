@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_xai._checks import check_at_least, check_choice, check_maps
 from lightning_xai.evidence.annotations import check_boxes
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.logits import Logits
+from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.metrics.metric import ExplanationMetric
 
 _SLACK, _SLACK_SIDE = 10.0, 224.0

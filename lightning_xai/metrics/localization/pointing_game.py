@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Unpack
 
-from lightning_xai._checks import check_at_least, check_maps
-from lightning_xai.evidence.annotations import check_masks
+from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: float = 0.0) -> Tensor:
-    """Return whether each heatmap's maximum lies in the mask, float32 (N,) in [0, 1]; see `PointingGame`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        masks: Boolean (N, H, W).
-        tolerance: Distance in pixels at which a miss still counts as a hit.
-
-    Example:
-        >>> pointing_game(torch.tensor([[[0.0, 2.0, 1.0]]]), torch.tensor([[[False, True, True]]]))
-        tensor([1.])
-    """
-    check_at_least(tolerance, 0.0, "tolerance")
-    heat = check_maps(heatmaps, None, "heatmaps").flatten(1)
-    masks = check_masks(masks, heatmaps)
-    inside = _dilated(masks, tolerance).flatten(1)
-    peak = heat.amax(1, keepdim=True)
-    hottest = heat == peak
-    hits = (hottest & inside).sum(1) / hottest.sum(1)
-    hits = torch.where(peak[:, 0] > 0, hits, 0.0)
-    return torch.where(masks.flatten(1).any(1), hits, torch.nan)
-
-
-def _dilated(masks: Tensor, tolerance: float) -> Tensor:
-    """Return the pixels within ``tolerance`` (Euclidean, px) of each mask."""
-    reach = int(tolerance)
-    if reach == 0:
-        return masks
-    offset = torch.arange(-reach, reach + 1, device=masks.device)
-    disk = (offset[:, None] ** 2 + offset[None, :] ** 2 <= tolerance**2).float()
-    return F.conv2d(masks[:, None].float(), disk[None, None], padding=reach)[:, 0] > 0.5
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class PointingGame(ExplanationMetric):
@@ -61,7 +26,7 @@ class PointingGame(ExplanationMetric):
 
     Args:
         tolerance: Distance in pixels (Euclidean) at which a miss still counts as a hit.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``tolerance`` is negative.
@@ -75,13 +40,30 @@ class PointingGame(ExplanationMetric):
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"masks"})
+    inputs = frozenset({"heatmaps", "masks"})
     can_be_undefined = True
+    in_default_suite = True
 
-    def __init__(self, tolerance: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, tolerance: float = 0.0, **options: Unpack[MetricOptions]) -> None:
         check_at_least(tolerance, 0.0, "tolerance")
-        super().__init__(settings={"tolerance": tolerance}, **kwargs)
+        super().__init__(**options)
+        self.tolerance = tolerance
 
     def score(self, case: Case) -> Tensor:
         """Return the share of maximal pixels in the mask, (N,)."""
-        return pointing_game(case.heatmaps, case.masks, tolerance=self.settings["tolerance"])
+        heat, inside = case.heatmaps.flatten(1), _dilated(case.masks, self.tolerance).flatten(1)
+        peak = heat.amax(1, keepdim=True)
+        hottest = heat == peak
+        hits = (hottest & inside).sum(1) / hottest.sum(1)
+        hits = torch.where(peak[:, 0] > 0, hits, 0.0)
+        return torch.where(case.masks.flatten(1).any(1), hits, torch.nan)
+
+
+def _dilated(masks: Tensor, tolerance: float) -> Tensor:
+    """Return the pixels within ``tolerance`` (Euclidean, px) of each mask."""
+    reach = int(tolerance)
+    if reach == 0:
+        return masks
+    offset = torch.arange(-reach, reach + 1, device=masks.device)
+    disk = (offset[:, None] ** 2 + offset[None, :] ** 2 <= tolerance**2).float()
+    return F.conv2d(masks[:, None].float(), disk[None, None], padding=reach)[:, 0] > 0.5

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.class_heatmaps import ClassHeatmaps, ClassMaps
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.localization.pointing_game import pointing_game
 from lightning_xai.metrics.metric import ExplanationMetric

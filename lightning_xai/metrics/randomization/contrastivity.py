@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.class_heatmaps import ClassHeatmaps, ClassMaps
 from lightning_xai.evidence.heat import positive_percentile
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

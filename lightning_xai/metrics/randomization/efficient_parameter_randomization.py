@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate
-from lightning_xai.evidence.randomized_heatmaps import RandomizedHeatmaps
+from lightning_xai.evidence.models.randomized_heatmaps import RandomizedHeatmaps
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

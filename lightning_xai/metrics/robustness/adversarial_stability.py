@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_xai.evidence.adversarial_neighbour import AdversarialNeighbour, Attacked
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.neighbours.adversarial_neighbour import AdversarialNeighbour, Attacked
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric

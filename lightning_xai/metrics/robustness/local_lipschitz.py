@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbourhood import Neighbourhood, Neighbours
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Model

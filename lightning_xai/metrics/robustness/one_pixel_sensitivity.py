@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import normalized
-from lightning_xai.evidence.one_pixel_attack import OnePixel, OnePixelAttack, OnePixelHeatmaps
+from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixel, OnePixelAttack, OnePixelHeatmaps
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.correlation import average_ranks
 from lightning_xai.metrics.metric import ExplanationMetric

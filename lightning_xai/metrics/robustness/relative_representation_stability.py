@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbour_outputs import OutputChanges, Relative
+from lightning_xai.evidence.neighbours.neighbour_outputs import OutputChanges, Relative
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.relative_stability import RelativeStability
 from lightning_xai.model.classifier import Model

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.transformed import TRANSFORMS, Transformed, TransformedMaps
+from lightning_xai.evidence.neighbours.transformed import TRANSFORMS, Transformed, TransformedMaps
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric

@@ -7,8 +7,8 @@ import torch
 
 from lightning_xai import Classifier, ExpectedGradCAM
 from lightning_xai._randomness import normal, uniform
-from lightning_xai.model.preserved import preserved
-from lightning_xai.model.target_layer import capture_points
+from lightning_xai.model.layer.search import capture_points
+from lightning_xai.model.preserve import preserved
 from tests._nets import ConvNet, calibrated, images_through
 from tests.explainers.cam import _naive
 from tests.explainers.cam._bent import assert_close, bent, gradient_of, maps_of

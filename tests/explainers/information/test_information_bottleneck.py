@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_xai import Classifier, InformationBottleneck, Readout
 from lightning_xai._randomness import normal
-from lightning_xai.model.head import Head
+from lightning_xai.model.layer.forward_from_layer import Head
 from tests._nets import ConvNet, FlattenNet, ImagesConvolved
 from tests.explainers.information import _naive
 

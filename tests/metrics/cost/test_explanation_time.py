@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lightning_xai.evidence import explanation_seconds
+from lightning_xai.evidence.models import explanation_seconds
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.functional import explanation_time
 from lightning_xai.metrics import ExplanationTime

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lightning_xai._randomness import content_keys, normal
-from lightning_xai.evidence.imputation_curve import imputed
+from lightning_xai.evidence.masking.imputation_curve import imputed
 from lightning_xai.functional import road
 from tests.metrics import _naive
 from tests.metrics._harness import Entry

@@ -12,7 +12,7 @@ from torch import nn
 from lightning_xai import FakeCAM, GradCAM
 from lightning_xai._randomness import content_keys, random_bits, uniform
 from lightning_xai.evidence import Case
-from lightning_xai.evidence.one_pixel_attack import OnePixelAttack
+from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixelAttack
 from lightning_xai.functional import one_pixel_sensitivity
 from lightning_xai.metrics import OnePixelSensitivity
 from lightning_xai.model.classifier import Classifier

@@ -7,7 +7,7 @@ from torch import nn
 from lightning_xai import CenterHeatmap, GradCAM
 from lightning_xai._randomness import content_keys
 from lightning_xai.evidence import Neighbourhood
-from lightning_xai.evidence.neighbour_outputs import NeighbourOutputs
+from lightning_xai.evidence.neighbours.neighbour_outputs import NeighbourOutputs
 from lightning_xai.functional import relative_input_stability
 from lightning_xai.metrics import (
     MaxSensitivity,

@@ -1,0 +1,124 @@
+"""The class score while pixels are replaced by what their neighbours suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import spsolve
+from torch import Tensor
+
+from lightning_xai._checks import check_at_least, check_choice
+from lightning_xai._randomness import normal
+from lightning_xai.evidence.masking.masking import Masking
+from lightning_xai.evidence.masking.ranking import ORDERS, Order, ranks
+from lightning_xai.evidence.removal.changed_images import Build, frame_scores
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+_WEIGHTS = {(0, 1): 1 / 6, (1, 0): 1 / 6, (1, 1): 1 / 12, (1, -1): 1 / 12}
+
+
+@dataclass(frozen=True)
+class ImputationCurve(Masking):
+    """Probability of the target, (N, P), when the given percentages of pixels are removed by noisy linear imputation.
+
+    A removed pixel is the weighted mean of its neighbours (direct 1/6, diagonal 1/12, renormalised at the border),
+    removed ones included, which is a sparse linear system per image; then noise is added.
+
+    Args:
+        percentages: Of pixels that are removed.
+        order: Most or least relevant pixels first.
+        noise: Standard deviation of the noise as a share of the image's range.
+        seed: Of noise and random ties.
+
+    Raises:
+        ValueError: If a percentage is not between 0 and 100, or another setting is out of range.
+    """
+
+    percentages: tuple[float, ...] = (20.0, 40.0, 60.0, 80.0)
+    order: Order = "morf"
+    noise: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_choice(self.order, ORDERS, "order")
+        check_at_least(self.noise, 0.0, "noise")
+        if not self.percentages or not all(0 < percentage < 100 for percentage in self.percentages):
+            raise ValueError(f"Expected `percentages` between 0 and 100, but got {self.percentages}.")
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return one per percentage."""
+        return len(self.percentages)
+
+    def collect(self, case: Case) -> Tensor:
+        """Return float32 (N, P)."""
+        return frame_scores(case, len(self.percentages), self._changed(case))
+
+    @property
+    def changes(self) -> str:
+        """What happens along the curve."""
+        return "pixels imputed"
+
+    def shares(self, case: Case) -> Tensor:
+        """Return the percentages as shares for every image, float32 (N, P)."""
+        return (torch.tensor(self.percentages) / 100.0).expand(len(case), -1)
+
+    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+        """Return one image at some of the percentages, given by their number, (n, C, H, W)."""
+        version = torch.tensor(points, device=case.images.device)
+        return self._changed(case)(torch.full_like(version, image), version)
+
+    def _changed(self, case: Case) -> Build:
+        place = ranks(case.heatmaps.flatten(1), case.keys, order=self.order, seed=self.seed).view_as(case.heatmaps)
+        counts = [round(percentage / 100 * place[0].numel()) for percentage in self.percentages]
+
+        def build(image: Tensor, version: Tensor) -> Tensor:
+            removed = place[image] < torch.tensor(counts, device=place.device)[version][:, None, None]
+            pairs = zip(case.images[image], removed, strict=True)
+            filled = torch.stack([imputed(pixels, mask) for pixels, mask in pairs])
+            noise = self._noise(case, image, version)
+            return torch.where(removed[:, None], filled + noise, filled)
+
+        return build
+
+    def _noise(self, case: Case, image: Tensor, version: Tensor) -> Tensor:
+        images = case.images[image]
+        spread = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
+        noise = normal(case.keys[image], tuple(images.shape[1:]), seed=self.seed, sample=version)
+        return self.noise * spread * noise.to(images.dtype)
+
+
+def imputed(image: Tensor, removed: Tensor) -> Tensor:
+    """Return one image (C, H, W) whose ``removed`` pixels, boolean (H, W), follow from their neighbours."""
+    mask = removed.cpu().numpy().ravel()
+    if not mask.any():
+        return image
+    system = _laplacian(removed.shape[0], removed.shape[1])[mask]
+    pixels = image.detach().double().flatten(1).T.cpu().numpy()
+    known = -system[:, ~mask] @ pixels[~mask]
+    filled = pixels.copy()
+    filled[mask] = spsolve(system[:, mask].tocsc(), known).reshape(known.shape)
+    return torch.from_numpy(filled.T.copy()).view(image.shape).to(image)
+
+
+def _laplacian(height: int, width: int) -> csr_matrix:
+    """Return A with (A x)_p = Σ_n w_pn (x_p − x_n) over the neighbours n inside the image, (HW, HW)."""
+    index = np.arange(height * width).reshape(height, width)
+    rows, columns, values = [], [], []
+    for (down, right), weight in _WEIGHTS.items():
+        left = max(0, -right)
+        first = index[: height - down, left : width - max(0, right)].ravel()
+        second = index[down:, left + right : width + min(0, right)].ravel()
+        rows += [first, second]
+        columns += [second, first]
+        values.append(np.full(2 * len(first), weight))
+    place = (np.concatenate(rows), np.concatenate(columns))
+    links = csr_matrix((np.concatenate(values), place), shape=(height * width, height * width))
+    return (diags(np.asarray(links.sum(1)).ravel()) - links).tocsr()

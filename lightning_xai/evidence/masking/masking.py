@@ -1,0 +1,31 @@
+"""Curves of the class score while more and more of an image is changed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lightning_xai.evidence.evidence import Evidence
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+
+class Masking(Evidence[Tensor]):
+    """Evidence whose `collect` gives a probability per image and point, (N, P), and that can show what was changed."""
+
+    @property
+    @abstractmethod
+    def changes(self) -> str:
+        """What happens along the curve, in words, such as ``"pixels removed"``."""
+
+    @abstractmethod
+    def shares(self, case: Case) -> Tensor:
+        """Return how much of each image is changed at each point, float32 (N, P) in [0, 1]; NaN after a row's end."""
+
+    @abstractmethod
+    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+        """Return what the model sees of one image at some points of its curve, (n, C, H, W)."""

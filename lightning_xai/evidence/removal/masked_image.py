@@ -1,0 +1,81 @@
+"""The model's answer to an image seen through its heatmap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_at_least, check_choice
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.heat import normalized, positive_percentile
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+
+@dataclass(frozen=True)
+class MaskedImage(Evidence[Tensor]):
+    """Logits (N, K) of each image with its heatmap laid over it, NaN where the heatmap does not say how.
+
+    Args:
+        mask: ``"soft"``, the image times the min-max normalised heatmap; ``"hidden"``, pixels with positive heat at or
+            above the percentile of the positive heat set to 0; ``"enhanced"``, intensities in [-1, 1] raised by the
+            heat divided by its largest magnitude.
+        percentile: For ``"hidden"``, in percent.
+        value_range: For ``"enhanced"``, what becomes [-1, 1]; each image's own range if None.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps"})
+
+    mask: Literal["soft", "hidden", "enhanced"] = "soft"
+    percentile: float = 10.0
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_choice(self.mask, ("soft", "hidden", "enhanced"), "mask")
+        check_at_least(self.percentile, 0.0, "percentile")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"Expected `value_range` as (low, high) with low < high, but got {self.value_range}.")
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return 1."""
+        return 1
+
+    def collect(self, case: Case) -> Tensor:
+        """Return float32 (N, K)."""
+        images, heatmaps = case.images, case.heatmaps
+        logits = case.classifier.evaluate(len(case), lambda chunk: self.apply(images[chunk], heatmaps[chunk]))
+        return torch.where(self.defined(heatmaps)[:, None], logits, torch.nan)
+
+    def defined(self, heatmaps: Tensor) -> Tensor:
+        """Return for which heatmaps the mask exists, boolean (N,)."""
+        if self.mask == "soft":
+            return ~normalized(heatmaps).isnan().flatten(1).any(1)
+        return (heatmaps > 0).flatten(1).any(1) if self.mask == "hidden" else torch.ones_like(heatmaps[:, 0, 0]).bool()
+
+    def apply(self, images: Tensor, heatmaps: Tensor) -> Tensor:
+        """Return the masked images (N, C, H, W)."""
+        heat = heatmaps[:, None].to(images.dtype)
+        if self.mask == "soft":
+            return images * normalized(heatmaps)[:, None].nan_to_num(0.0).to(images.dtype)
+        if self.mask == "hidden":
+            cut = positive_percentile(heatmaps, self.percentile)[:, None, None, None]
+            return torch.where((heat > 0) & (heatmaps[:, None] >= cut), 0.0, images)
+        return self._enhanced(images, heat)
+
+    def _enhanced(self, images: Tensor, heat: Tensor) -> Tensor:
+        if self.value_range is None:
+            low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+        else:
+            low, high = (torch.tensor(edge, dtype=images.dtype, device=images.device) for edge in self.value_range)
+        half = ((high - low) / 2).clamp(min=torch.finfo(images.dtype).tiny)
+        peak = heat.abs().amax((1, 2, 3), keepdim=True)
+        raised = (1 + torch.where(peak > 0, heat / torch.where(peak > 0, peak, 1.0), 0.0)) * ((images - low) / half - 1)
+        return (raised.clamp(-1, 1) + 1) * half + low

@@ -1,0 +1,85 @@
+"""The model's answer to each image with a patch of it hidden, everywhere on a grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_at_least
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
+from lightning_xai.evidence.masking.segments import check_grid
+from lightning_xai.evidence.removal.changed_images import frame_logits
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+
+@dataclass(frozen=True)
+class OcclusionMap(Evidence[Tensor]):
+    """Logits (N, rows · columns, K) with a square patch hidden that is centred on each cell of a grid.
+
+    A pixel is hidden if its centre lies in the patch, so a patch is cut off at the image's border; no patch is smaller
+    than a pixel. All classes are kept, so that cases of the same images share one map whatever their targets; `drops`
+    reads the target. Costs ``rows · columns`` evaluations per image, and the unchanged image for `drops`.
+
+    Args:
+        grid: Rows and columns of cells.
+        patch: Side of the patch as a share of the image's height.
+        baseline: What hidden pixels become; see `baseline_images`.
+        seed: Of a noise baseline.
+
+    Raises:
+        TypeError: If a setting has the wrong type.
+        ValueError: If a setting is out of range.
+    """
+
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images"})
+
+    grid: tuple[int, int] = (14, 14)
+    patch: float = 45 / 224
+    baseline: Baseline = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        object.__setattr__(self, "grid", check_grid(self.grid))
+        check_at_least(self.patch, 0.0, "patch", strict=True)
+        check_baseline(self.baseline)
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return one per cell, and the unchanged image."""
+        return math.prod(self.grid) + 1
+
+    def collect(self, case: Case) -> Tensor:
+        """Return float32 (N, rows · columns, K)."""
+        images = case.images
+        replaced = baseline_images(images, self.baseline, case.keys, seed=self.seed).expand_as(images)
+        side = max(self.patch * images.shape[2], 1.0)
+        down = _spans(images.shape[2], self.grid[0], side, images.device)
+        across = _spans(images.shape[3], self.grid[1], side, images.device)
+
+        def build(image: Tensor, version: Tensor) -> Tensor:
+            hidden = down[version // self.grid[1]][:, :, None] & across[version % self.grid[1]][:, None, :]
+            return torch.where(hidden[:, None], replaced[image], images[image])
+
+        return frame_logits(case, math.prod(self.grid), build)
+
+    def drops(self, case: Case) -> Tensor:
+        """Return how far each patch lowers the target's probability, f(x) − f(occluded), (N, rows, columns)."""
+        occluded: Tensor = case[self]
+        target, cells = case.target, occluded.shape[1]
+        intact = case.classifier.select(case.logits, target, "probability")
+        scores = case.classifier.select(occluded.flatten(0, 1), target.repeat_interleave(cells), "probability")
+        return (intact[:, None] - scores.view(len(case), cells)).view(len(case), *self.grid)
+
+
+def _spans(length: int, cells: int, side: float, device: torch.device) -> Tensor:
+    """Return which pixels of a line the patch of each cell covers, boolean (cells, length)."""
+    pixel = torch.arange(length, dtype=torch.float64, device=device) + 0.5
+    centre = (torch.arange(cells, dtype=torch.float64, device=device)[:, None] + 0.5) * length / cells
+    return (pixel >= centre - side / 2) & (pixel < centre + side / 2)

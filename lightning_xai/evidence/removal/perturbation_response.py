@@ -1,0 +1,94 @@
+"""What the explanation predicts for random perturbations, and what the model does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_at_least, check_choice, check_count
+from lightning_xai._randomness import normal, uniform
+from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.removal.changed_images import frame_scores
+
+if TYPE_CHECKING:
+    from lightning_xai.evidence.case import Case
+
+
+@dataclass(frozen=True)
+class Response:
+    """Predicted and real change of the target's logit for each perturbation I, float32 (N, num_samples).
+
+    Attributes:
+        predicted: Σ I·m over channels and pixels, with the raw heatmap.
+        real: y(x) − y(x − I).
+    """
+
+    predicted: Tensor
+    real: Tensor
+
+
+@dataclass(frozen=True)
+class PerturbationResponse(Evidence[Response]):
+    """Responses to ``num_samples`` perturbations that belong to the image.
+
+    Args:
+        perturbation: ``"square"``, a square of side H // 4 at a random place goes to ``baseline``; or ``"gaussian"``
+            noise of standard deviation ``sigma``.
+        num_samples: Perturbations per image.
+        baseline: What the square becomes.
+        sigma: Standard deviation of gaussian noise, in the units of the images.
+        seed: Of places and noise.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+    perturbation: Literal["square", "gaussian"] = "square"
+    num_samples: int = 64
+    baseline: float = 0.0
+    sigma: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_choice(self.perturbation, ("square", "gaussian"), "perturbation")
+        check_count(self.num_samples, "num_samples")
+        check_at_least(self.sigma, 0.0, "sigma", strict=True)
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return one per perturbation, and the unchanged image."""
+        return self.num_samples + 1
+
+    def collect(self, case: Case) -> Response:
+        """Return the responses."""
+        predicted = torch.empty(len(case), self.num_samples, device=case.images.device)
+
+        def build(image: Tensor, version: Tensor) -> Tensor:
+            images = case.images[image]
+            change = self.draw(images, case.keys[image], version)
+            predicted[image, version] = (change.float().sum(1) * case.heatmaps[image]).flatten(1).sum(1)
+            return images - change
+
+        scores = frame_scores(case, self.num_samples, build, "logit")
+        intact = case.classifier.select(case.logits, case.target)
+        return Response(predicted, intact[:, None] - scores)
+
+    def draw(self, images: Tensor, keys: Tensor, sample: Tensor) -> Tensor:
+        """Return the perturbation I of each image, (n, C, H, W), to be subtracted."""
+        if self.perturbation == "gaussian":
+            noise = normal(keys, tuple(images.shape[1:]), seed=self.seed, sample=sample)
+            return (self.sigma * noise).to(images.dtype)
+        height, width = images.shape[2:]
+        side = min(max(height // 4, 1), width)
+        place = uniform(keys, (2,), seed=self.seed, sample=sample, purpose="perturbation")
+        corner = (place * torch.tensor([height - side + 1, width - side + 1], device=place.device)).long()
+        inside = _within(height, corner[:, 0], side)[:, :, None] & _within(width, corner[:, 1], side)[:, None, :]
+        return torch.where(inside[:, None], images - self.baseline, 0.0)
+
+
+def _within(length: int, start: Tensor, side: int) -> Tensor:
+    position = torch.arange(length, device=start.device)
+    return (position >= start[:, None]) & (position < start[:, None] + side)

@@ -1,0 +1,62 @@
+"""A number with its standard error: the only place where values per image become one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Aggregate: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What some images say about a number.
+
+    Attributes:
+        value: NaN if it is defined for no image.
+        error: Standard error over images; NaN where there is none, as for fewer than two images.
+        undefined: Number of images for which it is undefined, which are left out.
+    """
+
+    value: float
+    error: float = math.nan
+    undefined: int = 0
+
+    def __str__(self) -> str:
+        """Return value and error, such as ``0.412 ± 0.031``."""
+        return f"{self.value:.3f}" if math.isnan(self.error) else f"{self.value:.3f} ± {self.error:.3f}"
+
+
+def standard_error(rows: Tensor, aggregate: Aggregate | None = None) -> Tensor:
+    """Return the standard error of the mean over defined rows, or the jackknife's for another ``aggregate``.
+
+    Args:
+        rows: (N,), NaN where undefined; or (N, D).
+        aggregate: A function of rows; the mean if None.
+
+    Returns:
+        Scalar; NaN for fewer than two defined rows.
+
+    Example:
+        >>> standard_error(torch.tensor([1.0, 3.0, float("nan")]))
+        tensor(1.)
+    """
+    defined = rows[~undefined_rows(rows)]
+    count = len(defined)
+    if count < 2:
+        return torch.tensor(torch.nan, dtype=rows.dtype, device=rows.device)
+    if aggregate is None or rows.ndim == 1:
+        return defined.std() / math.sqrt(count)
+    index = torch.arange(count, device=rows.device)
+    left_out: Tensor = torch.stack([aggregate(defined[index != i]) for i in range(count)])
+    return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt()
+
+
+def undefined_rows(rows: Tensor) -> Tensor:
+    """Return which of the rows (N,) or (N, D) lack a value, boolean (N,)."""
+    return rows.isnan() if rows.ndim == 1 else rows.isnan().any(1)

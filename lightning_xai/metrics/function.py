@@ -1,0 +1,124 @@
+"""From a metric class to the function of the same number: what its call takes, and what its documentation says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from lightning_xai._settings import setting_names
+from lightning_xai.evidence.case import Case
+from lightning_xai.metrics.metric import ExplanationMetric
+
+MetricFunction: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
+
+_INPUTS = {
+    "model": ("Model", "A module or a `Classifier`."),
+    "images": ("Tensor", "Floating point (N, C, H, W), as the model sees them."),
+    "explainer": ("Explainer", "What makes the heatmaps."),
+    "heatmaps": ("Tensor", "Floating point (N, H, W), raw."),
+    "target": ("Tensor | int", "Class per image, int64 (N,), or one class for all."),
+    "masks": ("Tensor", "Boolean (N, H, W), the annotated object."),
+    "boxes": (
+        "Tensor | Sequence[Tensor]",
+        "(N, 4), (N, M, 4) padded with NaN, or a sequence of (M_i, 4): x0, y0, x1, y1 in pixels.",
+    ),
+    "previous_heatmaps": ("Tensor", "Heatmaps (N, h, w) of the same images from an earlier epoch."),
+    "other_heatmaps": ("Mapping[str, Tensor]", "Heatmaps (N, H, W) of the same images by other explainers, by name."),
+}
+_MADE = "Floating point (N, H, W), raw; made by ``explainer`` if None."
+
+
+def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
+    """Return the function that scores a batch without keeping it.
+
+    Its arguments are what the metric reads (`ExplanationMetric.all_inputs`), then, by keyword only, the metric's settings; it
+    returns one value per image, float32 (N,), or one such tensor for each of `ExplanationMetric.columns`.
+    """
+    parameters = _parameters(metric)
+
+    def function(*args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
+        given = signature.bind(*args, **kwargs).arguments
+        settings = {name: value for name, value in given.items() if name in setting_names(metric)}
+        scorer = metric(**settings)
+        rows = scorer.score(Case(**{name: value for name, value in given.items() if name not in settings})).float()
+        return rows.unbind(1) if scorer.columns else scorer.per_image(rows)
+
+    result = "tuple[Tensor, ...]" if metric.columns else "Tensor"
+    signature = Signature(parameters, return_annotation=result)
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__name__ = function.__qualname__ = metric.alias
+    function.__module__ = metric.__module__
+    function.__doc__ = _documentation(metric, parameters)
+    return function
+
+
+def _parameters(metric: type[ExplanationMetric]) -> list[Parameter]:
+    inputs = metric().all_inputs
+    by_explainer = "explainer" in inputs
+    first = [name for name in _INPUTS if name in inputs and not (by_explainer and name == "heatmaps")]
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=_INPUTS[name][0]) for name in first]
+    optional = {"heatmaps": by_explainer, "explainer": not by_explainer and {"model", "heatmaps"} <= inputs}
+    parameters += [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=f"{_INPUTS[name][0]} | None")
+        for name, wanted in optional.items()
+        if wanted
+    ]
+    own = inspect.signature(metric).parameters
+    return parameters + [own[name].replace(kind=Parameter.KEYWORD_ONLY) for name in setting_names(metric)]
+
+
+def _documentation(metric: type[ExplanationMetric], parameters: list[Parameter]) -> str:
+    """Return a docstring in the style of all others, from that of the class."""
+    sections = _sections(inspect.getdoc(metric) or "")
+    summary, *definition = sections[""].split("\n\n")
+    settings = _entries(sections.get("Args", ""))
+    arguments = [f"    {p.name}: {_said(p, settings)}" for p in parameters]
+    parts = [f"{summary}\n\n{definition[0]}" if definition else summary]
+    parts.append(f"See `{metric.__name__}` for costs, source and deviations.")
+    parts.append("Args:\n" + "\n".join(arguments))
+    parts.append(f"Returns:\n    {_returned(metric)}")
+    raised = _indented(sections.get("Raises", ""))
+    parts.append("Raises:\n" + (raised or "    ValueError: If shapes, devices or values do not fit."))
+    return "\n\n".join(parts) + "\n"
+
+
+def _said(parameter: Parameter, settings: Mapping[str, str]) -> str:
+    if parameter.name in settings:
+        return settings[parameter.name]
+    if parameter.default is None and parameter.name == "heatmaps":
+        return _MADE
+    if parameter.default is None and parameter.name == "explainer":
+        return "Makes the heatmaps where none are given, and those of changed images."
+    return _INPUTS[parameter.name][1]
+
+
+def _returned(metric: type[ExplanationMetric]) -> str:
+    low, high = (f"{end:g}".replace("inf", "∞") for end in metric.range)
+    better = {True: ", higher is better", False: ", lower is better", None: ""}[
+        metric.higher_is_better if isinstance(metric.higher_is_better, (bool, type(None))) else None
+    ]
+    undefined = "; NaN where undefined" if metric.can_be_undefined else ""
+    if metric.columns:
+        return f"{', '.join(metric.columns)}: float32 (N,) each{undefined}."
+    return f"float32 (N,) in [{low}, {high}]{better}{undefined}."
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Return the parts of a docstring by their headings, what precedes them under ``""``."""
+    parts = re.split(r"^(Args|Raises|Example|Attributes|Returns):\n", text, flags=re.MULTILINE)
+    return {"": parts[0].strip(), **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def _entries(text: str) -> dict[str, str]:
+    """Return the texts of an ``Args`` section by argument, continuation lines indented by eight spaces."""
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: said.strip() for name, said in found}
+
+
+def _indented(text: str) -> str:
+    return "\n".join(line for line in text.rstrip().splitlines() if line.strip())

@@ -1,0 +1,1 @@
+"""Attention weights of vision transformers, and class gradients by them."""
