@@ -56,6 +56,7 @@ class ExplanationMetric(Configured, Metric):
         key: Name under which the monitor logs it; the alias unless overridden.
         range: Least and greatest value, infinite where unbounded.
         inputs: Fields of a case that `score` reads itself; what its evidence reads comes on top.
+        optional_inputs: Further fields that `score` or its evidence reads for some settings only.
         columns: Names of the numbers per image where `score` returns rows (N, D) that are of interest one by one.
         logs_gain: Whether the monitor logs the difference to the random control beside it.
         can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
@@ -78,6 +79,7 @@ class ExplanationMetric(Configured, Metric):
     family: ClassVar[str]
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     inputs: ClassVar[frozenset[str]] = frozenset({"heatmaps"})
+    optional_inputs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, ...]] = ()
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
