@@ -111,8 +111,12 @@ def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric
     rows = {str(explainer): _rows(by_metric, count, metrics) for explainer, by_metric in state["rows"].items()}
     control = _rows(state["control_rows"], count, metrics)
     scored = {name for by_metric in (*rows.values(), control) for name in by_metric}
+    keys, labels, target, predicted = (_checked(state[name], count, torch.int64) for name in _PER_IMAGE)
     return Explained(
-        *(_checked(state[name], count, torch.int64) for name in _PER_IMAGE),
+        keys,
+        labels,
+        target,
+        predicted,
         probabilities=torch.zeros(count, 0),
         rows=rows,
         control_rows=control,
@@ -149,8 +153,9 @@ def _checked(tensor: Any, count: int, dtype: torch.dtype, ndim: int | None = Non
         or len(tensor) != count
         or ndim not in {None, tensor.ndim}
     ):
-        said = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ValueError(f"{said} where {dtype} with {count} rows was expected")
+        came = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ValueError(f"{came} where {dtype} with {count} rows was expected")
     if tensor[:1].numel() > _MOST_VALUES:
         raise ValueError(f"a tensor of {tuple(tensor.shape)}")
-    return tensor
+    checked: Tensor = tensor
+    return checked

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -20,10 +20,10 @@ from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
-from lightning_xai.probing.explained import Answers, ExplainedEpoch, explained
+from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
-from lightning_xai.probing.processes import agreed_probe, all_succeeded, merged, of_all, share_of
+from lightning_xai.probing.processes import Processes, agreed_probe, all_succeeded, merged, of_all, share_of
 from lightning_xai.reports.report import Report, Run
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Engine:
             values.
         """
         began = time.perf_counter()
-        if not all_succeeded(trainer.strategy, run.error is None):
+        if not all_succeeded(_processes(trainer), run.error is None):
             self._report_error(trainer, run, run.error)
             return None
         if not self._attempted(trainer, run, lambda: self._gather(trainer, run)):
@@ -110,7 +110,7 @@ class Engine:
         """Return the answers about this rank's share of every loader's probe, and the classifier that was asked."""
         if not run.tried:
             self.try_one_image(trainer, module, run)
-        shares = {loader: share_of(trainer.strategy, len(probe)) for loader, probe in run.probes.items()}
+        shares = {loader: share_of(_processes(trainer), len(probe)) for loader, probe in run.probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(map(len, shares.values()))
         with preserved(module), evaluations_shown(trainer, total) as count:
@@ -149,9 +149,9 @@ class Engine:
         """Agree on the probe of each loader that was looked through in this validation; return True."""
         for loader, selection in sorted(run.selections.items()):
             if self.plan.num_references:
-                references = agreed_probe(trainer.strategy, selection, self.plan.num_references, [])
+                references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
                 run.references[loader] = torch.stack([item.image for item in references.items])
-            probe = agreed_probe(trainer.strategy, selection, self.keys.num_images, run.wanted(loader))
+            probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, run.wanted(loader))
             if not run.accept(loader, probe):
                 rank_zero_warn(
                     "ExplanationMonitor did not find the images of the restored probe again (other data, precision or "
@@ -164,7 +164,8 @@ class Engine:
         self, trainer: Trainer, run: RunState, answers: Mapping[int, Answers], classifier: Classifier, seconds: float
     ) -> ExplainedEpoch:
         evaluations = classifier.evaluations * trainer.world_size
-        loaders, estimates = {}, {}
+        loaders: dict[int, Explained] = {}
+        estimates: dict[str, Estimate] = {}
         for loader, found in answers.items():
             probe, index = run.probes[loader], run.index_in_keys(loader)
             metrics = self.plan.metrics(annotated=probe.annotated)
@@ -217,16 +218,16 @@ class Engine:
             result = attempt()
         except Exception as caught:
             error = caught
-        if all_succeeded(trainer.strategy, error is None):
+        if all_succeeded(_processes(trainer), error is None):
             return result
         self._report_error(trainer, run, error)
         return None
 
     def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
-        reasons = of_all(trainer.strategy, None if error is None else f"{type(error).__name__}: {error}")
+        reasons = of_all(_processes(trainer), None if error is None else f"{type(error).__name__}: {error}")
         reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
         misconfigured = not run.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
-        if self.on_error == "raise" or any(of_all(trainer.strategy, misconfigured)):
+        if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         run.tried = True  # what comes now is no error of configuration, and must not end the run
         rank_zero_warn(
@@ -234,6 +235,11 @@ class Engine:
             f"{reason.rstrip('.')}. Training goes on; monitored keys keep their last value. Use on_error='raise' to "
             "see where it comes from."
         )
+
+
+def _processes(trainer: Trainer) -> Processes:
+    """Return the processes of a Trainer: every strategy that can run has a rank, though not their common base class."""
+    return cast("Processes", trainer.strategy)
 
 
 def _log(
@@ -252,7 +258,7 @@ def _log(
             value,
             on_step=on_step,
             on_epoch=on_epoch,
-            logger=name in to_loggers,
+            logger=None if name in to_loggers else False,  # None: without a warning where there is no logger
             batch_size=1,
             add_dataloader_idx=False,
             sync_dist=trainer.world_size > 1,
@@ -261,7 +267,7 @@ def _log(
 
 def _merged(trainer: Trainer, answers: Answers, count: int) -> Answers:
     """Return the answers of all ranks about ``count`` images, in the order of the probe."""
-    return answers.each(lambda rows: merged(trainer.strategy, rows, count))
+    return answers.each(lambda rows: merged(_processes(trainer), rows, count))
 
 
 def _say_share_of_epoch(run: RunState, epoch: ExplainedEpoch) -> None:

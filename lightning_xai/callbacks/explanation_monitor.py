@@ -56,8 +56,8 @@ class ExplanationMonitor(Callback):
         every_n_epochs: Explain in every n-th epoch (and in the first validation of a fit).
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
-        reports: Who tells an explained epoch; ``[Scalars(), History(), Grid()]`` if None. Each fails alone, and monitors
-            see the values whatever reports there are.
+        reports: Who tells an explained epoch; ``[Scalars(), History(), Grid()]`` if None. Each fails alone, and
+            monitors see the values whatever reports there are.
         sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
         prefix: First part of every key; two monitors of a Trainer need two.
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
@@ -134,7 +134,7 @@ class ExplanationMonitor(Callback):
         return self._generate_state_key(prefix=self.prefix)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the probe's identities, its last heatmaps (at most 56×56), the numbers of all epochs, the last values."""
+        """Return the probe's identities, its last heatmaps (at most 56×56), all epochs' numbers and the last values."""
         return checkpoint_state.state_of(self._runs["fit"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -49,6 +49,15 @@ class Explainer(ABC):
         """Whether the raw map promises to sum to the change of the logit, from a baseline image to this one."""
         return False
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether it compares with images of the data and has none yet."""
+        return False
+
+    def with_references(self, references: Tensor) -> Explainer:
+        """Return the same explainer with ``references`` (R, C, H, W)."""
+        return self
+
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.
 

@@ -35,6 +35,11 @@ class ReferenceExplainer(Explainer):
         """Whether reference images were given."""
         return self._references is not None
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether there are none."""
+        return self._references is None
+
     def with_references(self, references: Tensor) -> Self:
         """Return the same explainer with ``references`` (R, C, H, W)."""
         other = copy.copy(self)

@@ -1,4 +1,4 @@
-"""What was found: about one batch, about a whole probe, and one explained epoch as a value that everything else reads."""
+"""What was found: about a batch, about a whole probe, and one explained epoch as a value that everything reads."""
 
 from __future__ import annotations
 
@@ -212,8 +212,8 @@ def difference(a: ImageScores, b: ImageScores) -> Estimate:
         b: Such as ``monitor.history[0].scores("faithfulness_gain")``.
 
     Returns:
-        Difference of the metric's values on the shared images, its standard error, and how many of them are undefined in
-        either; NaN without shared images.
+        Difference of the metric's values on the shared images, its standard error, and how many of them are undefined
+        in either; NaN without shared images.
 
     Raises:
         ValueError: If they are of two metrics.

@@ -29,7 +29,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": 3, "grid": NO_PICTURES, **settings}
+    given = {"num_images": 3, "reports": NO_PICTURES, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 

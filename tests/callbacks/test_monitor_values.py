@@ -9,12 +9,12 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_xai import ExplanationMonitor, Readout
-from lightning_xai.callbacks import Sample
+from lightning_xai.evidence.heat import compact
 from lightning_xai.explainers import CenterHeatmap, GradCAM, RandomHeatmap, get_explainer
 from lightning_xai.functional import heatmap_drift
 from lightning_xai.metrics import InsertionDeletion, MetricSuite, PointingGame, Sparseness
-from lightning_xai.metrics.robustness.heatmap_drift import compact
 from lightning_xai.model import Classifier
+from lightning_xai.probing import Sample
 from tests.callbacks import _tiny
 from tests.callbacks._tiny import NO_PICTURES, Module, OnlySteps, Squares, cheap, chosen, fit, trainer_of, values
 
@@ -38,7 +38,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": COUNT, "grid": NO_PICTURES, **settings}
+    given = {"num_images": COUNT, "reports": NO_PICTURES, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 

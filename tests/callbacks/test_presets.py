@@ -161,12 +161,15 @@ trainer:
           task: multiclass
           forward: net
           chunk_size: 2
-        grid:
-          num_images: 1
-          class_names: [circle, square, star]
-          mean: [0.5]
-          std: [0.25]
-          cell_size: 48
+        reports:
+          - lightning_xai.Scalars
+          - class_path: lightning_xai.Grid
+            init_args:
+              num_images: 1
+              class_names: [circle, square, star]
+              mean: [0.5]
+              std: [0.25]
+              cell_size: 48
         sample_from_batch: tests.callbacks._tiny.read_batch
         prefix: val/xai
         on_error: raise

@@ -1,6 +1,7 @@
 """A resumed run goes on as if nothing had happened; other stages and later fits do not disturb it."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L

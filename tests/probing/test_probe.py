@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import probe as probe_module
-from lightning_xai.callbacks import ranks
+from lightning_xai.probing import probe as probe_module
+from lightning_xai.probing import processes
 from lightning_xai.probing.probe import Item, Probe, ProbeSelection, turns
-from lightning_xai.probing.processes import agreed_probe, share
+from lightning_xai.probing.processes import OneProcess, agreed_probe, share_of
 from lightning_xai.probing.sample import Sample
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def agree(selections, num_images, wanted, monkeypatch):
                     raise StopAsyncIteration
                 return answer
 
-            monkeypatch.setattr(ranks, "everyones", everyones)
+            monkeypatch.setattr(processes, "of_all", everyones)
             trainer = SimpleNamespace(global_rank=rank, world_size=len(selections))
             try:
                 probes.append(agreed_probe(trainer, selection, num_images, wanted))
@@ -114,7 +114,7 @@ def test_each_image_travels_once(monkeypatch):
         sent.append(value)
         return [both[0].held, {}]
 
-    monkeypatch.setattr(ranks, "everyones", everyones)
+    monkeypatch.setattr(processes, "of_all", everyones)
     for rank, selection in enumerate(both):
         agreed_probe(SimpleNamespace(global_rank=rank, world_size=2), selection, 6, [])
     assert [len(part) for part in sent] == [6, 0]
@@ -207,7 +207,7 @@ def test_a_probe_is_a_batch_again():
     assert torch.equal(sample.images, images[[rows[2], rows[0]]])
     assert torch.equal(sample.masks, masks[[rows[2], rows[0]]])
     assert torch.equal(sample.boxes, boxes[[rows[2], rows[0]]])
-    assert sample.labels.tolist() == probe.classes([2, 0], CPU).tolist() == labels[[rows[2], rows[0]]].tolist()
+    assert sample.labels.tolist() == [probe.labels[2], probe.labels[0]] == labels[[rows[2], rows[0]]].tolist()
     assert probe.annotated
     assert len(probe) == 4
 
@@ -244,7 +244,7 @@ def test_the_state_is_plain():
 
 @pytest.mark.parametrize(("count", "world_size"), [(1, 1), (5, 2), (6, 2), (7, 3), (2, 4)])
 def test_shares_are_equal_and_cover_everything(count, world_size):
-    shares = [share(count, rank, world_size) for rank in range(world_size)]
+    shares = [share_of(OneProcess(rank, world_size), count) for rank in range(world_size)]
     assert {len(part) for part in shares} == {-(-count // world_size)}
     interleaved = [part[i] for i in range(len(shares[0])) for part in shares]
     assert interleaved[:count] == list(range(count))

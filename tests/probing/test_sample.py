@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from lightning_xai.callbacks import Sample, sample_from_batch
+from lightning_xai.probing import Sample, sample_from_batch
 
 N, H, W = 3, 6, 8
 IMAGES = torch.rand(N, 2, H, W)
