@@ -36,9 +36,9 @@ _MADE = "Floating point (N, H, W), raw; made by ``explainer`` if None."
 def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
     """Return the function that scores a batch without keeping it.
 
-    Its arguments are what the metric reads with default settings (`ExplanationMetric.all_inputs`), then, by keyword only,
-    what it reads with others, and the settings. It returns one value per image, float32 (N,), or one such tensor for each
-    of `ExplanationMetric.columns`.
+    Its arguments are what the metric reads with default settings (`ExplanationMetric.all_inputs`), then, by keyword
+    only, what it reads with others, and the settings. It returns one value per image, float32 (N,), or one such tensor
+    for each of `ExplanationMetric.columns`.
     """
     parameters = _parameters(metric)
 
