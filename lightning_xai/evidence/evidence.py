@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -19,12 +19,16 @@ class Evidence(ABC, Generic[Result]):
     A subclass is a frozen dataclass with hashable fields, and ``Evidence[What]`` for what `collect` returns: numbers or
     maps per image, never images, activations or models.
 
-    Attributes:
-        inputs: Fields of a case that `collect` reads. What reads neither heatmaps nor the explainer is about the images
-            alone, so that cases with other heatmaps of the same images share it.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target"})
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Fields of a case that `collect` reads; a class attribute where no setting decides.
+
+        What reads neither heatmaps nor the explainer is about the images alone, so that cases with other heatmaps of
+        the same images share it.
+        """
+        return frozenset({"model", "images", "heatmaps", "target"})
 
     @property
     def reads(self) -> tuple[Evidence[Any], ...]:

@@ -35,7 +35,7 @@ class RandomizedHeatmaps(Evidence[Tensor]):
         ValueError: If a setting is out of range.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
     order: Order = "top_down"
     num_steps: int = 8

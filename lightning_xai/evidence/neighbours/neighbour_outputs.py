@@ -60,7 +60,7 @@ class NeighbourOutputs(Evidence[OutputChanges]):
         ValueError: If ``relative`` is unknown.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
 
     neighbourhood: Neighbourhood = Neighbourhood()  # noqa: RUF009 - frozen
     relative: Relative = "norm"

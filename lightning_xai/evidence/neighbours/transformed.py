@@ -45,7 +45,7 @@ class Transformed(Evidence[TransformedMaps]):
         ValueError: If a setting is out of range.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
     rotation: float = 15.0
     crop: float = 0.9
