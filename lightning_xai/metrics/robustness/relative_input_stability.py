@@ -40,9 +40,7 @@ class RelativeInputStability(RelativeStability):
         >>> import torch
         >>> from lightning_xai import InputXGradient
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1))
-        >>> net[1].weight.data = torch.tensor(
-        ...     [[2.0, 2.0]]
-        ... )  # the heatmap is twice the image
+        >>> net[1].weight.data = torch.tensor([[2.0, 2.0]])  # the heatmap is twice the image
         >>> metric = RelativeInputStability()
         >>> images = torch.tensor([[[[3.0, 4.0]]]])  # so that both change by the same share
         >>> metric.update(model=net, images=images, explainer=InputXGradient(), target=1)
