@@ -62,7 +62,8 @@ bench: $(PARITY_READY)  ## what explaining costs, here and in other packages
 	$(PARITY)/python -m benchmarks
 
 clean:
-	rm -rf .venv .venv-parity .venv-lowest .venv-cuda wheels .mypy_cache .pytest_cache .ruff_cache build dist lightning_logs wandb mlruns runs outputs
+	rm -rf .venv .venv-parity .venv-lowest .venv-cuda .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist wheels lightning_logs wandb mlruns runs outputs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
@@ -89,7 +90,7 @@ $(LOWEST_READY): pyproject.toml .ci/lowest_bounds.py
 $(CUDA_READY): pyproject.toml $(wildcard wheels/requirements.txt)
 	test -x $(CUDA)/python || $(PYTHON) -m venv --system-site-packages .venv-cuda
 	if test -d wheels; \
-		then $(CUDA)/python -m pip install --quiet --no-index --no-deps wheels/*.whl; \
-		else $(CUDA)/python -m pip install --quiet --editable ".[test]"; \
+		then $(CUDA)/python -m pip install --disable-pip-version-check --quiet --no-index --no-deps wheels/*.whl; \
+		else $(CUDA)/python -m pip install --disable-pip-version-check --quiet --editable ".[test]"; \
 	fi
 	touch $@
