@@ -43,9 +43,9 @@ class Grid:
 
     def check(self, sample: Sample) -> None:
         """Raise ValueError if images like these cannot be drawn with these settings."""
-        from lightning_xai.visualization.display import displayed
+        from lightning_xai.visualization import as_pictures
 
-        displayed(sample.images, self.mean, self.std)
+        as_pictures(sample.images, self.mean, self.std)
 
     def draw(self, sample: Sample, found: Findings, classes: Tensor, task: str, *, title: str) -> Tensor:
         """Return the picture, uint8 (H, W, 3).
