@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_xai.visualization.outline import (
+from lightning_xai.visualization.contours import (
     Boxes,
     boxes_by_image,
     contours_of_boxes,

@@ -178,7 +178,7 @@ def test_a_grid_runs_through_four_files_and_annotations_through_one_more():
     images, heatmaps = batch()
     plain = {"grid.py", "page.py", "page_layout.py", "pictures.py"}
     assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, captions=["a"] * 3, title="b")) == plain
-    assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, masks=heatmaps)) == {*plain, "outline.py"}
+    assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, masks=heatmaps)) == {*plain, "contours.py"}
 
 
 def test_annotations_of_nothing_leave_the_grid_as_it_is():
