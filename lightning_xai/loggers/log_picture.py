@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_xai._files import join, write_file
+from lightning_xai.loggers.files import joined, write_file
 from lightning_xai.loggers.mlflow import log_to_mlflow
 from lightning_xai.loggers.scalars import scalar_step
 from lightning_xai.loggers.tensorboard import log_to_tensorboard
@@ -135,7 +135,7 @@ def save_png(directory: str | Path, logged: LoggedPicture) -> str | Path:
     from PIL import Image, PngImagePlugin
 
     folders = [re.sub(r"[^\w.= -]", "_", part) for part in logged.name.split("/")]
-    path = join(directory, *folders, f"epoch={logged.epoch:04d}-step={logged.step:08d}.png")
+    path = joined(directory, *folders, f"epoch={logged.epoch:04d}-step={logged.step:08d}.png")
     description = PngImagePlugin.PngInfo()
     if logged.caption:
         description.add_itxt("Description", logged.caption)

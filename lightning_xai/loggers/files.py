@@ -9,13 +9,13 @@ from pathlib import Path
 _LOCAL_SCHEMES = ("file", "local")  # what fsspec calls them
 
 
-def join(directory: str | Path, *names: str) -> str | Path:
+def joined(directory: str | Path, *names: str) -> str | Path:
     """Return the path of something below a directory: a Path, or a URL where the directory is one.
 
     Example:
-        >>> join("memory://runs/a", "xai", "history.csv")
+        >>> joined("memory://runs/a", "xai", "history.csv")
         'memory://runs/a/xai/history.csv'
-        >>> join("runs", "history.csv") == Path("runs") / "history.csv"
+        >>> joined("runs", "history.csv") == Path("runs") / "history.csv"
         True
     """
     if "://" in str(directory):

@@ -11,8 +11,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lightning_xai import _files
-from lightning_xai._files import join, write_file
+from lightning_xai.loggers import files
+from lightning_xai.loggers.files import joined, write_file
 
 _SLOW_DISK = """
 import os, runpy, sys, time
@@ -54,7 +54,7 @@ def old(tmp_path):
 
 def start(code, *arguments):
     """Run code in a process of its own, which reads the module by its path because importing torch takes seconds."""
-    command = [sys.executable, "-c", code, _files.__file__, *map(str, arguments)]
+    command = [sys.executable, "-c", code, files.__file__, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -70,7 +70,7 @@ def start(code, *arguments):
     ],
 )
 def test_paths_below_a_directory(directory, names, path):
-    assert join(directory, *names) == path
+    assert joined(directory, *names) == path
 
 
 @pytest.mark.parametrize("scheme", ["", "file://", "local://"])
@@ -157,7 +157,7 @@ def test_an_unknown_filesystem_is_named():
 
 def test_a_local_file_needs_neither_lightning_nor_fsspec(tmp_path):
     code = (
-        "import sys; from lightning_xai._files import write_file; write_file(sys.argv[1], b'a'); "
+        "import sys; from lightning_xai.loggers.files import write_file; write_file(sys.argv[1], b'a'); "
         "print([name for name in ('lightning', 'fsspec') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True, check=True)
