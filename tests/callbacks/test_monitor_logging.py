@@ -14,17 +14,18 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks import Grid, progress
+from lightning_xai.callbacks import progress
 from lightning_xai.explainers import Explainer
 from lightning_xai.metrics import AvgSensitivity
-from tests.callbacks._tiny import NO_GRID, Module, Squares, cheap, fit, trainer_of
+from lightning_xai.reports import Grid, History, Scalars
+from tests.callbacks._tiny import NO_PICTURES, Module, Squares, cheap, fit, trainer_of
 
 STEPS = [1, 3]  # two batches an epoch, where Lightning puts the validation's scalars
 PNGS = [f"xai/heatmaps/epoch={epoch:04d}-step={step:08d}.png" for epoch, step in enumerate(STEPS)]
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": 4, "grid": Grid(num_images=2, cell_size=32), **settings}
+    given = {"num_images": 4, "reports": (Scalars(), History(), Grid(num_images=2, cell_size=32)), **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 
@@ -136,7 +137,9 @@ def test_several_loggers_at_once(tmp_path):
 def test_loaders_explainers_and_prefixes_have_their_own_pictures(tmp_path):
     data = Squares(6)
     first = monitor(["grad_cam", "center_heatmap"])
-    second = monitor(prefix="val/xai", grid=Grid(1, class_names=["a", "b", "c"], cell_size=32))
+    second = monitor(
+        prefix="val/xai", reports=[Scalars(), History(), Grid(1, class_names=["a", "b", "c"], cell_size=32)]
+    )
     fit(first, second, val=[data.loader(), data.loader(data.labels, data.masks)], default_root_dir=tmp_path)
     picture = "heatmaps/dataloader_idx_{}/epoch=0000-step=00000001.png"
     expected = [f"{prefix}/{picture.format(loader)}" for prefix in ("val/xai", "xai") for loader in (0, 1)]
@@ -146,7 +149,7 @@ def test_loaders_explainers_and_prefixes_have_their_own_pictures(tmp_path):
 
 
 def test_no_grid(tmp_path):
-    fit(monitor(grid=NO_GRID), default_root_dir=tmp_path)
+    fit(monitor(reports=NO_PICTURES), default_root_dir=tmp_path)
     assert files(tmp_path) == ["xai_history.csv"]
 
 
@@ -186,7 +189,7 @@ class Asking(Explainer):
 
 
 def slow(seconds=0.0):
-    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], grid=NO_GRID)
+    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], reports=NO_PICTURES)
 
 
 @pytest.fixture
@@ -257,7 +260,7 @@ def test_an_error_takes_the_rich_line_away(tmp_path, screen, monkeypatch):
             return heatmaps
 
     _, bar = screen
-    watched = monitor(Failing(0.0), [AvgSensitivity(num_samples=1)], grid=NO_GRID)
+    watched = monitor(Failing(0.0), [AvgSensitivity(num_samples=1)], reports=NO_PICTURES)
     with pytest.warns(UserWarning, match="ExplanationMonitor logs nothing for epoch 0.*no map today"):
         trainer = fit(watched, bar, enable_progress_bar=True, default_root_dir=tmp_path)
     tasks = trainer.progress_bar_callback.progress.tasks

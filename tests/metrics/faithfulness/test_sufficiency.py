@@ -9,7 +9,6 @@ from torch import nn
 
 from lightning_xai.functional import sufficiency
 from lightning_xai.metrics import Sufficiency
-from lightning_xai.metrics.faithfulness.sufficiency import shares_of_alike
 from tests.metrics import _naive
 from tests.metrics._harness import Entry
 
@@ -22,26 +21,30 @@ def _reference(view, threshold=1.0):
     return (*(cells / peak), float(view.logits(view.image).argmax()))
 
 
-def _value(rows, threshold=2.0):
-    rows = [row for row in rows.tolist() if not math.isnan(row[0])]
-    sigma = np.std([row[:-1] for row in rows], axis=0)
+def _shares(rows, threshold=2.0):
+    """Return each image's share of neighbours with its prediction, NaN without."""
+    defined = [row for row in rows.tolist() if not math.isnan(row[0])]
+    sigma = np.std([row[:-1] for row in defined], axis=0)
     shares = []
-    for i, a in enumerate(rows):
-        near = []
-        for j, b in enumerate(rows):
+    for i, a in enumerate(rows.tolist()):
+        alike = []
+        for j, b in enumerate(rows.tolist()):
             terms = [((p - q) / s) ** 2 for p, q, s in zip(a[:-1], b[:-1], sigma, strict=True) if s > 0]
             if i != j and math.sqrt(sum(terms) / max(len(terms), 1)) <= threshold:
-                near.append(b[-1] == a[-1])
-        if near:
-            shares.append(sum(near) / len(near))
-    return torch.tensor(sum(shares) / len(shares) if shares else math.nan)
+                alike.append(b[-1] == a[-1])
+        shares.append(sum(alike) / len(alike) if alike else math.nan)
+    return torch.tensor(shares)
+
+
+def _value(rows, threshold=2.0):
+    return _shares(rows.double(), threshold).nanmean() if len(rows) else torch.tensor(math.nan)
 
 
 ENTRY = Entry(
     "sufficiency",
     ("model", "images", "heatmaps"),
     _reference,
-    per_image=lambda rows: shares_of_alike(rows, 2.0),
+    per_image=_shares,
     base={"threshold": 2.0},  # maps of unrelated images are farther apart than the default
     value=_value,
 )

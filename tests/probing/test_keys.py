@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_xai.callbacks.keys import SHARED_KEYS, Key, control_keys, metric_keys, stripped_prefix
 from lightning_xai.metrics import get_metric, list_metrics
+from lightning_xai.probing.keys import SHARED_KEYS, Key, control_keys, metric_keys, stripped_prefix
 
 
 def keys_of(alias):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import lightning_xai.visualization
-from lightning_xai.callbacks import Grid, Sample
-from lightning_xai.callbacks.study import Findings
+from lightning_xai.probing import Sample
+from lightning_xai.probing.explained import Answers, explained
+from lightning_xai.reports import Grid
 
 IMAGES = torch.rand(3, 1, 8, 8)
 LOGITS = torch.tensor([[3.0, 0.0], [1.0, -1.0], [-1.0, 1.0]])
@@ -25,8 +26,10 @@ def drawn(monkeypatch):
 
 
 def draw(classes, target, *, task="multiclass", sample=None, **settings):
-    found = Findings(LOGITS, torch.tensor(target), {}, {}, {"grad_cam": torch.rand(3, 8, 8)}, {})
-    return Grid(**settings).draw(sample or Sample(IMAGES), found, torch.tensor(classes), task, title="epoch 1")
+    answers = Answers(LOGITS, torch.tensor(target), {}, {}, {}, {})
+    found = explained(answers, [1, 2, 3], classes, task, {})
+    heatmaps = {"grad_cam": torch.rand(3, 8, 8)}
+    return Grid(**settings).draw(sample or Sample(IMAGES), found, heatmaps, task, title="epoch 1")
 
 
 def test_captions(drawn):

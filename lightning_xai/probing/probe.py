@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks.sample import Sample
 from lightning_xai.evidence.annotations import check_boxes
+from lightning_xai.probing.sample import Sample
 
 Identity = tuple[int, int]
 """Content key and class of an image."""
@@ -63,15 +63,21 @@ class Probe:
             check_boxes(boxes, torch.empty(len(items), device=device)) if len(boxes) == len(items) else None,
         )
 
-    def classes(self, indices: Sequence[int], device: torch.device) -> Tensor:
-        """Return the class that each image stands for, int64 (N,), -1 where none."""
-        return torch.tensor([self.identities[i][1] for i in indices], device=device)
+    @property
+    def keys(self) -> list[int]:
+        """Content key of each image."""
+        return [key for key, _ in self.identities]
+
+    @property
+    def labels(self) -> list[int]:
+        """Class that each image stands for, -1 where none."""
+        return [label for _, label in self.identities]
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, in plain numbers, lists and tensors; no images."""
         return {
-            "keys": [key for key, _ in self.identities],
-            "classes": [label for _, label in self.identities],
+            "keys": self.keys,
+            "classes": self.labels,
             "previous": {name: maps.clone() for name, maps in self.previous.items()},
             "previous_target": None if self.previous_target is None else self.previous_target.clone(),
         }

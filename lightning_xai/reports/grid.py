@@ -1,20 +1,25 @@
-"""The heatmap grid of an epoch."""
+"""The heatmap grid of an explained epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_count
-from lightning_xai.callbacks.sample import Sample
-from lightning_xai.callbacks.study import Findings
+from lightning_xai.loggers.log_picture import log_picture
+from lightning_xai.probing.explained import Explained, ExplainedEpoch
+from lightning_xai.probing.sample import Sample
+from lightning_xai.reports.report import Report, Run
+
+_NAME = "heatmaps"
 
 
 @dataclass(frozen=True)
-class Grid:
-    """How the heatmap grid looks.
+class Grid(Report):
+    """Show images beside their heatmaps, in every logger that can show pictures, else as PNG files.
 
     Args:
         num_images: Rows; 0 draws no grid.
@@ -47,32 +52,49 @@ class Grid:
 
         as_pictures(sample.images, self.mean, self.std)
 
-    def draw(self, sample: Sample, found: Findings, classes: Tensor, task: str, *, title: str) -> Tensor:
+    def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
+        """Draw the grid of every loader and log it."""
+        for loader, found in epoch.loaders.items():
+            count = min(self.num_images, len(found))
+            if not count:
+                continue
+            title = f"epoch {epoch.epoch} · step {epoch.step}"
+            sample = run.probes[loader].sample(range(count), torch.device("cpu"))
+            heatmaps = {name: maps[:count] for name, maps in run.heatmaps[loader].items()}
+            picture = self.draw(sample, found, heatmaps, epoch.task, title=title)
+            name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
+            log_picture(run.trainer, name, picture, caption=title, directory=run.folder)
+
+    def draw(
+        self, sample: Sample, found: Explained, heatmaps: Mapping[str, Tensor], task: str, *, title: str
+    ) -> Tensor:
         """Return the picture, uint8 (H, W, 3).
 
         Args:
-            sample: The shown images with their annotations.
-            found: What was found about them.
-            classes: Class that each image stands for, -1 where none.
+            sample: The images with their annotations, the first of the probe.
+            found: About the probe.
+            heatmaps: Explainer -> heatmaps (n, H, W) of these images.
             task: Of the classifier.
             title: Above the grid.
         """
         from lightning_xai.visualization import heatmap_grid
 
-        probabilities = found.logits.softmax(1) if task == "multiclass" else found.logits.sigmoid()
-        confidence, predicted = probabilities.max(1)
-        right = predicted == classes
+        count = len(sample.images)
+        labels, target, predicted = found.labels[:count], found.target[:count], found.predicted[:count]
+        probabilities = found.probabilities[:count]
+        confidence = probabilities.gather(1, predicted[:, None])[:, 0]
+        right = predicted == labels
         if task == "multilabel":  # another class of the image may be more probable
-            right = probabilities.gather(1, classes.clamp(min=0)[:, None])[:, 0] > 0.5
+            right = probabilities.gather(1, labels.clamp(min=0)[:, None])[:, 0] > 0.5
         captions = [
-            self._caption(int(label), int(guess), float(sure), int(target))
-            for label, guess, sure, target in zip(classes, predicted, confidence, found.target, strict=True)
+            self._caption(int(label), int(guess), float(sure), int(asked))
+            for label, guess, sure, asked in zip(labels, predicted, confidence, target, strict=True)
         ]
         return heatmap_grid(
             sample.images,
-            found.heatmaps,
+            heatmaps,
             captions=captions,
-            correct=None if bool((classes < 0).any()) else right.tolist(),
+            correct=None if bool((labels < 0).any()) else right.tolist(),
             masks=sample.masks,
             boxes=sample.boxes if sample.masks is None else None,
             mean=self.mean,

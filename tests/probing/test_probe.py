@@ -9,9 +9,9 @@ import torch
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import probe as probe_module
 from lightning_xai.callbacks import ranks
-from lightning_xai.callbacks.probe import Item, Probe, ProbeSelection, turns
-from lightning_xai.callbacks.ranks import agreed_probe, share
-from lightning_xai.callbacks.sample import Sample
+from lightning_xai.probing.probe import Item, Probe, ProbeSelection, turns
+from lightning_xai.probing.processes import agreed_probe, share
+from lightning_xai.probing.sample import Sample
 
 CPU = torch.device("cpu")
 

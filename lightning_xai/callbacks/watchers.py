@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lightning_xai.callbacks.keys import Key, listed
+from lightning_xai.probing.keys import Key
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
-def check_monitors(
-    trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int, *, exact: bool = True
+def check_watchers(
+    trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int, *, loaders_known: bool = True
 ) -> None:
     """Check every callback and scheduler that monitors a key below ``prefix``.
 
@@ -25,7 +25,7 @@ def check_monitors(
         prefix: Of the keys.
         keys: Full name -> key, all that will be logged.
         every_n_epochs: How often real values come.
-        exact: False before the loaders are known: their indices are not checked, and nothing is warned of.
+        loaders_known: False before the loaders are known: their indices are not checked, and nothing is warned of.
 
     Raises:
         MisconfigurationException: If a monitored key will not be logged; the message lists those that will.
@@ -34,14 +34,14 @@ def check_monitors(
         if not monitor.startswith(f"{prefix}/"):
             continue
         key = keys.get(monitor)
-        if key is None and re.search(r"/dataloader_idx_\d+$", monitor) and not exact:
+        if key is None and re.search(r"/dataloader_idx_\d+$", monitor) and not loaders_known:
             continue
         if key is None:
             raise MisconfigurationException(
                 f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
-                f"It will log: {listed(list(keys))}."
+                f"It will log: {_listed(keys)}."
             )
-        if not exact:
+        if not loaders_known:
             continue
         _warn_of_mode(owner, monitor, mode, key)
         if every_n_epochs > 1 and patience is not None:
@@ -58,7 +58,7 @@ def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:
     if len(alike) > 1:
         raise MisconfigurationException(
             "Expected every ExplanationMonitor of a Trainer to have its own `prefix`, none of which begins another, "
-            f"but got {listed(alike)}."
+            f"but got {_listed(alike)}."
         )
 
 
@@ -104,3 +104,8 @@ def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
             f"set mode={better!r}.",
             stacklevel=2,
         )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names one after the other for an error message."""
+    return ", ".join(sorted(names))
