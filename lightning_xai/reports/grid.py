@@ -48,9 +48,9 @@ class Grid(Report):
 
     def check(self, sample: Sample) -> None:
         """Raise ValueError if images like these cannot be drawn with these settings."""
-        from lightning_xai.visualization.display import displayed
+        from lightning_xai.visualization import as_pictures
 
-        displayed(sample.images, self.mean, self.std)
+        as_pictures(sample.images, self.mean, self.std)
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
         """Draw the grid of every loader and log it."""

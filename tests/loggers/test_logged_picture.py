@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_xai.loggers import PictureRecord
+from lightning_xai.loggers import LoggedPicture
 
 
 def test_pixels_are_the_picture(picture):
     for version in (picture, picture.flip(0).flip(0), picture.transpose(0, 1).contiguous().transpose(0, 1)):
-        pixels = PictureRecord("grid", version).pixels
+        pixels = LoggedPicture("grid", version).pixels
         assert pixels.dtype == np.uint8
         assert pixels.flags["C_CONTIGUOUS"]
         assert np.array_equal(pixels, picture.numpy())
@@ -16,13 +16,13 @@ def test_pixels_are_the_picture(picture):
 @pytest.mark.parametrize("name", ["", "/grid", "xai//grid", "xai/", "../grid", "xai/./grid", " "])
 def test_names_must_be_paths(name, picture):
     with pytest.raises(ValueError, match=r"Expected `name` to be words separated by slashes, .* but got"):
-        PictureRecord(name, picture)
+        LoggedPicture(name, picture)
 
 
 def test_pictures_must_be_eight_bit_and_channels_last(picture):
     with pytest.raises(TypeError, match=r"`picture` to have dtype torch\.uint8, but got torch\.float32"):
-        PictureRecord("grid", picture.float())
+        LoggedPicture("grid", picture.float())
     with pytest.raises(ValueError, match=r"`picture` to have shape \(H, W, 3\), but got \(3, 6, 9\)"):
-        PictureRecord("grid", picture.permute(2, 0, 1))
+        LoggedPicture("grid", picture.permute(2, 0, 1))
     with pytest.raises(ValueError, match=r"`picture` to have shape \(H, W, 3\), but got \(1, 6, 9, 3\)"):
-        PictureRecord("grid", torch.stack([picture]))
+        LoggedPicture("grid", torch.stack([picture]))

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_xai.visualization.layout import Layout
-from lightning_xai.visualization.lettering import broken, font, shortened, width_of
+from lightning_xai.visualization.page_layout import PageLayout, font, shortened, text_width, wrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-_INK, _PALE_INK = (31, 35, 40), (87, 96, 106)
+_TEXT, _PALE_TEXT = (31, 35, 40), (87, 96, 106)
 _RIGHT, _WRONG = (26, 127, 55), (207, 34, 46)
 _WIDEST_CAPTION = 14  # text sizes
 
 
 @dataclass(frozen=True)
-class Legend:
-    """What stands below a column: a small picture between two words.
+class ColumnLegend:
+    """What stands below a column of pictures: a small picture between two words.
 
     Args:
         before: Word left of the picture.
@@ -39,8 +38,8 @@ class Legend:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of a sheet.
+class PageColumn:
+    """One column of a page.
 
     Args:
         name: Stands above the column.
@@ -51,11 +50,11 @@ class Column:
 
     name: str
     pictures: Tensor
-    legend: Legend | None = None
+    legend: ColumnLegend | None = None
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Page:
     """Columns of pictures of one size on a white page.
 
     Args:
@@ -67,17 +66,17 @@ class Sheet:
 
     """
 
-    columns: Sequence[Column]
+    columns: Sequence[PageColumn]
     text_size: int = 12
     captions: Sequence[str] = ()
     correct: Sequence[bool] = ()
     title: str = ""
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> PageLayout:
         """Where everything stands."""
         num_rows, height, width = self.columns[0].pictures.shape[:3]
-        layout = Layout(
+        layout = PageLayout(
             num_rows=num_rows,
             num_columns=len(self.columns),
             picture_height=height,
@@ -88,8 +87,10 @@ class Sheet:
             has_title=bool(self.title),
             has_legend=any(column.legend for column in self.columns),
         )
-        names = [broken(column.name, font(self.text_size, bold=True), layout.column_width) for column in self.columns]
-        return replace(layout, header_lines=max(map(len, names)))
+        bold = font(self.text_size, bold=True)
+        return replace(
+            layout, header_lines=max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
+        )
 
     def drawn(self) -> Tensor:
         """Draw the page: uint8, shape (height, width, 3)."""
@@ -105,7 +106,10 @@ class Sheet:
             if column.legend is not None:
                 self._draw_legend(image, pen, index, column.legend)
         for row in range(self.layout.num_rows):
-            self._write_beside_row(pen, row)
+            if self.correct:
+                self._mark_row(pen, row)
+            if self.captions:
+                self._write_caption(pen, row)
         return torch.from_numpy(np.array(image))
 
     @property
@@ -115,54 +119,54 @@ class Sheet:
 
     def _caption_width(self) -> int:
         lines = [line for caption in self.captions for line in caption.splitlines()]
-        longest = max((width_of(line, font(self.text_size)) for line in lines), default=0)
+        longest = max((text_width(line, font(self.text_size)) for line in lines), default=0)
         return self._indent + min(longest, _WIDEST_CAPTION * self.text_size)
 
     def _pictures(self) -> Tensor:
-        at = self.layout
-        page = torch.full((at.height, at.width, 3), 255, dtype=torch.uint8)
+        layout = self.layout
+        page = torch.full((layout.height, layout.width, 3), 255, dtype=torch.uint8)
         for index, column in enumerate(self.columns):
             for row, picture in enumerate(column.pictures):
-                _paste(page, picture, at.column_center(index), at.row_center(row))
+                _paste(page, picture, layout.column_center(index), layout.row_center(row))
         return page
 
     def _write_title(self, pen: ImageDraw) -> None:
-        at, typeface = self.layout, font(round(1.25 * self.text_size), bold=True)
-        text = shortened(self.title, typeface, at.width - 2 * at.margin)
-        pen.text((at.margin, at.title_center), text, fill=_INK, font=typeface, anchor="lm")
+        layout, typeface = self.layout, font(round(1.25 * self.text_size), bold=True)
+        text = shortened(self.title, typeface, layout.width - 2 * layout.margin)
+        pen.text((layout.margin, layout.title_center), text, fill=_TEXT, font=typeface, anchor="lm")
 
     def _write_name(self, pen: ImageDraw, index: int, name: str) -> None:
-        at, bold = self.layout, font(self.text_size, bold=True)
-        for number, line in enumerate(reversed(broken(name, bold, at.column_width))):
-            middle = (at.column_center(index), at.header_center - number * at.line)
-            pen.text(middle, line, fill=_INK, font=bold, anchor="mm")
+        layout, bold = self.layout, font(self.text_size, bold=True)
+        for lines_below, line in enumerate(reversed(wrapped(name, bold, layout.column_width))):
+            middle = (layout.column_center(index), layout.header_center - lines_below * layout.line)
+            pen.text(middle, line, fill=_TEXT, font=bold, anchor="mm")
 
-    def _draw_legend(self, image: Image, pen: ImageDraw, index: int, legend: Legend) -> None:
+    def _draw_legend(self, image: Image, pen: ImageDraw, index: int, legend: ColumnLegend) -> None:
         from PIL.Image import fromarray
 
-        at, small = self.layout, font(self.text_size - 1)
+        layout, small = self.layout, font(self.text_size - 1)
         height, width = legend.picture.shape[:2]
-        before, after = (width_of(word, small) + at.gap if word else 0 for word in (legend.before, legend.after))
-        left = at.column_center(index) - (before + width + after) // 2
-        image.paste(fromarray(legend.picture.numpy()), (left + before, at.legend_center - height // 2))
-        pen.text((left, at.legend_center), legend.before, fill=_PALE_INK, font=small, anchor="lm")
-        right = (left + before + width + after, at.legend_center)
-        pen.text(right, legend.after, fill=_PALE_INK, font=small, anchor="rm")
+        before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
+        left = layout.column_center(index) - (before + width + after) // 2
+        image.paste(fromarray(legend.picture.numpy()), (left + before, layout.legend_center - height // 2))
+        pen.text((left, layout.legend_center), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
+        right = (left + before + width + after, layout.legend_center)
+        pen.text(right, legend.after, fill=_PALE_TEXT, font=small, anchor="rm")
 
-    def _write_beside_row(self, pen: ImageDraw, row: int) -> None:
-        at, center, typeface = self.layout, self.layout.row_center(row), font(self.text_size)
-        if self.correct:
-            sign, color = ("✓", _RIGHT) if self.correct[row] else ("✗", _WRONG)
-            top = center - at.picture_height // 2
-            pen.rectangle(
-                (at.margin, top, at.margin + self.text_size // 4 - 1, top + at.picture_height - 1), fill=color
-            )
-            pen.text((at.margin + self.text_size, center), sign, fill=color, font=typeface, anchor="mm")
-        lines = self.captions[row].splitlines() if self.captions else []
-        left, width = at.margin + self._indent, at.caption_width - self._indent
-        for number, line in enumerate(lines):
-            middle = center + (number - (len(lines) - 1) / 2) * at.line
-            pen.text((left, middle), shortened(line, typeface, width), fill=_INK, font=typeface, anchor="lm")
+    def _mark_row(self, pen: ImageDraw, row: int) -> None:
+        layout, center = self.layout, self.layout.row_center(row)
+        sign, color = ("✓", _RIGHT) if self.correct[row] else ("✗", _WRONG)
+        left, top = layout.margin, center - layout.picture_height // 2
+        pen.rectangle((left, top, left + self.text_size // 4 - 1, top + layout.picture_height - 1), fill=color)
+        pen.text((left + self.text_size, center), sign, fill=color, font=font(self.text_size), anchor="mm")
+
+    def _write_caption(self, pen: ImageDraw, row: int) -> None:
+        layout, center, typeface = self.layout, self.layout.row_center(row), font(self.text_size)
+        left, width = layout.margin + self._indent, layout.caption_width - self._indent
+        lines = self.captions[row].splitlines()
+        for index, line in enumerate(lines):
+            middle = center + (index - (len(lines) - 1) / 2) * layout.line
+            pen.text((left, middle), shortened(line, typeface, width), fill=_TEXT, font=typeface, anchor="lm")
 
 
 def _paste(page: Tensor, picture: Tensor, center_x: int, center_y: int) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 Boxes = Tensor | Sequence[Tensor]
 
-_NO_INK, _BLACK, _WHITE = -1, 0, 255
+_NO_CONTOUR, _BLACK, _WHITE = -1, 0, 255
 
 
 def outlined(pictures: Tensor, masks: Tensor, *, width: int = 1) -> Tensor:
@@ -32,7 +32,6 @@ def outlined(pictures: Tensor, masks: Tensor, *, width: int = 1) -> Tensor:
         ValueError: If ``masks`` does not match ``pictures`` or ``width`` is below 1.
 
     Example:
-        >>> import torch
         >>> mask = torch.zeros(1, 5, 5)
         >>> mask[0, 1:4, 1:4] = 1
         >>> outlined(torch.full((1, 5, 5, 3), 9, dtype=torch.uint8), mask)[0, ..., 0]
@@ -48,7 +47,7 @@ def outlined(pictures: Tensor, masks: Tensor, *, width: int = 1) -> Tensor:
             f"Expected `masks` to have shape (N, H, W) to match `pictures` (N, H, W, 3), "
             f"but got {tuple(masks.shape)} for pictures {tuple(pictures.shape)}."
         )
-    return inked(pictures, ink_of_masks(masks, width))
+    return with_contours(pictures, contours_of_masks(masks, width))
 
 
 def boxed(pictures: Tensor, boxes: Boxes, *, width: int = 1) -> Tensor:
@@ -68,7 +67,6 @@ def boxed(pictures: Tensor, boxes: Boxes, *, width: int = 1) -> Tensor:
         ValueError: If there is not one entry of ``boxes`` per picture, an entry is not (K, 4), or ``width`` is below 1.
 
     Example:
-        >>> import torch
         >>> boxed(torch.full((1, 3, 5, 3), 9, dtype=torch.uint8), torch.tensor([[1.0, 1.0, 3.0, 2.0]]))[0, ..., 0]
         tensor([[  0,   0,   0,   0,   9],
                 [  0, 255, 255,   0,   9],
@@ -76,56 +74,56 @@ def boxed(pictures: Tensor, boxes: Boxes, *, width: int = 1) -> Tensor:
 
     """
     num_pictures, picture_height, picture_width = pictures.shape[:3]
-    ink = ink_of_boxes(boxes_of_each(boxes, num_pictures), picture_height, picture_width, width)
-    return inked(pictures, ink)
+    by_image = boxes_by_image(boxes, num_pictures)
+    return with_contours(pictures, contours_of_boxes(by_image, picture_height, picture_width, width))
 
 
-def inked(pictures: Tensor, ink: Tensor) -> Tensor:
-    """Put ink, shape (N, H, W), gray values or below 0 for none, on uint8 pictures, shape (N, H, W, 3)."""
-    ink = ink.unsqueeze(-1)
-    return torch.where(ink >= 0, ink, pictures.cpu()).to(torch.uint8)
+def with_contours(pictures: Tensor, contours: Tensor) -> Tensor:
+    """Draw contours, shape (N, H, W), gray values or below 0 for none, on uint8 pictures, shape (N, H, W, 3)."""
+    gray = contours.unsqueeze(-1)
+    return torch.where(gray >= 0, gray, pictures.cpu()).to(torch.uint8)
 
 
-def ink_of_masks(masks: Tensor, width: int) -> Tensor:
-    """Give the contours of masks, shape (N, H, W), as int16 ink of the same shape."""
-    if width < 1:
-        raise ValueError(f"Expected `width` to be at least 1 pixel, but got {width}.")
+def contours_of_masks(masks: Tensor, line_width: int) -> Tensor:
+    """Give the contours of masks, shape (N, H, W): int16 gray values of the same shape, below 0 where there is none."""
+    if line_width < 1:
+        raise ValueError(f"Expected `width` to be at least 1 pixel, but got {line_width}.")
     inside = torch.zeros(masks.shape)
     inside[:, 1:-1, 1:-1] = (masks.detach().cpu() > 0)[:, 1:-1, 1:-1].float()
-    line = (inside > 0) & (_dilated(1.0 - inside, width) > 0)
+    line = (inside > 0) & (_dilated(1.0 - inside, line_width) > 0)
     edge = (inside == 0) & (_dilated(inside, 1) > 0)
-    ink = torch.full(masks.shape, _NO_INK, dtype=torch.int16)
-    return ink.masked_fill(line, _WHITE).masked_fill(edge, _BLACK)
+    contours = torch.full(masks.shape, _NO_CONTOUR, dtype=torch.int16)
+    return contours.masked_fill(line, _WHITE).masked_fill(edge, _BLACK)
 
 
-def ink_of_boxes(boxes: Sequence[Tensor], height: int, width: int, line_width: int) -> Tensor:
-    """Give the outlines of each picture's boxes, shape (K, 4), as int16 ink of shape (N, height, width)."""
-    ink = torch.full((len(boxes), height, width), _NO_INK, dtype=torch.int16)
-    for layer in range(max((len(of_one) for of_one in boxes), default=0)):
-        corners = torch.stack([of_one[layer] if layer < len(of_one) else torch.zeros(4) for of_one in boxes])
-        above = ink_of_masks(_filled(corners, height, width), line_width)
-        ink = torch.where(above >= 0, above, ink)
-    return ink
+def contours_of_boxes(boxes: Sequence[Tensor], height: int, width: int, line_width: int) -> Tensor:
+    """Give the contours of each picture's boxes, shape (K, 4), later boxes above earlier ones: (N, height, width)."""
+    contours = torch.full((len(boxes), height, width), _NO_CONTOUR, dtype=torch.int16)
+    for number in range(max((len(corners) for corners in boxes), default=0)):
+        of_each = [corners[number] if number < len(corners) else torch.zeros(4) for corners in boxes]
+        above = contours_of_masks(_filled(torch.stack(of_each), height, width), line_width)
+        contours = torch.where(above >= 0, above, contours)
+    return contours
 
 
-def boxes_of_each(boxes: Boxes, num_images: int) -> list[Tensor]:
+def boxes_by_image(boxes: Boxes, num_images: int) -> list[Tensor]:
     """Give the boxes of each image, float32 (K, 4) on the CPU; the shapes accepted stand at :func:`boxed`."""
     if len(boxes) != num_images:
         raise ValueError(
             f"Expected `boxes` to have one entry for each of the {num_images} images, but got {len(boxes)}."
         )
-    per_image = []
-    for index, of_one in enumerate(boxes):
-        corners = of_one.detach().cpu().float()
+    by_image = []
+    for index, boxes_of_image in enumerate(boxes):
+        corners = boxes_of_image.detach().cpu().float()
         if corners.ndim == 1:
             corners = corners.unsqueeze(0) if corners.numel() else corners.reshape(0, 4)
         if corners.ndim != 2 or corners.shape[1] != 4:
             raise ValueError(
                 f"Expected every entry of `boxes` to have shape (K, 4), x1, y1, x2, y2 in pixels, "
-                f"but entry {index} has shape {tuple(of_one.shape)}."
+                f"but entry {index} has shape {tuple(boxes_of_image.shape)}."
             )
-        per_image.append(corners)
-    return per_image
+        by_image.append(corners)
+    return by_image
 
 
 def _dilated(maps: Tensor, radius: int) -> Tensor:
