@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -68,6 +69,7 @@ class Classifier:
         self.chunk_size = self.readout.chunk_size or chunk_size
         self.evaluations = 0
         self._precision = precision
+        self._users_autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.on_evaluated = on_evaluated
         self._forward = called_module(self.model, self.readout.forward)
         self._task = self.readout.task
@@ -148,7 +150,7 @@ class Classifier:
         values = logits if score == "logit" else self.probabilities(logits)
         return values.gather(1, target[:, None])[:, 0]
 
-    def rest(self, logits: Tensor, target: Tensor) -> Tensor:
+    def probability_of_others(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return 1 − the probability of each row's target, exact also where that probability rounds to 1, (N,)."""
         self.check_classes(logits, target)
         chosen = logits.gather(1, target[:, None])[:, 0]
@@ -169,7 +171,30 @@ class Classifier:
         """Return the probabilities (N, K) of ``logits``: softmax; sigmoid for binary and multi-label."""
         return F.softmax(logits, 1) if self._task == "multiclass" else torch.sigmoid(logits)
 
+    @contextmanager
+    def autocast_for_the_model_only(self, device: torch.device) -> Iterator[None]:
+        """Switch off the caller's autocast in the body, except where the model itself runs.
+
+        It is meant for the model; matrix products of a method's own arithmetic would lose digits in it.
+        """
+        kind = device.type
+        if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+            yield
+            return
+        enclosing = self._users_autocast
+        dtype, cached = torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled()
+        self._users_autocast = partial(torch.autocast, kind, dtype, cache_enabled=cached)
+        try:
+            with torch.autocast(kind, enabled=False):
+                yield
+        finally:
+            self._users_autocast = enclosing
+
     def _run(self, images: Tensor) -> Any:
+        with self._users_autocast():
+            return self._called(images)
+
+    def _called(self, images: Tensor) -> Any:
         if self._precision is not None:
             with self._precision.forward_context():
                 return self._forward(self._precision.convert_input(images))

@@ -131,23 +131,20 @@ class InformationBottleneck(ReferenceExplainer):
         for step in range(self.num_steps):
             alpha.grad = self._gradient(classifier, head, bottleneck, alpha, target, step)
             optimizer.step()
-        with torch.autocast(images.device.type, enabled=False):
-            return bottleneck.information(alpha.detach().double()).sum(1) / math.log(2.0)
+        return bottleneck.information(alpha.detach().double()).sum(1) / math.log(2.0)
 
     def _gradient(
         self, classifier: Classifier, head: Head, bottleneck: Bottleneck, alpha: Tensor, target: Tensor, step: int
     ) -> Tensor:
         """Return the gradient of the images' losses, of which each knows its own α only; few copies at a time."""
-        with torch.autocast(alpha.device.type, enabled=False):
-            information = bottleneck.information(alpha).mean((1, 2, 3))
-            (gradient,) = torch.autograd.grad(self.beta * information.sum(), alpha)
+        information = bottleneck.information(alpha).mean((1, 2, 3))
+        (gradient,) = torch.autograd.grad(self.beta * information.sum(), alpha)
         surprise = partial(_surprise, classifier, target)
         copies = torch.arange(self.num_copies, device=alpha.device)
         for some in torch.split(copies, max(1, classifier.chunk_size // len(alpha))):
-            with torch.autocast(alpha.device.type, enabled=False):
-                samples = step * self.num_copies + some
-                noise = normal(torch.zeros_like(some), tuple(alpha.shape[1:]), seed=self.seed, sample=samples)
-                mixed = bottleneck.mixed(alpha, noise)
+            samples = step * self.num_copies + some
+            noise = normal(torch.zeros_like(some), tuple(alpha.shape[1:]), seed=self.seed, sample=samples)
+            mixed = bottleneck.mixed(alpha, noise)
             by_maps = head.gradient(mixed, surprise) / self.num_copies
             gradient = gradient + torch.autograd.grad(mixed, alpha, by_maps)[0]
         return gradient

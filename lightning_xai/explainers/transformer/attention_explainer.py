@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from lightning_xai.explainers.explainer import Explainer
@@ -39,7 +38,6 @@ class AttentionExplainer(Explainer):
         """Return maps (n, h, w) at the resolution of the patches."""
         found = attention_maps(classifier, images, target, gradients=self.needs_gradients, what=type(self).__name__)
         rows = read_rows(classifier, images, found).float()
-        with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
-            read = (rows[:, None] @ self.relevance(found))[:, 0] / rows.sum(1, keepdim=True)
+        read = (rows[:, None] @ self.relevance(found))[:, 0] / rows.sum(1, keepdim=True)
         height, width = found.grid
         return read[:, -height * width :].reshape(len(read), height, width)
