@@ -125,11 +125,11 @@ class Classifier:
         return logits
 
     def forward_uncounted(self, images: Tensor) -> Tensor:
-        """Do the same without counting, for a pass that computes only a small part of the model; see `Head`."""
+        """Do the same without counting, for a pass that computes a small part of the model: `ForwardFromLayer`."""
         logits = logits_from_output(self._run(images), self.readout.logits_from_output).float()
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
-        self._settle_task(logits)
+        self._check_task(logits)
         return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
 
     def select(self, logits: Tensor, target: Tensor, score: Score = "logit") -> Tensor:
@@ -205,7 +205,7 @@ class Classifier:
             images = images.to(reference.dtype)
         return self._forward(images)
 
-    def _settle_task(self, logits: Tensor) -> None:
+    def _check_task(self, logits: Tensor) -> None:
         single = logits.shape[1] == 1
         if self._task == "auto":
             self._task = "binary" if single else "multiclass"

@@ -19,7 +19,7 @@ WITHOUT_A_RULE = {"deep_lift", "guided_backprop", "guided_grad_cam", "lrp"}  # f
 EXPLAINERS = pytest.mark.parametrize("alias", list_explainers())
 PROBABILITY = {"information_bottleneck", "kernel_shap", "lime", "occlusion", "rise"}
 """Explain the target's probability, which no scaling of the logits scales."""
-HEAD_ALONE = {"ablation_cam", "information_bottleneck"}
+FORWARD_FROM_LAYER = {"ablation_cam", "information_bottleneck"}
 """Call the model again to compute what follows the target layer; that nothing else runs is counted in their tests."""
 SEVERAL_LAYERS = [
     alias
@@ -182,7 +182,7 @@ def test_evaluations_are_those_declared(alias, chunk_size):
     classifier = Classifier(net, chunk_size=chunk_size)
     with images_through(net) as count:
         explainer(classifier, images(), TARGET)
-    assert count[0] == classifier.evaluations or alias in HEAD_ALONE
+    assert count[0] == classifier.evaluations or alias in FORWARD_FROM_LAYER
     if explainer.evaluations is not None:
         assert count[0] == 5 * explainer.evaluations
 

@@ -143,7 +143,8 @@ def test_in_yaml(tmp_path):
         "      init_args:\n"
         "        relu: false\n"
     )
-    explainer = parser.instantiate(parser.parse_args(["--config", str(config)])).explainer
+    made = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before version 4.49
+    explainer = made(parser.parse_args(["--config", str(config)])).explainer
     assert repr(explainer) == repr(Normalized(GradCAM(relu=False), "rank"))
 
 

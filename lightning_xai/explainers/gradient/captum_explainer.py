@@ -87,13 +87,13 @@ class CaptumExplainer(PixelExplainer):
             warnings.filterwarnings("ignore", message="Setting .*hooks|.*did not already require gradients")
             if self.layer is not None:
                 construct["layer"] = _layer(module, self.layer)
-            found = _loaded(self.attribution)(module, **construct).attribute(images, **attribute)
-        return self._maps(found, images)
+            attributed = _loaded(self.attribution)(module, **construct).attribute(images, **attribute)
+        return self._maps(attributed, images)
 
-    def _maps(self, found: Any, images: Tensor) -> Tensor:
-        tensor = found[0] if isinstance(found, tuple) else found
+    def _maps(self, attributed: Any, images: Tensor) -> Tensor:
+        tensor = attributed[0] if isinstance(attributed, tuple) else attributed
         if not isinstance(tensor, Tensor) or len(tensor) != len(images):
-            got = shape(tensor) if isinstance(tensor, Tensor) else type(found).__name__
+            got = shape(tensor) if isinstance(tensor, Tensor) else type(attributed).__name__
             raise ValueError(
                 f"Expected {self.attribution} to return a Tensor of shape ({len(images)}, C, h, w), but got {got}."
             )

@@ -41,10 +41,8 @@ class Bottleneck:
 
     def information(self, alpha: Tensor) -> Tensor:
         """Return how many nats about R each unit of Z holds at most, (n, C, h, w); see `divergence`."""
-        found = divergence(
-            self._normalized.to(alpha), self._blurred(alpha.sigmoid()), self._blurred((-alpha).sigmoid())
-        )
-        return torch.where(self._active, found, 0.0)
+        nats = divergence(self._normalized.to(alpha), self._blurred(alpha.sigmoid()), self._blurred((-alpha).sigmoid()))
+        return torch.where(self._active, nats, 0.0)
 
     def _blurred(self, mask: Tensor) -> Tensor:
         return self._rows.to(mask) @ mask @ self._columns.to(mask).T

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_xai import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from lightning_xai.model.preserve import preserved
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of
@@ -23,7 +23,7 @@ def head_of(net, layer="auto", images=IMAGES):
     classifier = Classifier(net, chunk_size=len(images))
     (point,) = capture_points(classifier, layer, images)
     classifier.evaluations = 0
-    return Head(classifier, images, point), classifier
+    return ForwardFromLayer(classifier, images, point), classifier
 
 
 def all_without(head):

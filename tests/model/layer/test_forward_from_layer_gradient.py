@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_xai import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of
 
@@ -18,7 +18,7 @@ IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 def head_of(net, layer):
     classifier = Classifier(net, chunk_size=2)
     (point,) = capture_points(classifier, layer, IMAGES)
-    return Head(classifier, IMAGES, point)
+    return ForwardFromLayer(classifier, IMAGES, point)
 
 
 def loss(logits):
