@@ -10,7 +10,7 @@ _LAYERS = {
     "callbacks": ("ExplanationMonitor",),
     "datasets": ("ShapesDataset",),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
-    "explainers": ("Explainer", "get_explainer", "list_explainers"),
+    "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),
     "model": ("Classifier", "Readout", "preserved"),
     "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "difference"),

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks import progress
+from lightning_xai.model import progress
 from lightning_xai.explainers import Explainer
 from lightning_xai.metrics import AvgSensitivity
 from lightning_xai.reports import Grid, History, Scalars
@@ -206,7 +206,7 @@ def drawn(output):
 
 
 def test_the_rich_progress_bar_has_a_line_for_explaining(tmp_path, screen, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     output, bar = screen
     trainer = fit(slow(0.1), bar, enable_progress_bar=True, default_root_dir=tmp_path, max_epochs=2)
     lines = [line for line in drawn(output) if "Explaining" in line]
@@ -227,7 +227,7 @@ def test_short_explanations_show_no_bar(tmp_path, make, capfd):
 
 
 def test_the_tqdm_progress_bar_has_a_bar_for_explaining(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     fit(slow(0.2), TQDMProgressBar(), enable_progress_bar=True, default_root_dir=tmp_path)
     assert re.search(r"Explaining:.* [1-9]\d?/20 \[.*img/s\]", capfd.readouterr().err)
 
@@ -235,7 +235,7 @@ def test_the_tqdm_progress_bar_has_a_bar_for_explaining(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("make", [RichProgressBar, TQDMProgressBar])
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_progress_bars_outside_a_fit(tmp_path, monkeypatch, stage, make):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     trainer = trainer_of(slow(), make(), enable_progress_bar=True, default_root_dir=tmp_path)
     found = getattr(trainer, stage)(Module(), Squares().loader(), verbose=False)
     assert "xai/avg_sensitivity" in found[0]
@@ -243,14 +243,14 @@ def test_progress_bars_outside_a_fit(tmp_path, monkeypatch, stage, make):
 
 
 def test_a_disabled_bar_shows_nothing(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     for bar in (RichProgressBar(refresh_rate=0), TQDMProgressBar(refresh_rate=0)):
         fit(slow(), bar, enable_progress_bar=True, default_root_dir=tmp_path)
     assert "Explaining" not in "".join(capfd.readouterr())
 
 
 def test_an_error_takes_the_rich_line_away(tmp_path, screen, monkeypatch):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
 
     class Failing(Asking):
         def explain(self, classifier, images, target):

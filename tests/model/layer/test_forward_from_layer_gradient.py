@@ -8,17 +8,17 @@ from torch import nn
 
 from lightning_xai import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def head_of(net, layer):
+def forward_of(net, layer):
     classifier = Classifier(net, chunk_size=2)
     (point,) = capture_points(classifier, layer, IMAGES)
-    return Head(classifier, IMAGES, point)
+    return ForwardFromLayer(classifier, IMAGES, point)
 
 
 def loss(logits):
@@ -27,9 +27,9 @@ def loss(logits):
     return (weight * logits.tanh()).sum(2)
 
 
-def maps_like(head, copies=3):
+def maps_like(forward, copies=3):
     generator = torch.Generator().manual_seed(2)
-    return torch.randn(copies, *head.activations.shape, generator=generator) + head.activations
+    return torch.randn(copies, *forward.activations.shape, generator=generator) + forward.activations
 
 
 def through_the_whole_model(net, layer, maps):
@@ -62,22 +62,22 @@ def through_the_whole_model(net, layer, maps):
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 def test_equals_that_through_the_whole_model(build, layer):
     net = calibrated(build(), size=16)
-    head = head_of(net, layer)
-    maps = maps_like(head)
+    forward = forward_of(net, layer)
+    maps = maps_like(forward)
     expected = through_the_whole_model(net, layer, maps)
-    found = head.gradient(maps, loss)
+    found = forward.gradient(maps, loss)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
     assert not found.requires_grad
     with torch.no_grad():
-        assert torch.equal(head.gradient(maps, loss), found)
+        assert torch.equal(forward.gradient(maps, loss), found)
 
 
 def test_nothing_below_the_layer_is_computed_and_nothing_stays():
     net = calibrated(ConvNet(), size=16)
-    head = head_of(net, "features.4")
-    maps, before = maps_like(head), state_of(net)
+    forward = forward_of(net, "features.4")
+    maps, before = maps_like(forward), state_of(net)
     with ImagesConvolved(net.features[0]) as computed:
-        head.gradient(maps, loss)
+        forward.gradient(maps, loss)
     assert computed.count == 0
     assert differences(before, state_of(net)) == []
     assert not maps.requires_grad
@@ -94,9 +94,9 @@ def test_where_the_user_switches_gradients_off(layer):
     plain = calibrated(ConvNet(), size=16)
     frozen = Frozen().eval()
     frozen.load_state_dict(plain.state_dict())
-    maps = maps_like(head_of(plain, layer))
-    expected = head_of(plain, layer).gradient(maps, loss)
-    torch.testing.assert_close(head_of(frozen, layer).gradient(maps, loss), expected)
+    maps = maps_like(forward_of(plain, layer))
+    expected = forward_of(plain, layer).gradient(maps, loss)
+    torch.testing.assert_close(forward_of(frozen, layer).gradient(maps, loss), expected)
 
 
 def test_a_model_that_does_not_run_from_the_middle_runs_in_full(caplog):
@@ -112,11 +112,11 @@ def test_a_model_that_does_not_run_from_the_middle_runs_in_full(caplog):
     net, plain = Unsteady().eval(), ConvNet().eval()
     net.load_state_dict(plain.state_dict())
     with caplog.at_level(logging.INFO, "lightning_xai.model.layer.forward_from_layer"):
-        head = head_of(net, "features")
+        forward = forward_of(net, "features")
     assert "nothing runs alone" in caplog.text
-    maps = maps_like(head)
+    maps = maps_like(forward)
     expected = through_the_whole_model(plain, "features", maps)
-    torch.testing.assert_close(head.gradient(maps, loss), expected)
+    torch.testing.assert_close(forward.gradient(maps, loss), expected)
 
 
 def test_a_score_without_gradient_is_said():
@@ -124,17 +124,17 @@ def test_a_score_without_gradient_is_said():
         def forward(self, x):
             return self.fc(self.pool(self.features(x)).detach().flatten(1))
 
-    head = head_of(Detached().eval(), "features")
+    forward = forward_of(Detached().eval(), "features")
     with pytest.raises(RuntimeError, match=r"depend on the output of `features` differentiably, but no gradient"):
-        head.gradient(maps_like(head), loss)
+        forward.gradient(maps_like(forward), loss)
 
 
 def test_what_is_in_half_precision_has_a_gradient_in_single():
     net = calibrated(ConvNet(), size=16).bfloat16()
     assert next(net.parameters()).dtype == torch.bfloat16
-    head = head_of(net, "features")
-    maps = maps_like(head)
-    found = head.gradient(maps, loss)
+    forward = forward_of(net, "features")
+    maps = maps_like(forward)
+    found = forward.gradient(maps, loss)
     assert found.dtype == torch.float32
-    expected = head_of(nn.Module.float(net), "features").gradient(maps, loss)
+    expected = forward_of(nn.Module.float(net), "features").gradient(maps, loss)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1 * float(expected.abs().max()))
