@@ -62,14 +62,21 @@ def _functional_stub() -> str:
     functions = []
     for alias in functional.__all__:
         function = getattr(functional, alias)
-        module = sys.modules[METRICS.load(alias).__module__]
+        module = _module_of_constructor(METRICS.load(alias))
         known = _imports_of(module) | _INPUTS
-        for annotation in _annotations(function):
-            for name in _names(annotation):
-                imports[name] = known.get(name, module.__name__)
+        for name in {name for annotation in _annotations(function) for name in _names(annotation)}:
+            origin = known.get(name, module.__name__)
+            if imports.setdefault(name, origin) != origin:
+                raise ValueError(f"Expected one `{name}` in all signatures, but got {imports[name]} and {origin}.")
         functions.append(_function_stub(alias, function))
     lines = sorted({f"from {module} import {name}" for name, module in imports.items()})
     return _GENERATED + "\n".join(lines) + "\n\n" + "\n".join(functions)
+
+
+def _module_of_constructor(metric: type) -> ModuleType:
+    """Return the module in which the annotations of a class's constructor are written."""
+    owner = next(base for base in metric.__mro__ if "__init__" in vars(base))
+    return sys.modules[owner.__module__]
 
 
 def _function_stub(alias: str, function: Any) -> str:

@@ -32,6 +32,7 @@ from lightning_xai.explainers.gradient.lrp import LRP as LRP
 from lightning_xai.explainers.gradient.saliency import Saliency as Saliency
 from lightning_xai.explainers.gradient.smooth_grad import SmoothGrad as SmoothGrad
 from lightning_xai.explainers.information.information_bottleneck import InformationBottleneck as InformationBottleneck
+from lightning_xai.explainers.normalized import Normalized as Normalized
 from lightning_xai.explainers.perturbation.kernel_shap import KernelSHAP as KernelSHAP
 from lightning_xai.explainers.perturbation.lime import LIME as LIME
 from lightning_xai.explainers.perturbation.occlusion import Occlusion as Occlusion
@@ -46,6 +47,7 @@ from lightning_xai.metrics.agreement.explainer_agreement import ExplainerAgreeme
 from lightning_xai.metrics.agreement.occlusion_correlation import OcclusionCorrelation as OcclusionCorrelation
 from lightning_xai.metrics.complexity.complexity import Complexity as Complexity
 from lightning_xai.metrics.complexity.effective_complexity import EffectiveComplexity as EffectiveComplexity
+from lightning_xai.metrics.complexity.mst_compactness import MSTCompactness as MSTCompactness
 from lightning_xai.metrics.complexity.sparseness import Sparseness as Sparseness
 from lightning_xai.metrics.complexity.sufficient_pixels import SufficientPixels as SufficientPixels
 from lightning_xai.metrics.cost.explanation_time import ExplanationTime as ExplanationTime
@@ -198,12 +200,14 @@ __all__ = [
     "LocalAccuracy",
     "LocalLipschitz",
     "LocalizationAUC",
+    "MSTCompactness",
     "MaskingCurve",
     "MaxSensitivity",
     "MetricSuite",
     "Monotonicity",
     "MonotonicityCorrelation",
     "Neighbourhood",
+    "Normalized",
     "Occlusion",
     "OcclusionCorrelation",
     "OnePixelSensitivity",

@@ -75,6 +75,7 @@ MetricAlias: TypeAlias = (
         "max_sensitivity",
         "monotonicity",
         "monotonicity_correlation",
+        "mst_compactness",
         "occlusion_correlation",
         "one_pixel_sensitivity",
         "parameter_randomization",

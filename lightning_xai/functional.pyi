@@ -6,15 +6,15 @@ from torch import Tensor
 
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import Steps
-from lightning_xai.evidence.masking.ranking import Ties
+from lightning_xai.evidence.masking.ranking import Order, Ties
+from lightning_xai.evidence.neighbours.neighbour_outputs import Relative
 from lightning_xai.evidence.removal.masked_image import Normalization
 from lightning_xai.evidence.removal.perturbation_response import Perturbation
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.faithfulness.road import Direction
-from lightning_xai.metrics.robustness.relative_representation_stability import Relative
 from lightning_xai.metrics.similarity import Similarity
 from lightning_xai.model.classifier import Model
-from lightning_xai.model.randomized import Order
+from lightning_xai.model.randomized import RandomizationOrder
 
 def abpc(
     model: Model,
@@ -342,6 +342,9 @@ def box_localization(
     heatmaps: Tensor,
     boxes: Tensor | Sequence[Tensor],
     *,
+    model: Model | None = None,
+    images: Tensor | None = None,
+    target: Tensor | int | None = None,
     threshold: float = 0.15,
     top_k: Literal[1, 5] | None = None,
 ) -> tuple[Tensor, ...]:
@@ -358,6 +361,9 @@ def box_localization(
     Args:
         heatmaps: Floating point (N, H, W), raw.
         boxes: (N, 4), (N, M, 4) padded with NaN, or a sequence of (M_i, 4): x0, y0, x1, y1 in pixels.
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        target: Class per image, int64 (N,), or one class for all.
         threshold: Share of the maximum above which pixels are hot; 0.15, 0.5 for chest X-rays.
         top_k: Also ask for the target among the 1 or 5 most probable classes; None asks for the box alone.
 
@@ -1153,6 +1159,36 @@ def monotonicity_correlation(
         ValueError: If a setting is out of range.
     """
 
+def mst_compactness(
+    heatmaps: Tensor,
+    *,
+    percentile: float = 80.0,
+    num_neighbours: int = 20,
+) -> Tensor:
+    """Do the hottest pixels lie together, in few pieces and without holes?
+
+    V are the pixels whose ``|m|`` is at least its 80th percentile. The value is
+    ``100 · diagonal · (1 / √hull area) · |V| / L``: the diagonal of the image √(H² + W²), the area of the convex hull
+    of the pixels' centres, and the length L of the minimum spanning forest of the graph that joins each pixel of V with
+    its 20 nearest. In [0, ∞), higher is more compact, without unit. Undefined for a zero map, and where V has no hull
+    of positive area: fewer than three pixels, or all in one line. Fake-CAM fools it: a constant map has all pixels in V
+    and scores 141 on a large square image, above any scattered map. So does a map of which more than 80 % are 0,
+    however few its hot pixels: read it where maps are dense. A compact map need not be a faithful one.
+
+    See `MSTCompactness` for costs, source and deviations.
+
+    Args:
+        heatmaps: Floating point (N, H, W), raw.
+        percentile: Percentile of ``|m|`` from which pixels count.
+        num_neighbours: Nearest pixels with which each is joined, and any that are as near as the last of them.
+
+    Returns:
+        float32 (N,) in [0, ∞], higher is better; NaN where undefined.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
 def occlusion_correlation(
     model: Model,
     images: Tensor,
@@ -1240,7 +1276,7 @@ def parameter_randomization(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
-    order: Order = "top_down",
+    order: RandomizationOrder = "top_down",
     num_steps: int = 8,
     similarity: Similarity = "spearman",
     seed: int = 0,
@@ -1347,7 +1383,6 @@ def pointing_game_recall(
     target: Tensor | int,
     masks: Tensor,
     *,
-    heatmaps: Tensor | None = None,
     threshold: float = 0.5,
     relative: bool = True,
     num_classes: int = 5,
@@ -1369,7 +1404,6 @@ def pointing_game_recall(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         masks: Boolean (N, H, W), the annotated object.
-        heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
         threshold: Heat below which a class is rejected.
         relative: Whether the threshold is a share of the largest of the classes' maxima, or in the heatmaps' own unit.
         num_classes: Most probable classes that are judged.
@@ -1636,7 +1670,7 @@ def road(
     """Does the class score fall when relevant pixels are removed without leaving a visible hole?
 
     Mean probability of the target class after the given percentages of pixels are replaced by noisy linear imputation:
-    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed region gives nothing
+    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed area gives nothing
     away. In [0, 1], lower is better for ``order="morf"``, higher for ``"lerf"``; ``"combined"`` is (lerf − morf) / 2
     in [-0.5, 0.5], higher is better. Fake-CAM does not fool it: equal pixels are removed in random order.
 

@@ -27,6 +27,7 @@ from lightning_xai.explainers.gradient.lrp import LRP as LRP
 from lightning_xai.explainers.gradient.saliency import Saliency as Saliency
 from lightning_xai.explainers.gradient.smooth_grad import SmoothGrad as SmoothGrad
 from lightning_xai.explainers.information.information_bottleneck import InformationBottleneck as InformationBottleneck
+from lightning_xai.explainers.normalized import Normalized as Normalized
 from lightning_xai.explainers.perturbation.kernel_shap import KernelSHAP as KernelSHAP
 from lightning_xai.explainers.perturbation.lime import LIME as LIME
 from lightning_xai.explainers.perturbation.occlusion import Occlusion as Occlusion
@@ -68,6 +69,7 @@ __all__ = [
     "KernelSHAP",
     "LayerCAM",
     "LayerExplainer",
+    "Normalized",
     "Occlusion",
     "RandomHeatmap",
     "ReferenceExplainer",

@@ -35,11 +35,6 @@ class ReferenceExplainer(Explainer):
         """Whether no reference images were given yet."""
         return self.references is None
 
-    @property
-    def needs_references(self) -> bool:
-        """Whether there are none."""
-        return self._references is None
-
     def with_references(self, references: Tensor) -> Self:
         """Return the same explainer with ``references`` (R, C, H, W)."""
         other = copy.copy(self)

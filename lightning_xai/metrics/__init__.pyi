@@ -3,6 +3,7 @@ from lightning_xai.metrics.agreement.explainer_agreement import ExplainerAgreeme
 from lightning_xai.metrics.agreement.occlusion_correlation import OcclusionCorrelation as OcclusionCorrelation
 from lightning_xai.metrics.complexity.complexity import Complexity as Complexity
 from lightning_xai.metrics.complexity.effective_complexity import EffectiveComplexity as EffectiveComplexity
+from lightning_xai.metrics.complexity.mst_compactness import MSTCompactness as MSTCompactness
 from lightning_xai.metrics.complexity.sparseness import Sparseness as Sparseness
 from lightning_xai.metrics.complexity.sufficient_pixels import SufficientPixels as SufficientPixels
 from lightning_xai.metrics.cost.explanation_time import ExplanationTime as ExplanationTime
@@ -110,6 +111,7 @@ __all__ = [
     "LocalAccuracy",
     "LocalLipschitz",
     "LocalizationAUC",
+    "MSTCompactness",
     "MaxSensitivity",
     "MetricOptions",
     "MetricSuite",

@@ -17,7 +17,7 @@ from lightning_xai.model import preserve
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import unwrapped
 
-Order: TypeAlias = Literal["top_down", "bottom_up", "independent"]
+RandomizationOrder: TypeAlias = Literal["top_down", "bottom_up", "independent"]
 ORDERS = ("top_down", "bottom_up", "independent")
 
 _Originals: TypeAlias = list[tuple[Tensor, Tensor]]
@@ -26,7 +26,7 @@ _Layer: TypeAlias = tuple[int, nn.Module]
 
 @contextmanager
 def randomized(
-    model: nn.Module, order: Order = "top_down", num_steps: int = 8, seed: int = 0
+    model: nn.Module, order: RandomizationOrder = "top_down", num_steps: int = 8, seed: int = 0
 ) -> Iterator[Iterator[int]]:
     """Give steps through which the parameters of ``model`` are drawn anew; at the end everything is put back.
 

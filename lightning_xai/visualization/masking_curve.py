@@ -78,7 +78,7 @@ def plot_masking_curve(
         grid = part.add_gridspec(2, num_frames + 1, height_ratios=(2.4, 1))
         _draw_curves(part.add_subplot(grid[0, :]), complete, image, points)
         axes_below = [part.add_subplot(grid[1, column]) for column in range(len(points) + 1)]
-        _draw_frames(axes_below, first, image, points, mean, std)
+        _draw_changed_images(axes_below, first, image, points, mean, std)
     return figure
 
 
@@ -106,10 +106,10 @@ class _CompleteCurve:
     curve: Masking
 
     @cached_property
-    def masked_fractions(self) -> Tensor:
+    def share_changed(self) -> Tensor:
         """How much of each image is masked at each point, (N, P) on the CPU."""
-        fractions = self.curve.shares(self.case).cpu()
-        return torch.nn.functional.pad(fractions, (1, 0)) if self._lacks_intact_image else fractions
+        shares = self.curve.share_changed(self.case).cpu()
+        return torch.nn.functional.pad(shares, (1, 0)) if self._lacks_intact_image else shares
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -123,7 +123,7 @@ class _CompleteCurve:
 
     @cached_property
     def _lacks_intact_image(self) -> bool:
-        return bool((self.curve.shares(self.case)[:, 0] > 0).any())
+        return bool((self.curve.share_changed(self.case)[:, 0] > 0).any())
 
     def chosen_points(self, image: int, num_points: int) -> list[int]:
         """Return at most so many points of one image's curve from its first to its last, dense at the beginning."""
@@ -132,35 +132,37 @@ class _CompleteCurve:
             return list(range(last + 1))
         return sorted({round(last * (k / (num_points - 1)) ** 2) for k in range(num_points)})
 
-    def frames(self, image: int, points: Sequence[int]) -> Tensor:
+    def changed_images(self, image: int, points: Sequence[int]) -> Tensor:
         """Return what the model sees of one image at these points, (n, C, H, W)."""
         if not self._lacks_intact_image:
-            return self.curve.frames(self.case, image, points)
+            return self.curve.changed_images(self.case, image, points)
         intact = [self.case.images[image : image + 1]] * points.count(0)
-        return torch.cat([*intact, self.curve.frames(self.case, image, [point - 1 for point in points if point > 0])])
+        return torch.cat(
+            [*intact, self.curve.changed_images(self.case, image, [point - 1 for point in points if point > 0])]
+        )
 
-    def probabilities_of_frames(self, image: int, frames: Tensor) -> list[float]:
-        """Return the probability of the target in frames (n, C, H, W); a curve may have lines instead of values."""
+    def probabilities_of(self, image: int, changed: Tensor) -> list[float]:
+        """Return the target's probability in changed images (n, C, H, W); a curve may have lines instead of values."""
         classifier = self.case.classifier
-        target = self.case.target[image].expand(len(frames))
-        return classifier.select(classifier.logits(frames), target, "probability").tolist()
+        target = self.case.target[image].expand(len(changed))
+        return classifier.select(classifier.logits(changed), target, "probability").tolist()
 
 
 def _draw_curves(axes: Axes, complete: Mapping[str, _CompleteCurve], image: int, points: Sequence[int]) -> None:
     for index, (name, one) in enumerate(complete.items()):
         size = f" (area {area(one.probabilities).mean():.2f})" if isinstance(one.curve, MaskingCurve) else ""
-        draw_mean_curve(axes, one.masked_fractions, one.probabilities, name + size, _COLORS[index % len(_COLORS)])
+        draw_mean_curve(axes, one.share_changed, one.probabilities, name + size, _COLORS[index % len(_COLORS)])
     first = next(iter(complete.values()))
-    (line,) = axes.plot(first.masked_fractions[image].numpy(), first.probabilities[image].numpy(), label="image below")
+    (line,) = axes.plot(first.share_changed[image].numpy(), first.probabilities[image].numpy(), label="image below")
     line.set(color=_COLORS[0], linewidth=0.8, linestyle=":", marker="o", markersize=4, markevery=list(points))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="probability of the target")
-    axes.set_xlabel(f"share of {first.curve.changes}")
+    axes.set_xlabel(f"share of {first.curve.description}")
     axes.xaxis.set_major_formatter(_percent)
     axes.grid(color="0.9")
     axes.legend(fontsize="small", title=f"mean of {len(first.case)} images ± standard error", title_fontsize="small")
 
 
-def _draw_frames(
+def _draw_changed_images(
     axes_below: Sequence[Axes],
     complete: _CompleteCurve,
     image: int,
@@ -168,12 +170,12 @@ def _draw_frames(
     mean: ChannelValues | None,
     std: ChannelValues | None,
 ) -> None:
-    case, frames = complete.case, complete.frames(image, points)
-    intact, *masked = as_comparable_pictures(torch.cat([case.images[image : image + 1].detach(), frames]), mean, std)
+    case, changed = complete.case, complete.changed_images(image, points)
+    intact, *masked = as_comparable_pictures(torch.cat([case.images[image : image + 1].detach(), changed]), mean, std)
     draw_picture(axes_below[0], with_heat(intact[None], intensity(case.heatmaps[image : image + 1]))[0], "heatmap")
-    fractions, probabilities = complete.masked_fractions[image], complete.probabilities_of_frames(image, frames)
+    shares, probabilities = complete.share_changed[image], complete.probabilities_of(image, changed)
     for axes, point, picture, probability in zip(axes_below[1:], points, masked, probabilities, strict=True):
-        draw_picture(axes, picture, _percent(float(fractions[point])), f"p = {probability:.2f}")
+        draw_picture(axes, picture, _percent(float(shares[point])), f"p = {probability:.2f}")
 
 
 def _percent(fraction: float, _: object = None) -> str:

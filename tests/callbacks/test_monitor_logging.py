@@ -14,9 +14,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.model import progress
 from lightning_xai.explainers import Explainer
 from lightning_xai.metrics import AvgSensitivity
+from lightning_xai.model import progress
 from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks._tiny import NO_PICTURES, Module, Squares, cheap, fit, trainer_of
 
