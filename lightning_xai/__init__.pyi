@@ -40,9 +40,7 @@ from lightning_xai.explainers.perturbation.rise import RISE as RISE
 from lightning_xai.explainers.registry import get_explainer as get_explainer
 from lightning_xai.explainers.registry import list_explainers as list_explainers
 from lightning_xai.explainers.transformer.attention_rollout import AttentionRollout as AttentionRollout
-from lightning_xai.explainers.transformer.transformer_attribution import (
-    TransformerAttribution as TransformerAttribution,
-)
+from lightning_xai.explainers.transformer.transformer_attribution import TransformerAttribution as TransformerAttribution
 from lightning_xai.metrics.agreement.explainer_agreement import ExplainerAgreement as ExplainerAgreement
 from lightning_xai.metrics.agreement.occlusion_correlation import OcclusionCorrelation as OcclusionCorrelation
 from lightning_xai.metrics.complexity.complexity import Complexity as Complexity
@@ -61,9 +59,7 @@ from lightning_xai.metrics.faithfulness.average_gain import AverageGain as Avera
 from lightning_xai.metrics.faithfulness.average_increase import AverageIncrease as AverageIncrease
 from lightning_xai.metrics.faithfulness.completeness import Completeness as Completeness
 from lightning_xai.metrics.faithfulness.deletion_auc import DeletionAUC as DeletionAUC
-from lightning_xai.metrics.faithfulness.faithfulness_correlation import (
-    FaithfulnessCorrelation as FaithfulnessCorrelation,
-)
+from lightning_xai.metrics.faithfulness.faithfulness_correlation import FaithfulnessCorrelation as FaithfulnessCorrelation
 from lightning_xai.metrics.faithfulness.faithfulness_estimate import FaithfulnessEstimate as FaithfulnessEstimate
 from lightning_xai.metrics.faithfulness.fidelity import Fidelity as Fidelity
 from lightning_xai.metrics.faithfulness.haas import HAAS as HAAS
@@ -73,18 +69,14 @@ from lightning_xai.metrics.faithfulness.insertion_deletion import InsertionDelet
 from lightning_xai.metrics.faithfulness.irof import IROF as IROF
 from lightning_xai.metrics.faithfulness.local_accuracy import LocalAccuracy as LocalAccuracy
 from lightning_xai.metrics.faithfulness.monotonicity import Monotonicity as Monotonicity
-from lightning_xai.metrics.faithfulness.monotonicity_correlation import (
-    MonotonicityCorrelation as MonotonicityCorrelation,
-)
+from lightning_xai.metrics.faithfulness.monotonicity_correlation import MonotonicityCorrelation as MonotonicityCorrelation
 from lightning_xai.metrics.faithfulness.pixel_flipping import PixelFlipping as PixelFlipping
 from lightning_xai.metrics.faithfulness.relative_faithfulness import RelativeFaithfulness as RelativeFaithfulness
 from lightning_xai.metrics.faithfulness.road import ROAD as ROAD
 from lightning_xai.metrics.faithfulness.selectivity import Selectivity as Selectivity
 from lightning_xai.metrics.faithfulness.sensitivity_n import SensitivityN as SensitivityN
 from lightning_xai.metrics.faithfulness.sufficiency import Sufficiency as Sufficiency
-from lightning_xai.metrics.localization.attribution_localization import (
-    AttributionLocalization as AttributionLocalization,
-)
+from lightning_xai.metrics.localization.attribution_localization import AttributionLocalization as AttributionLocalization
 from lightning_xai.metrics.localization.binarized_precision import BinarizedPrecision as BinarizedPrecision
 from lightning_xai.metrics.localization.box_localization import BoxLocalization as BoxLocalization
 from lightning_xai.metrics.localization.localization_auc import LocalizationAUC as LocalizationAUC
@@ -95,9 +87,7 @@ from lightning_xai.metrics.localization.relevance_rank_accuracy import Relevance
 from lightning_xai.metrics.localization.top_k_intersection import TopKIntersection as TopKIntersection
 from lightning_xai.metrics.metric import ExplanationMetric as ExplanationMetric
 from lightning_xai.metrics.randomization.contrastivity import Contrastivity as Contrastivity
-from lightning_xai.metrics.randomization.efficient_parameter_randomization import (
-    EfficientParameterRandomization as EfficientParameterRandomization,
-)
+from lightning_xai.metrics.randomization.efficient_parameter_randomization import EfficientParameterRandomization as EfficientParameterRandomization
 from lightning_xai.metrics.randomization.parameter_randomization import ParameterRandomization as ParameterRandomization
 from lightning_xai.metrics.randomization.random_logit import RandomLogit as RandomLogit
 from lightning_xai.metrics.registry import get_metric as get_metric
@@ -109,12 +99,8 @@ from lightning_xai.metrics.robustness.local_lipschitz import LocalLipschitz as L
 from lightning_xai.metrics.robustness.max_sensitivity import MaxSensitivity as MaxSensitivity
 from lightning_xai.metrics.robustness.one_pixel_sensitivity import OnePixelSensitivity as OnePixelSensitivity
 from lightning_xai.metrics.robustness.relative_input_stability import RelativeInputStability as RelativeInputStability
-from lightning_xai.metrics.robustness.relative_output_stability import (
-    RelativeOutputStability as RelativeOutputStability,
-)
-from lightning_xai.metrics.robustness.relative_representation_stability import (
-    RelativeRepresentationStability as RelativeRepresentationStability,
-)
+from lightning_xai.metrics.robustness.relative_output_stability import RelativeOutputStability as RelativeOutputStability
+from lightning_xai.metrics.robustness.relative_representation_stability import RelativeRepresentationStability as RelativeRepresentationStability
 from lightning_xai.metrics.robustness.transform_consistency import TransformConsistency as TransformConsistency
 from lightning_xai.metrics.suite import MetricSuite as MetricSuite
 from lightning_xai.model.classifier import Classifier as Classifier
@@ -126,22 +112,15 @@ from lightning_xai.probing.explained import ImageScores as ImageScores
 from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.reports.grid import Grid as Grid
-from lightning_xai.reports.history import History as History
+from lightning_xai.reports.numbers import History as History
+from lightning_xai.reports.numbers import Scalars as Scalars
 from lightning_xai.reports.report import Report as Report
-from lightning_xai.reports.scalars import Scalars as Scalars
 
 __version__: str
 __all__ = [
     "ABPC",
     "ADCC",
     "AOPC",
-    "CAM",
-    "HAAS",
-    "IROF",
-    "LIME",
-    "LRP",
-    "RISE",
-    "ROAD",
     "AblationCAM",
     "AdversarialStability",
     "AttentionRollout",
@@ -152,6 +131,7 @@ __all__ = [
     "AvgSensitivity",
     "BinarizedPrecision",
     "BoxLocalization",
+    "CAM",
     "CaptumExplainer",
     "Case",
     "CenterHeatmap",
@@ -184,9 +164,11 @@ __all__ = [
     "Grid",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "HAAS",
     "HeatmapDrift",
     "HiResCAM",
     "History",
+    "IROF",
     "ImageScores",
     "Infidelity",
     "InformationBottleneck",
@@ -196,6 +178,8 @@ __all__ = [
     "IntegratedGradCAM",
     "IntegratedGradients",
     "KernelSHAP",
+    "LIME",
+    "LRP",
     "LayerCAM",
     "LocalAccuracy",
     "LocalLipschitz",
@@ -215,6 +199,8 @@ __all__ = [
     "PixelFlipping",
     "PointingGame",
     "PointingGameRecall",
+    "RISE",
+    "ROAD",
     "RandomHeatmap",
     "RandomLogit",
     "Readout",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.loggers.scalars import scalar_step
+from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
@@ -113,7 +114,8 @@ class Engine:
         shares = {loader: share_of(_processes(trainer), len(probe)) for loader, probe in run.probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(map(len, shares.values()))
-        with preserved(module), evaluations_shown(trainer, total) as count:
+        has_bar = trainer.progress_bar_callback is not None
+        with preserved(module), evaluations_shown(trainer, total) if has_bar else nullcontext(_ignore) as count:
             classifier = self._classifier(trainer, module, run, count)
             answers = {i: self._answers(module, classifier, run, i, shares[i]) for i in shares}
         return answers, classifier
@@ -235,6 +237,10 @@ class Engine:
             f"{reason.rstrip('.')}. Training goes on; monitored keys keep their last value. Use on_error='raise' to "
             "see where it comes from."
         )
+
+
+def _ignore(_: int) -> None:
+    """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
 
 
 def _processes(trainer: Trainer) -> Processes:

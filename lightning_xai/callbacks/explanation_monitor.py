@@ -27,9 +27,8 @@ from lightning_xai.probing.plan import Plan, TargetRule
 from lightning_xai.probing.sample import SampleFromBatch
 from lightning_xai.probing.sample import sample_from_batch as sample_of
 from lightning_xai.reports.grid import Grid
-from lightning_xai.reports.history import History
+from lightning_xai.reports.numbers import History, Scalars
 from lightning_xai.reports.report import Report
-from lightning_xai.reports.scalars import Scalars
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

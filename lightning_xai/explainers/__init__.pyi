@@ -37,18 +37,13 @@ from lightning_xai.explainers.registry import get_explainer as get_explainer
 from lightning_xai.explainers.registry import list_explainers as list_explainers
 from lightning_xai.explainers.transformer.attention_explainer import AttentionExplainer as AttentionExplainer
 from lightning_xai.explainers.transformer.attention_rollout import AttentionRollout as AttentionRollout
-from lightning_xai.explainers.transformer.transformer_attribution import (
-    TransformerAttribution as TransformerAttribution,
-)
+from lightning_xai.explainers.transformer.transformer_attribution import TransformerAttribution as TransformerAttribution
 
 __all__ = [
-    "CAM",
-    "LIME",
-    "LRP",
-    "RISE",
     "AblationCAM",
     "AttentionExplainer",
     "AttentionRollout",
+    "CAM",
     "CaptumExplainer",
     "CenterHeatmap",
     "DeepLift",
@@ -67,10 +62,13 @@ __all__ = [
     "IntegratedGradCAM",
     "IntegratedGradients",
     "KernelSHAP",
+    "LIME",
+    "LRP",
     "LayerCAM",
     "LayerExplainer",
     "Normalized",
     "Occlusion",
+    "RISE",
     "RandomHeatmap",
     "ReferenceExplainer",
     "Saliency",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ class Explainer(Configured, ABC):
         total = None if self.evaluations is None else self.evaluations * len(images)
         with (
             preserved(classifier.model),
-            evaluations_shown(classifier, type(self).__name__, total),
+            nullcontext() if classifier.on_evaluated else evaluations_shown(classifier, type(self).__name__, total),
             classifier.autocast_for_the_model_only(images.device),
         ):
             images = images.detach().clone() if images.is_inference() else images.detach()

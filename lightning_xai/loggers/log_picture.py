@@ -1,4 +1,8 @@
-"""One call that brings a picture to every logger of a Trainer, or to a folder."""
+"""One call that brings a picture to every logger of a Trainer, or to a folder, beside Lightning's own scalars.
+
+Their step and their names are private attributes of Lightning. This is the only file of the package that reads them,
+and ``tests/loggers/test_scalars.py`` names the versions in which they were found.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_xai.loggers.files import joined, write_file
-from lightning_xai.loggers.mlflow import log_to_mlflow
-from lightning_xai.loggers.scalars import scalar_step
-from lightning_xai.loggers.tensorboard import log_to_tensorboard
-from lightning_xai.loggers.wandb import log_to_wandb
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -149,6 +149,10 @@ def _function_for(logger: Logger) -> Callable[[Any, LoggedPicture], None] | None
     """Find how a logger takes pictures, None if it cannot; Lightning's classes import no tracking library."""
     from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
+    from lightning_xai.loggers.mlflow import log_to_mlflow
+    from lightning_xai.loggers.tensorboard import log_to_tensorboard
+    from lightning_xai.loggers.wandb import log_to_wandb
+
     functions: dict[type[Logger], Callable[[Any, LoggedPicture], None]] = {
         TensorBoardLogger: log_to_tensorboard,
         WandbLogger: log_to_wandb,
@@ -160,3 +164,19 @@ def _function_for(logger: Logger) -> Callable[[Any, LoggedPicture], None] | None
 def _report(name: str, failures: list[tuple[str, Exception]]) -> str:
     reasons = "; ".join(f"{place}: {type(error).__name__}: {error}" for place, error in failures)
     return f'Expected the picture "{name}" to be logged everywhere, but it failed for {reasons}.'
+
+
+def scalar_step(trainer: Trainer) -> int:
+    """Give the position on the x-axis at which Lightning logs the scalars of this moment.
+
+    It counts batches after which the optimizer stepped. ``trainer.global_step`` runs ahead of it (by one during the
+    validation of a fit) and counts every optimizer by itself; it is used where this Lightning has no such counter.
+    """
+    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def scalar_name(logger: Logger, name: str) -> str:
+    """Give the name under which a logger files a scalar called ``name``: behind the ``prefix`` it was made with."""
+    prefix = getattr(logger, "_prefix", None)
+    return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '-')}{name}" if prefix else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lightning_xai.loggers.scalars import scalar_name
+from lightning_xai.loggers.log_picture import scalar_name
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger

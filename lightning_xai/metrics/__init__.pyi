@@ -18,9 +18,7 @@ from lightning_xai.metrics.faithfulness.average_gain import AverageGain as Avera
 from lightning_xai.metrics.faithfulness.average_increase import AverageIncrease as AverageIncrease
 from lightning_xai.metrics.faithfulness.completeness import Completeness as Completeness
 from lightning_xai.metrics.faithfulness.deletion_auc import DeletionAUC as DeletionAUC
-from lightning_xai.metrics.faithfulness.faithfulness_correlation import (
-    FaithfulnessCorrelation as FaithfulnessCorrelation,
-)
+from lightning_xai.metrics.faithfulness.faithfulness_correlation import FaithfulnessCorrelation as FaithfulnessCorrelation
 from lightning_xai.metrics.faithfulness.faithfulness_estimate import FaithfulnessEstimate as FaithfulnessEstimate
 from lightning_xai.metrics.faithfulness.fidelity import Fidelity as Fidelity
 from lightning_xai.metrics.faithfulness.haas import HAAS as HAAS
@@ -30,18 +28,14 @@ from lightning_xai.metrics.faithfulness.insertion_deletion import InsertionDelet
 from lightning_xai.metrics.faithfulness.irof import IROF as IROF
 from lightning_xai.metrics.faithfulness.local_accuracy import LocalAccuracy as LocalAccuracy
 from lightning_xai.metrics.faithfulness.monotonicity import Monotonicity as Monotonicity
-from lightning_xai.metrics.faithfulness.monotonicity_correlation import (
-    MonotonicityCorrelation as MonotonicityCorrelation,
-)
+from lightning_xai.metrics.faithfulness.monotonicity_correlation import MonotonicityCorrelation as MonotonicityCorrelation
 from lightning_xai.metrics.faithfulness.pixel_flipping import PixelFlipping as PixelFlipping
 from lightning_xai.metrics.faithfulness.relative_faithfulness import RelativeFaithfulness as RelativeFaithfulness
 from lightning_xai.metrics.faithfulness.road import ROAD as ROAD
 from lightning_xai.metrics.faithfulness.selectivity import Selectivity as Selectivity
 from lightning_xai.metrics.faithfulness.sensitivity_n import SensitivityN as SensitivityN
 from lightning_xai.metrics.faithfulness.sufficiency import Sufficiency as Sufficiency
-from lightning_xai.metrics.localization.attribution_localization import (
-    AttributionLocalization as AttributionLocalization,
-)
+from lightning_xai.metrics.localization.attribution_localization import AttributionLocalization as AttributionLocalization
 from lightning_xai.metrics.localization.binarized_precision import BinarizedPrecision as BinarizedPrecision
 from lightning_xai.metrics.localization.box_localization import BoxLocalization as BoxLocalization
 from lightning_xai.metrics.localization.localization_auc import LocalizationAUC as LocalizationAUC
@@ -53,9 +47,7 @@ from lightning_xai.metrics.localization.top_k_intersection import TopKIntersecti
 from lightning_xai.metrics.metric import ExplanationMetric as ExplanationMetric
 from lightning_xai.metrics.metric import MetricOptions as MetricOptions
 from lightning_xai.metrics.randomization.contrastivity import Contrastivity as Contrastivity
-from lightning_xai.metrics.randomization.efficient_parameter_randomization import (
-    EfficientParameterRandomization as EfficientParameterRandomization,
-)
+from lightning_xai.metrics.randomization.efficient_parameter_randomization import EfficientParameterRandomization as EfficientParameterRandomization
 from lightning_xai.metrics.randomization.parameter_randomization import ParameterRandomization as ParameterRandomization
 from lightning_xai.metrics.randomization.random_logit import RandomLogit as RandomLogit
 from lightning_xai.metrics.registry import get_metric as get_metric
@@ -67,12 +59,8 @@ from lightning_xai.metrics.robustness.local_lipschitz import LocalLipschitz as L
 from lightning_xai.metrics.robustness.max_sensitivity import MaxSensitivity as MaxSensitivity
 from lightning_xai.metrics.robustness.one_pixel_sensitivity import OnePixelSensitivity as OnePixelSensitivity
 from lightning_xai.metrics.robustness.relative_input_stability import RelativeInputStability as RelativeInputStability
-from lightning_xai.metrics.robustness.relative_output_stability import (
-    RelativeOutputStability as RelativeOutputStability,
-)
-from lightning_xai.metrics.robustness.relative_representation_stability import (
-    RelativeRepresentationStability as RelativeRepresentationStability,
-)
+from lightning_xai.metrics.robustness.relative_output_stability import RelativeOutputStability as RelativeOutputStability
+from lightning_xai.metrics.robustness.relative_representation_stability import RelativeRepresentationStability as RelativeRepresentationStability
 from lightning_xai.metrics.robustness.transform_consistency import TransformConsistency as TransformConsistency
 from lightning_xai.metrics.suite import MetricSuite as MetricSuite
 
@@ -80,9 +68,6 @@ __all__ = [
     "ABPC",
     "ADCC",
     "AOPC",
-    "HAAS",
-    "IROF",
-    "ROAD",
     "AdversarialStability",
     "AttributionLocalization",
     "AverageDrop",
@@ -104,7 +89,9 @@ __all__ = [
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "Fidelity",
+    "HAAS",
     "HeatmapDrift",
+    "IROF",
     "Infidelity",
     "InsertionAUC",
     "InsertionDeletion",
@@ -123,6 +110,7 @@ __all__ = [
     "PixelFlipping",
     "PointingGame",
     "PointingGameRecall",
+    "ROAD",
     "RandomLogit",
     "RelativeFaithfulness",
     "RelativeInputStability",

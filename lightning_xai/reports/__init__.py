@@ -6,9 +6,9 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Grid": "grid",
-        "History": "history",
+        "History": "numbers",
         "Report": "report",
         "Run": "report",
-        "Scalars": "scalars",
+        "Scalars": "numbers",
     },
 )

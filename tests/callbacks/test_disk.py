@@ -25,7 +25,7 @@ def test_a_full_disk(monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lightning_xai.reports.history.write_file", full)
+    monkeypatch.setattr("lightning_xai.reports.numbers.write_file", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         run = train([monitor()])
     assert run.trainer.current_epoch == 2

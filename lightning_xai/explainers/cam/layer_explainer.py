@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import Capture, capture
-from lightning_xai.model.layer.capture_point import CapturePoint
+from lightning_xai.model.layer.capture import Capture, CapturePoint, capture
 from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import Layer, attends_globally, capture_points
 

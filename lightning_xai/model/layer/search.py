@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_xai._checks import check_choice
 from lightning_xai.model.attention.explicit_attention import ExplicitAttention, common_grid
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture_point import CapturePoint, LayerInput, LayerOutput, OperationInput
+from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, OperationInput
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import named_layers
 

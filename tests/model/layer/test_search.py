@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, GradCAM, Readout
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.capture_point import LayerInput, LayerOutput, OperationInput
+from lightning_xai.model.layer.capture import LayerInput, LayerOutput, OperationInput, capture
 from lightning_xai.model.layer.search import attends_globally, capture_points, forget
 from tests._nets import ConvNet, FlattenNet, TinyViT, calibrated, images_through
 

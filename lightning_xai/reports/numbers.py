@@ -1,4 +1,4 @@
-"""Files of numbers: a row per explained epoch, and a row per image."""
+"""The numbers of an explained epoch: in every logger, and in files with a row per epoch and a row per image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ _COLUMNS = ("epoch", "step", "loader", "image", "label", "target", "predicted", 
 _CONTROL = "control"
 
 _rows_of_images: WeakKeyDictionary[ExplainedEpoch, str] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Scalars(Report):
+    """Log every value beside the user's own, in Lightning's own row.
+
+    Monitors such as `EarlyStopping` see the values whether or not this report is there.
+    """
+
+    def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
+        """Hand all values to the loggers."""
+        run.to_loggers.update(epoch.estimates)
 
 
 @dataclass(frozen=True)
