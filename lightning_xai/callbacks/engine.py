@@ -144,8 +144,13 @@ class Engine:
         readout = self.readout
         if readout.task == "auto" and any(s.labels is not None and s.labels.ndim == 2 for s in run.samples.values()):
             readout = replace(readout, task="multilabel")
-        precision = trainer.precision_plugin
-        return Classifier(module, readout, precision=precision, chunk_size=run.chunk_size, on_evaluated=on_evaluated or _ignore)
+        return Classifier(
+            module,
+            readout,
+            precision=trainer.precision_plugin,
+            chunk_size=run.chunk_size,
+            on_evaluated=on_evaluated or _ignore,
+        )
 
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
         """Agree on the probe of each loader that was looked through in this validation; return True."""
