@@ -25,8 +25,7 @@ class Evidence(ABC, Generic[Result]):
     def inputs(self) -> frozenset[str]:
         """Fields of a case that `collect` reads; a class attribute where no setting decides.
 
-        What reads neither heatmaps nor the explainer is about the images alone, so that cases with other heatmaps of
-        the same images share it.
+        What reads nothing but model and images is shared by cases of the same images with other heatmaps or targets.
         """
         return frozenset({"model", "images", "heatmaps", "target"})
 
@@ -48,6 +47,6 @@ class Evidence(ABC, Generic[Result]):
         """
 
 
-def is_about_heatmaps(evidence: Evidence[Any]) -> bool:
-    """Return whether ``evidence`` differs between heatmaps of the same images."""
-    return not evidence.inputs.isdisjoint({"heatmaps", "explainer"})
+def is_about_images_alone(evidence: Evidence[Any]) -> bool:
+    """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
+    return evidence.inputs <= {"model", "images"}

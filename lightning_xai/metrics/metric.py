@@ -160,7 +160,7 @@ class ExplanationMetric(Configured, Metric):
         Images that are undefined in either are left out and counted.
         """
         undefined = undefined_rows(rows) | undefined_rows(others)
-        first, second, count = rows[~undefined], others[~undefined], int(undefined.sum())
+        first, second, count = rows[~undefined].double(), others[~undefined].double(), int(undefined.sum())
         if not len(first):
             return Estimate(math.nan, undefined=count)
         value = float(self.aggregate(first)) - float(self.aggregate(second))

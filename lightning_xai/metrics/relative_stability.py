@@ -61,8 +61,8 @@ class RelativeStability(ExplanationMetric):
         """Return the largest ratio, (N,); NaN where the clean heatmap is zero or no copy keeps the prediction."""
         outputs = case[self.outputs]
         ratio = self._heatmap_change(case, outputs) / self.denominator(outputs).clamp(min=LEAST)
-        largest = torch.where(outputs.kept, ratio, -torch.inf).amax(1)
-        return torch.where(outputs.kept.any(1), largest, torch.nan)
+        largest = torch.where(outputs.same_prediction, ratio, -torch.inf).amax(1)
+        return torch.where(outputs.same_prediction.any(1), largest, torch.nan)
 
     def _heatmap_change(self, case: Case, outputs: OutputChanges) -> Tensor:
         if outputs.heatmap is not None:

@@ -43,8 +43,8 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     """
     a, b = normalized(first), normalized(second)
     undefined = (a + b).isnan().flatten(1).any(1)
-    # on CUDA in double precision, because TF32 would round the squares whose differences are variances
-    a, b = ((heat.double() if heat.is_cuda else heat).nan_to_num(0.0)[:, None] for heat in (a, b))
+    # in double precision, because variances are differences of squares, which TF32 on CUDA would round
+    a, b = (heat.double().nan_to_num(0.0)[:, None] for heat in (a, b))
     sigma = [min(_SIGMA, max(side - 1, 0.1) / _TRUNCATE) for side in first.shape[1:]]
     structural = structural_similarity_index_measure(a, b, sigma=sigma, data_range=1.0, reduction="none")
     values: Tensor = structural.float().clamp(-1.0, 1.0)  # type: ignore[union-attr]

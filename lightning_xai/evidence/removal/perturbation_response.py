@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._randomness import normal, uniform
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.removal.changed_images import frame_scores
+from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -73,13 +73,15 @@ class PerturbationResponse(Evidence[Response]):
         """Return the responses."""
         predicted = torch.empty(len(case), self.num_samples, device=case.images.device)
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            images = case.images[image]
-            change = self.draw(images, case.keys[image], version)
-            predicted[image, version] = (change.float().sum(1) * case.heatmaps[image]).flatten(1).sum(1)
-            return images - change
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            images = case.images[image_index]
+            perturbation = self.draw(images, case.keys[image_index], version_index)
+            predicted[image_index, version_index] = (
+                (perturbation.float().sum(1) * case.heatmaps[image_index]).flatten(1).sum(1)
+            )
+            return images - perturbation
 
-        scores = frame_scores(case, self.num_samples, build, "logit")
+        scores = scores_of_changed_images(case, self.num_samples, build, "logit")
         intact = case.classifier.select(case.logits, case.target)
         return Response(predicted, intact[:, None] - scores)
 

@@ -23,7 +23,7 @@ class ROAD(ExplanationMetric):
     """Does the class score fall when relevant pixels are removed without leaving a visible hole?
 
     Mean probability of the target class after the given percentages of pixels are replaced by noisy linear imputation:
-    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed region gives nothing
+    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed area gives nothing
     away. In [0, 1], lower is better for ``order="morf"``, higher for ``"lerf"``; ``"combined"`` is (lerf − morf) / 2
     in [-0.5, 0.5], higher is better. Fake-CAM does not fool it: equal pixels are removed in random order.
 

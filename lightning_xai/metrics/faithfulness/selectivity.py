@@ -7,11 +7,11 @@ import math
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
 from lightning_xai.evidence.masking.ranking import Ties
-from lightning_xai.evidence.masking.segments import check_grid
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 

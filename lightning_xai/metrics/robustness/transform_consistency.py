@@ -68,7 +68,7 @@ class TransformConsistency(ExplanationMetric):
             self._agreement(name, case.heatmaps, of_transformed)
             for name, of_transformed in zip(TRANSFORMS, transformed.heatmaps.unbind(1), strict=True)
         ]
-        return torch.where(transformed.kept, torch.stack(agreement, 1), torch.nan).nanmean(1)
+        return torch.where(transformed.same_prediction, torch.stack(agreement, 1), torch.nan).nanmean(1)
 
     def _agreement(self, transform: str, heatmaps: Tensor, of_transformed: Tensor) -> Tensor:
         size = (heatmaps.shape[1], heatmaps.shape[2])

@@ -64,26 +64,47 @@ def test_by_hand():
     assert metric.compute().item() == 0.5
 
 
-def test_the_standard_error_of_many_images_leaves_out_one_after_another():
-    count = 105
-    random = torch.Generator().manual_seed(0)
-    rows = torch.cat([torch.randn(count, 196, generator=random), torch.arange(count)[:, None] % 2.0], 1)
-    metric = Sufficiency(threshold=1.38)
-    metric._append(rows, None)
+MANY, NEAR = 105, 1.38  # images, of which σ is not computed anew when one is left out
+
+
+def _many_rows(seed):
+    random = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.randn(MANY, 196, generator=random), torch.arange(MANY)[:, None] % 2.0], 1)
+
+
+def _means_without_each(rows):
     scaled = rows[:, :-1].double() / rows[:, :-1].double().std(0, correction=0)
     distances = (scaled[:, None] - scaled[None]).square().mean(2).sqrt().tolist()
     label = rows[:, -1].tolist()
     means = []
-    for out in range(count):
+    for out in range(MANY):
         shares = []
-        for i in range(count):
-            near = [j for j in range(count) if j not in (i, out) and distances[i][j] <= 1.38]
+        for i in range(MANY):
+            near = [j for j in range(MANY) if j not in (i, out) and distances[i][j] <= NEAR]
             if i != out and near:
                 shares.append(sum(label[j] == label[i] for j in near) / len(near))
         means.append(sum(shares) / len(shares))
-    expected = ((count - 1) / count * sum((m - sum(means) / count) ** 2 for m in means)) ** 0.5
+    return means
+
+
+def _jackknife(values):
+    return ((MANY - 1) / MANY * sum((value - sum(values) / MANY) ** 2 for value in values)) ** 0.5
+
+
+def test_the_standard_error_of_many_images_leaves_out_one_after_another():
+    rows, metric = _many_rows(0), Sufficiency(threshold=NEAR)
+    metric._append(rows, None)
+    expected = _jackknife(_means_without_each(rows))
     assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
+    assert metric.estimate(rows).error == pytest.approx(expected, rel=1e-5)  # what a monitor says
     assert expected > 0
+
+
+def test_a_difference_of_many_images_leaves_out_the_same_one_on_both_sides():
+    first, second = _many_rows(1), _many_rows(2)
+    gaps = [a - b for a, b in zip(_means_without_each(first), _means_without_each(second), strict=True)]
+    difference = Sufficiency(threshold=NEAR).difference(first, second)
+    assert difference.error == pytest.approx(_jackknife(gaps), rel=1e-5)
 
 
 def test_without_neighbours_it_is_undefined():
