@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import wraps
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import ParamSpec
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def check_images(images: object, name: str = "images") -> Tensor:
@@ -165,3 +171,23 @@ def check_count(value: int, name: str, *, least: float = 1) -> None:
 def shape(tensor: Tensor) -> str:
     """Return the shape of ``tensor`` as a reader writes it, ``(6, 8, 8)``."""
     return str(tuple(tensor.shape))
+
+
+def renamed_arguments(**renamed: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Let a function refuse arguments of an earlier version by an error that says what replaced them.
+
+    Args:
+        **renamed: Old name -> what to pass instead.
+    """
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @wraps(function)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            for name, instead in renamed.items():
+                if name in kwargs:
+                    raise TypeError(f"`{name}` is no longer an argument: pass `{instead}` instead.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

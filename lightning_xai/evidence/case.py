@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_images, check_maps, check_other_heatmaps, check_previous_heatmaps, check_target
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.evidence import Evidence, is_about_images_alone
+from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved
@@ -77,13 +77,13 @@ class Case:
 
     def __getitem__(self, evidence: Evidence[Value]) -> Value:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
-        memo = self._image_memo if is_about_images_alone(evidence) else self._memo
+        memo = self._image_memo if _is_about_images_alone(evidence) else self._memo
         result: Value = memo.read(evidence, self._collect)
         return result
 
     def announce(self, evidence: Evidence[Any]) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
-        if not is_about_images_alone(evidence) and self._memo.announce(evidence):
+        if not _is_about_images_alone(evidence) and self._memo.announce(evidence):
             for part in evidence.reads:
                 self.announce(part)
 
@@ -216,6 +216,11 @@ class Case:
         if value is None:
             raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.")
         return value
+
+
+def _is_about_images_alone(evidence: Evidence[Any]) -> bool:
+    """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
+    return evidence.inputs <= {"model", "images"}
 
 
 class Memo:

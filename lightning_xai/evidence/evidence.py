@@ -19,20 +19,23 @@ class Evidence(ABC, Generic[Result]):
     A subclass is a frozen dataclass with hashable fields, and ``Evidence[What]`` for what `collect` returns: numbers or
     maps per image, never images, activations or models.
 
+    Attributes:
+        inputs: Fields of a case that `collect` reads. What reads nothing but model and images is shared by cases of the
+            same images with other heatmaps or targets.
+        reads: Other evidence that `collect` reads once each, so that it is freed after its last reader; none if not set.
     """
 
-    @property
-    def inputs(self) -> frozenset[str]:
-        """Fields of a case that `collect` reads; a class attribute where no setting decides.
+    if TYPE_CHECKING:
 
-        What reads nothing but model and images is shared by cases of the same images with other heatmaps or targets.
-        """
-        return frozenset({"model", "images", "heatmaps", "target"})
+        @property
+        def inputs(self) -> frozenset[str]: ...  # noqa: D102 - see the class
 
-    @property
-    def reads(self) -> tuple[Evidence[Any], ...]:
-        """Other evidence that `collect` reads once each, so that it is freed after its last reader; none by default."""
-        return ()
+        @property
+        def reads(self) -> tuple[Evidence[Any], ...]: ...  # noqa: D102 - see the class
+
+    else:  # a subclass overrides them by a class attribute, or by a property where settings decide
+        inputs = frozenset({"model", "images", "heatmaps", "target"})
+        reads = ()
 
     @abstractmethod
     def collect(self, case: Case) -> Result:
@@ -45,8 +48,3 @@ class Evidence(ABC, Generic[Result]):
         Args:
             explaining: Evaluations that one heatmap costs.
         """
-
-
-def is_about_images_alone(evidence: Evidence[Any]) -> bool:
-    """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
-    return evidence.inputs <= {"model", "images"}

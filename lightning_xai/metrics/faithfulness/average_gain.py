@@ -53,7 +53,7 @@ class AverageGain(ExplanationMetric):
     def score(self, case: Case) -> Tensor:
         """Return the gain in percent, (N,); NaN where undefined."""
         classifier, logits = case.classifier, case[self.masked_image]
-        rest_before = classifier.rest(case.logits, case.target)
-        rest_after = classifier.rest(logits, case.target)
+        rest_before = classifier.probability_of_others(case.logits, case.target)
+        rest_after = classifier.probability_of_others(logits, case.target)
         gain = (rest_before - rest_after).clamp(min=0) / rest_before * 100.0
         return torch.where(rest_before >= LEAST_SCORE, gain, torch.nan)

@@ -49,6 +49,7 @@ class BoxLocalization(ExplanationMetric):
     higher_is_better = True
     range = (0.0, 1.0)
     inputs = frozenset({"heatmaps", "boxes"})
+    optional_inputs = frozenset({"model", "images", "target"})
     columns = ("hit", "iou")
     can_be_undefined = True
     in_default_suite = True
@@ -64,6 +65,11 @@ class BoxLocalization(ExplanationMetric):
         self.threshold = threshold
         self.top_k: Literal[1, 5] | None = top_k
         self.logits = None if top_k is None else Logits()
+
+    @property
+    def all_inputs(self) -> frozenset[str]:
+        """Fields of a case that the metric reads: with ``top_k`` also the target, and what the logits come from."""
+        return super().all_inputs if self.top_k is None else super().all_inputs | {"target"}
 
     def score(self, case: Case) -> Tensor:
         """Return correctness and best IoU, (N, 2)."""

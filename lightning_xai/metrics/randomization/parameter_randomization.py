@@ -12,7 +12,7 @@ from lightning_xai.evidence.heat import is_degenerate
 from lightning_xai.evidence.models.randomized_heatmaps import RandomizedHeatmaps
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 from lightning_xai.metrics.similarity import SIMILARITIES, Similarity, similarity
-from lightning_xai.model.randomized import Order
+from lightning_xai.model.randomized import RandomizationOrder
 
 
 class ParameterRandomization(ExplanationMetric):
@@ -55,7 +55,7 @@ class ParameterRandomization(ExplanationMetric):
 
     def __init__(
         self,
-        order: Order = "top_down",
+        order: RandomizationOrder = "top_down",
         num_steps: int = 8,
         similarity: Similarity = "spearman",
         seed: int = 0,
@@ -63,7 +63,7 @@ class ParameterRandomization(ExplanationMetric):
     ) -> None:
         check_choice(similarity, SIMILARITIES, "similarity")
         super().__init__(**options)
-        self.order: Order = order
+        self.order: RandomizationOrder = order
         self.num_steps = num_steps
         self.similarity: Similarity = similarity
         self.seed = seed

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import LARGEST_KEPT, compact
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
-
-_LARGEST = 56
 
 
 class HeatmapDrift(ExplanationMetric):
@@ -45,19 +42,5 @@ class HeatmapDrift(ExplanationMetric):
     def score(self, case: Case) -> Tensor:
         """Return the drift, (N,)."""
         previous = case.previous_heatmaps
-        size = (min(previous.shape[1], _LARGEST), min(previous.shape[2], _LARGEST))
+        size = (min(previous.shape[1], LARGEST_KEPT), min(previous.shape[2], LARGEST_KEPT))
         return 1.0 - spearman(compact(case.heatmaps, size).float(), compact(previous, size).float())
-
-
-def compact(heatmaps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Return heatmaps (N, H, W) as they are kept between epochs: averaged to at most 56×56, peak 1, float16.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        size: Height and width to return; each side at most 56 if None.
-    """
-    if size is None:
-        size = (min(heatmaps.shape[1], _LARGEST), min(heatmaps.shape[2], _LARGEST))
-    pooled = F.adaptive_avg_pool2d(heatmaps.float(), size)
-    peak = pooled.flatten(1).abs().amax(1)[:, None, None]
-    return torch.where(peak > 0, pooled / peak, pooled).half()

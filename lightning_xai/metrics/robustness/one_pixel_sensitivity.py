@@ -58,6 +58,7 @@ class OnePixelSensitivity(ExplanationMetric):
     higher_is_better = True
     range = (0.0, 1.0)
     inputs = frozenset({"heatmaps", "target"})
+    optional_inputs = frozenset({"explainer"})
     columns = ("heat", "rank_share", "success")
     can_be_undefined = True
 
