@@ -44,9 +44,7 @@ class RelativeRepresentationStability(RelativeStability):
         >>> features.weight.data, head.weight.data = torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 2)
         >>> net = torch.nn.Sequential(features, torch.nn.Flatten(), head)
         >>> metric = RelativeRepresentationStability()
-        >>> images = torch.tensor(
-        ...     [[[[3.0, 4.0]]]]
-        ... )  # features and heatmap are twice the image, and change by the same share
+        >>> images = torch.tensor([[[[3.0, 4.0]]]])  # features and heatmap: twice as much, and so their changes
         >>> metric.update(model=net, images=images, explainer=InputXGradient(), target=1)
         >>> metric.compute().round(decimals=3)
         tensor(1.)
