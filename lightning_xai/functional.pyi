@@ -1172,7 +1172,7 @@ def mst_compactness(
     of the pixels' centres, and the length L of the minimum spanning forest of the graph that joins each pixel of V with
     its 20 nearest. In [0, ∞), higher is more compact, without unit. Undefined for a zero map, and where V has no hull
     of positive area: fewer than three pixels, or all in one line. Fake-CAM fools it: a constant map has all pixels in V
-    and scores 141 on a large square image, above any scattered map. So does a map of which more than 80 % are 0,
+    and scores 141 on a large square image, above scattered ones. So does a map of which more than 80 % are 0,
     however few its hot pixels: read it where maps are dense. A compact map need not be a faithful one.
 
     See `MSTCompactness` for costs, source and deviations.

@@ -43,10 +43,10 @@ def check_boxes(boxes: object, anchor: Tensor) -> Tensor:
     if boxes.ndim != 3 or boxes.shape[0] != len(anchor) or boxes.shape[2] != 4:
         raise ValueError(f"Expected `boxes` to have shape ({len(anchor)}, M, 4), but got {shape(boxes)}.")
     check_device(boxes, anchor, "boxes")
-    given = boxes[~boxes.isnan().any(-1)] if boxes.is_floating_point() else boxes.flatten(0, 1)
-    if bool(given.isinf().any()):
+    no_padding = boxes[~boxes.isnan().any(-1)] if boxes.is_floating_point() else boxes.flatten(0, 1)
+    if bool(no_padding.isinf().any()):
         raise ValueError("Expected `boxes` to be finite (NaN rows stand for none), but got infinity.")
-    if bool((given[:, 2:] <= given[:, :2]).any()):
+    if bool((no_padding[:, 2:] <= no_padding[:, :2]).any()):
         raise ValueError("Expected `boxes` as x0, y0, x1, y1 with x1 > x0 and y1 > y0, but got a box without area.")
     boxes = boxes.detach().float()
     return boxes if boxes.shape[1] else boxes.new_full((len(anchor), 1, 4), torch.nan)

@@ -43,10 +43,10 @@ def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
     parameters = _parameters(metric)
 
     def function(*args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
-        given = signature.bind(*args, **kwargs).arguments
-        settings = {name: value for name, value in given.items() if name in setting_names(metric)}
+        arguments = signature.bind(*args, **kwargs).arguments
+        settings = {name: arguments.pop(name) for name in setting_names(metric) if name in arguments}
         scorer = metric(**settings)
-        rows = scorer.score(Case(**{name: value for name, value in given.items() if name not in settings})).float()
+        rows = scorer.score(Case(**arguments)).float()
         return rows.unbind(1) if scorer.columns else scorer.per_image(rows)
 
     result = "tuple[Tensor, ...]" if metric.columns else "Tensor"
@@ -126,8 +126,8 @@ def _sections(text: str) -> dict[str, str]:
 
 def _entries(text: str) -> dict[str, str]:
     """Return the texts of an ``Args`` section by argument, continuation lines indented by eight spaces."""
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
-    return {name: said.strip() for name, said in found}
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: said.strip() for name, said in entries}
 
 
 def _indented(text: str) -> str:

@@ -37,19 +37,18 @@ def plot_metric(metric: ExplanationMetric, val: Values | None, ax: Axes | None) 
 
 def plot_each(metrics: Mapping[str, Metric], val: Any, ax: Any) -> list[tuple[Figure, Axes]]:
     """Draw each metric of a suite into axes of its own; see `MetricSuite.plot`."""
-    given = None if ax is None else list(np.ravel(ax))
-    if given is not None and len(given) != len(metrics):
+    every_axes = [_new_axes()[0] for _ in metrics] if ax is None else list(np.ravel(ax))
+    if len(every_axes) != len(metrics):
         raise ValueError(
-            f"Expected `ax` to hold one axes per metric, {len(metrics)}, but got {len(given)}; "
+            f"Expected `ax` to hold one axes per metric, {len(metrics)}, but got {len(every_axes)}; "
             "`together=True` draws all metrics into one."
         )
-    found = []
-    for index, (name, metric) in enumerate(metrics.items()):
-        axes = _new_axes()[0] if given is None else given[index]
+    drawn = []
+    for axes, (name, metric) in zip(every_axes, metrics.items(), strict=True):
         metric.plot(_value_of(val, name), axes)
         axes.set_ylabel(_scale(metric).with_arrow(name))
-        found.append((_figure(axes), axes))
-    return found
+        drawn.append((_figure(axes), axes))
+    return drawn
 
 
 def plot_together(metrics: Mapping[str, Metric], val: Any, ax: Axes | None) -> tuple[Figure, Any]:
@@ -106,8 +105,8 @@ def _computed(metric: Metric, name: str) -> list[Series]:
     return [series if math.isnan(error) else Series(name, series.values, [error])]
 
 
-def _legend(given: Axes | None) -> Literal["beside", "inside"]:
-    return "beside" if given is None else "inside"
+def _legend(ax: Axes | None) -> Literal["beside", "inside"]:
+    return "beside" if ax is None else "inside"
 
 
 def _figure(axes: Axes) -> Figure:

@@ -114,7 +114,7 @@ def test_several_curves_stand_beside_each_other(case):
     figure = plot_masking_curve(case)
     assert [part.axes[0].get_xlabel() for part in figure.subfigs] == [
         "share of pixels removed",
-        f"share of {MaskingCurve('insertion').changes}",
+        f"share of {MaskingCurve('insertion').description}",
     ]
     assert titles(drawn(figure)).count("heatmap") == 2
 

@@ -57,9 +57,9 @@ def refined(
         wanted = torch.zeros_like(seen)
         image, step = middles.nonzero(as_tuple=True)
         wanted[image, place[step]] = True
-        image, number = (wanted & ~seen).nonzero(as_tuple=True)
+        image, column = (wanted & ~seen).nonzero(as_tuple=True)
         if len(image):
-            values[image, number] = scores(image, first[number]).cpu()
+            values[image, column] = scores(image, first[column]).cpu()
         seen |= wanted
         rows = list(zip(values[:, place], seen[:, place], strict=True))
         middles = torch.stack([_halved(*row, tolerance) for row in rows])

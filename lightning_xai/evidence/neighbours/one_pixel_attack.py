@@ -82,8 +82,8 @@ class OnePixelAttack(Evidence[OnePixel]):
     def collect(self, case: Case) -> OnePixel:
         """Return the best change for each image."""
         attacked = case.logits.argmax(1)
-        found = [self._search(case, index, attacked[index]) for index in range(len(case))]
-        place, value, predicted = (torch.stack(column) for column in zip(*found, strict=True))
+        attacks = [self._search(case, index, attacked[index]) for index in range(len(case))]
+        place, value, predicted = (torch.stack(column) for column in zip(*attacks, strict=True))
         return OnePixel(place, value, attacked, predicted != attacked)
 
     def _search(self, case: Case, index: int, attacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,5 +175,5 @@ class OnePixelHeatmaps(Evidence[Tensor]):
 
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, H, W)."""
-        found: OnePixel = case[self.attack]
-        return case.explainer(case.classifier, found.apply(case.images), case.target)
+        attacked_images = case[self.attack].apply(case.images)
+        return case.explainer(case.classifier, attacked_images, case.target)

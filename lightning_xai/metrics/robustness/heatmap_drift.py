@@ -26,6 +26,7 @@ class HeatmapDrift(ExplanationMetric):
         **options: Of `torchmetrics.Metric`.
 
     Example:
+        >>> import torch
         >>> metric = HeatmapDrift()
         >>> heatmaps = torch.tensor([[[1.0, 2.0, 3.0]]])
         >>> metric.update(heatmaps=heatmaps, previous_heatmaps=torch.tensor([[[1.0, 9.0, 5.0]]]))
