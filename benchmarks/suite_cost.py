@@ -12,8 +12,8 @@ from benchmarks.result import Result, ratios
 from benchmarks.setting import Setting
 from benchmarks.timing import compare
 from lightning_xai import Classifier, PixelFlipping, get_explainer
-from lightning_xai.callbacks.parts import Parts
-from lightning_xai.callbacks.sample import Sample
+from lightning_xai.probing.plan import Plan
+from lightning_xai.probing.sample import Sample
 
 PROBE = 16
 CHUNK = 16
@@ -28,7 +28,7 @@ def run(setting: Setting) -> Result:
     )
     count = setting.size(cpu=PROBE, gpu=PROBE, quick=1)
     model = setting.model("small CNN")
-    default = _parts(None).suite(annotated=False).explanation_metrics()
+    default = Plan("grad_cam", None).metrics(annotated=False)
     fewer = {name: metric for name, metric in default.items() if name != "avg_sensitivity"}
     suites = {
         "default": None,
@@ -45,18 +45,14 @@ def run(setting: Setting) -> Result:
     return result
 
 
-def _parts(metrics: dict[str, Metric] | None) -> Parts:
-    return Parts("grad_cam", metrics, target="label", seed=0, num_images=PROBE, prefix="xai")
-
-
 def _explained(
     setting: Setting, model: nn.Module, count: int, metrics: dict[str, Metric] | None
 ) -> Callable[[], object]:
     """Return what the monitor does with its probe after a validation, the automatic target layer already found."""
-    study, target = _parts(metrics).study(annotated=False), setting.target(count)
+    plan, target = Plan("grad_cam", metrics), setting.target(count)
     sample = Sample(setting.images(count), target)
     get_explainer("grad_cam")(model, sample.images[:1], 0)
-    return lambda: study.run(Classifier(model, chunk_size=CHUNK), sample, target, {}, None)
+    return lambda: plan.answers(Classifier(model, chunk_size=CHUNK), sample, target)
 
 
 def _timed(setting: Setting, name: str) -> dict[str, object]:

@@ -24,7 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks import Grid
+from lightning_xai.reports import Grid, History, Scalars
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 ABSENT = """Fashion-MNIST is not in {folder}. Any of these brings it:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train = GarmentsOnCanvas(folder, "train", settings.limit)
     validation = GarmentsOnCanvas(folder, "t10k", max(settings.limit // 6, 1), seed=1)
 
-    monitor = ExplanationMonitor(grid=Grid(num_images=10, class_names=CLASSES))
+    monitor = ExplanationMonitor(reports=[Scalars(), History(), Grid(num_images=10, class_names=CLASSES)])
     logger = TensorBoardLogger(settings.output, name="fashion_mnist")
     trainer = L.Trainer(
         max_epochs=settings.epochs,

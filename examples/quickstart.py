@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor, ShapesDataset
-from lightning_xai.callbacks import Grid
+from lightning_xai.reports import Grid, History, Scalars
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train = ShapesDataset(settings.num_images)
     validation = ShapesDataset(settings.num_images // 4, seed=1)
 
-    monitor = ExplanationMonitor(grid=Grid(num_images=4, class_names=train.classes))  # <- this line
+    monitor = ExplanationMonitor(
+        reports=[Scalars(), History(), Grid(num_images=4, class_names=train.classes)]
+    )  # <- this line
     logger = TensorBoardLogger(settings.output, name="quickstart")
     trainer = L.Trainer(
         max_epochs=settings.epochs,

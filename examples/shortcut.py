@@ -29,7 +29,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor, ShapesDataset
-from lightning_xai.callbacks import Grid
+from lightning_xai.reports import Grid, History, Scalars
 
 NUM_CLASSES = 4
 AGREEMENT = {"clean": 1 / NUM_CLASSES, "shortcut": 0.99}  # how often the badge names the class
@@ -68,7 +68,9 @@ def run(name: str, agreement: float, settings: argparse.Namespace) -> tuple[Rows
     validation = ShapesDataset(num_held_out, num_classes=NUM_CLASSES, shortcut=agreement, seed=1)
     uninformative = ShapesDataset(num_held_out, num_classes=NUM_CLASSES, shortcut=1 / NUM_CLASSES, seed=1)
 
-    monitor = ExplanationMonitor(grid=Grid(num_images=NUM_CLASSES, class_names=train.classes))
+    monitor = ExplanationMonitor(
+        reports=[Scalars(), History(), Grid(num_images=NUM_CLASSES, class_names=train.classes)]
+    )
     table = EpochTable(monitor, f"{name}: the badge names the class in {agreement:.0%} of the images")
     model = ImageClassifier(NUM_CLASSES)
     trainer = L.Trainer(

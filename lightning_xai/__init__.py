@@ -7,12 +7,14 @@ from lightning_xai.metrics.registry import METRICS
 __version__ = "0.1.0"
 
 _LAYERS = {
-    "callbacks": ("ExplanationMonitor", "Grid", "Sample"),
+    "callbacks": ("ExplanationMonitor",),
     "datasets": ("ShapesDataset",),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
-    "explainers": ("Explainer", "get_explainer", "list_explainers"),
+    "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),
     "model": ("Classifier", "Readout", "preserved"),
+    "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "difference"),
+    "reports": ("Grid", "History", "Report", "Scalars"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(

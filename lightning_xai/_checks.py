@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import wraps
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import ParamSpec
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def check_images(images: object, name: str = "images") -> Tensor:
@@ -76,6 +82,48 @@ def check_maps(maps: object, images: Tensor | None, name: str) -> Tensor:
     return maps
 
 
+def check_previous_heatmaps(maps: object, anchor: Tensor | None) -> Tensor:
+    """Return earlier heatmaps (N, h, w) of any size; NaN stands for none.
+
+    Args:
+        maps: Floating point (N, h, w).
+        anchor: A tensor with the batch's first axis and device; None if there is none.
+
+    Raises:
+        TypeError: If it is no floating-point tensor.
+        ValueError: If its shape or device does not match.
+    """
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+        raise TypeError(f"Expected `previous_heatmaps` to be a floating-point Tensor (N, h, w), but got {kind}.")
+    if maps.ndim != 3 or 0 in maps.shape or (anchor is not None and len(maps) != len(anchor)):
+        num_images = "N" if anchor is None else len(anchor)
+        raise ValueError(f"Expected `previous_heatmaps` to have shape ({num_images}, h, w), but got {shape(maps)}.")
+    if anchor is not None:
+        check_device(maps, anchor, "previous_heatmaps")
+    return maps.detach()
+
+
+def check_other_heatmaps(maps: object, anchor: Tensor | None) -> dict[str, Tensor]:
+    """Return other explainers' heatmaps by name, float32 (N, H, W).
+
+    Args:
+        maps: Mapping of names to floating point (N, H, W).
+        anchor: Images (N, C, H, W) or heatmaps (N, H, W) that they must match.
+
+    Raises:
+        TypeError: If it is no mapping of tensors.
+        ValueError: If it is empty, a shape or device does not match, or a value is not finite.
+    """
+    if not isinstance(maps, Mapping):
+        raise TypeError(f"Expected `other_heatmaps` to map names to heatmaps, but got {type(maps).__name__}.")
+    if not maps:
+        raise ValueError(
+            "Expected `other_heatmaps` to hold the heatmaps of at least one other explainer, but got none."
+        )
+    return {name: check_maps(m, anchor, f"other_heatmaps[{name!r}]").detach().float() for name, m in maps.items()}
+
+
 def check_finite(maps: Tensor, name: str) -> None:
     """Raise ValueError that names the images of ``maps`` (N, ...) which hold NaN or infinity."""
     if bool(maps.sum().isfinite()):  # the usual case, thirty times as fast
@@ -123,3 +171,23 @@ def check_count(value: int, name: str, *, least: float = 1) -> None:
 def shape(tensor: Tensor) -> str:
     """Return the shape of ``tensor`` as a reader writes it, ``(6, 8, 8)``."""
     return str(tuple(tensor.shape))
+
+
+def renamed_arguments(**renamed: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Let a function refuse arguments of an earlier version by an error that says what replaced them.
+
+    Args:
+        **renamed: Old name -> what to pass instead.
+    """
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @wraps(function)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            for name, instead in renamed.items():
+                if name in kwargs:
+                    raise TypeError(f"`{name}` is no longer an argument: pass `{instead}` instead.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -24,8 +24,10 @@ def lazy_names(
             value = getattr(import_module(f"{package}.{names[name]}"), name)
             setattr(sys.modules[package], name, value)  # the next use finds it at once
             return value
-        hint = f": use {renamed[name]}" if renamed and name in renamed else ""
-        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
+        if name in (renamed or {}):
+            # of an AttributeError, `from package import name` would drop the text
+            raise ImportError(f"`{package}.{name}` has another name now: use `{(renamed or {})[name]}`.")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:  # noqa: N807
         return sorted(names)

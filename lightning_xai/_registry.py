@@ -77,8 +77,8 @@ class Registry(Generic[Kind]):
         base = _imported(self._base)
         if not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise TypeError(
-                f"Expected the entry point {entry.name!r} of `{self._package}` to be a subclass of {base.__name__}, but "
-                f"{entry.value} is {loaded!r}."
+                f"Expected the entry point {entry.name!r} of `{self._package}` to be a subclass of {base.__name__}, "
+                f"but {entry.value} is {loaded!r}."
             )
         if alias_of(loaded) != entry.name:
             raise TypeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from functools import cache
 from inspect import Parameter, signature
 from typing import Any
 
@@ -27,7 +26,6 @@ class Configured:
         return f"{type(self).__name__}({shown})"
 
 
-@cache
 def setting_names(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the constructor's arguments, without collections of further ones."""
     collected = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)

@@ -1,7 +1,7 @@
 """Names that stand for an explainer or a metric wherever one is expected, as types.
 
-They include what other packages add by entry points, so that a wrong name in a YAML file is refused when it is read. What
-an editor offers stands in ``aliases.pyi``, which is generated.
+They include what other packages add by entry points, so that a wrong name in a YAML file is refused when it is read.
+What an editor offers stands in ``aliases.pyi``, which is generated.
 """
 
 from __future__ import annotations

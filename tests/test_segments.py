@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.segmentation import slic
 
-from lightning_xai._segments import grid_labels, superpixels
+from lightning_xai._segments import check_grid, grid_labels, segment_means, superpixels
 
 CPU = torch.device("cpu")
 
@@ -60,3 +60,24 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'lightning-xai\[superpixels\]'"):
         superpixels(torch.zeros(3, 16, 16))
+
+
+def test_means_by_hand():
+    heatmaps = torch.tensor([[[1.0, 2.0, 6.0], [3.0, 0.0, -2.0]]])
+    shared = torch.tensor([[0, 0, 1], [0, 0, 1]])
+    assert segment_means(heatmaps, shared, 2).tolist() == [[1.5, 2.0]]
+    own = torch.tensor([[[2, 2, 2], [0, 0, 2]]])
+    assert segment_means(heatmaps, own, 3).tolist() == [[1.5, -torch.inf, 1.75]]
+
+
+def test_means_on_an_uneven_grid_equal_slices():
+    heatmaps = torch.randn(3, 9, 11)
+    means = segment_means(heatmaps, grid_labels((9, 11), (2, 3), CPU), 6)
+    assert torch.allclose(means[:, 0], heatmaps[:, :5, :4].mean((1, 2)))
+    assert torch.allclose(means[:, 5], heatmaps[:, 5:, 8:].mean((1, 2)))
+
+
+def test_grid_becomes_a_tuple():
+    assert check_grid([2, 3]) == (2, 3)
+    with pytest.raises(TypeError, match=r"Expected `grid` to be a pair \(rows, columns\), but got '8x8'\."):
+        check_grid("8x8")

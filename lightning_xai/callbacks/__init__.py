@@ -4,10 +4,10 @@ from lightning_xai._lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "ExplanationMonitor": "explanation_monitor",
-        "Grid": "grid",
-        "Sample": "sample",
-        "sample_from_batch": "sample",
+    {"ExplanationMonitor": "explanation_monitor"},
+    renamed={
+        "Grid": "lightning_xai.reports.Grid",
+        "Sample": "lightning_xai.probing.Sample",
+        "sample_from_batch": "lightning_xai.probing.sample_from_batch",
     },
 )

@@ -1,146 +1,237 @@
-"""Explain the probe of every loader: each rank its share, then one merge."""
+"""Explain the probe of every loader (each rank its share, then one merge), log the values, let reports tell them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from lightning_xai.callbacks.parts import Parts
 from lightning_xai.callbacks.progress import evaluations_shown
-from lightning_xai.callbacks.ranks import agreed_probe, all_succeeded, everyones, merged, share
-from lightning_xai.callbacks.record import Record
-from lightning_xai.callbacks.study import Findings
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.loggers.log_picture import scalar_step
+from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained
+from lightning_xai.probing.keys import Keys
+from lightning_xai.probing.plan import Plan
+from lightning_xai.probing.processes import Processes, agreed_probe, all_succeeded, merged, of_all, share_of
+from lightning_xai.reports.report import Report, Run
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one explained validation gave.
-
-    Attributes:
-        found: Loader's index -> findings of all ranks about its whole probe.
-        task: Of the classifier.
-        evaluations: Model evaluations of all ranks.
-    """
-
-    found: dict[int, Findings]
-    task: str
-    evaluations: int
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Run the study; survive its errors.
+    """Explain, remember, log; survive errors.
 
     Attributes:
-        parts: What is monitored.
+        plan: What is asked about each image.
+        keys: The names of what is logged.
         readout: How the model is read.
+        reports: Who tells an explained epoch.
         on_error: Whether an error skips the values with a warning or ends the run.
     """
 
-    parts: Parts
+    plan: Plan
+    keys: Keys
     readout: Readout
+    reports: Sequence[Report]
     on_error: Literal["warn", "raise"]
 
-    def try_one_image(self, trainer: Trainer, module: LightningModule, record: Record) -> None:
-        """Send the first image of each loader through every part, so that errors of configuration show themselves."""
+    def try_one_image(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+        """Send the first image of each loader through everything, so that errors of configuration show themselves."""
         with preserved(module):
-            classifier = self._classifier(trainer, module, record)
-            for loader, sample in record.samples.items():
-                classes = torch.full((1,), -1, device=sample.images.device)
+            classifier = self._classifier(trainer, module, run)
+            for loader, sample in run.samples.items():
+                labels = torch.full((1,), -1, device=sample.images.device)
                 if sample.labels is not None:
-                    classes = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
+                    labels = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
                 # before references are gathered, the image and its mirror image stand in: some need their spread
                 pair = torch.cat([sample.images, sample.images.flip(-1)])
-                references = record.references.get(loader, pair) if self.parts.num_references else None
-                study = self.parts.study(annotated=sample.annotated, references=references)
-                study.run(classifier, sample, classes, {}, None)
-        record.tried = True
+                references = run.references.get(loader, pair) if self.plan.num_references else None
+                self.plan.answers(classifier, sample, labels, references=references)
+        for report in self.reports:
+            check: Callable[[object], None] | None = getattr(report, "check", None)
+            if trainer.sanity_checking and check is not None:
+                for sample in run.samples.values():
+                    check(sample)
+        run.tried = True
 
-    def explain(self, trainer: Trainer, module: LightningModule, record: Record) -> Outcome | None:
-        """Gather probes where there are none yet, explain them, and return the outcome, the same on every rank.
+    def explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> ExplainedEpoch | None:
+        """Gather probes where there are none yet, explain them, remember, log and tell what was found.
 
-        None if a rank met an error: that was told, and this validation has no values.
+        Returns:
+            The epoch, the same on every rank; None if a rank met an error: that was told, and this validation has no
+            values.
         """
-        if not all_succeeded(trainer, record.error is None):
-            self._tell(trainer, record, record.error)
+        began = time.perf_counter()
+        if not all_succeeded(_processes(trainer), run.error is None):
+            self._report_error(trainer, run, run.error)
             return None
-        _gather(trainer, record, self.parts)
-        found: dict[int, Findings] = {}
-        error: Exception | None = None
-        try:
-            if not record.tried:
-                self.try_one_image(trainer, module, record)
-            with preserved(module):
-                found, classifier = self._share(trainer, module, record)
-        except Exception as caught:
-            error = caught
-        if not all_succeeded(trainer, error is None):
-            self._tell(trainer, record, error)
+        if not self._attempted(trainer, run, lambda: self._gather(trainer, run)):
             return None
-        whole = {loader: _merge(trainer, part, len(record.probes[loader])) for loader, part in found.items()}
-        return Outcome(whole, classifier.task, classifier.evaluations * trainer.world_size)
+        found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run))
+        if found is None:
+            return None
+        answers = {i: _merged(trainer, one, len(run.probes[i])) for i, one in found[0].items()}
+        seconds = time.perf_counter() - began
+        epoch = self._attempted(trainer, run, lambda: self._epoch(trainer, run, answers, found[1], seconds))
+        if epoch is None:
+            return None
+        run.remember(epoch)
+        self._publish(trainer, module, run, epoch, {i: one.heatmaps for i, one in answers.items()})
+        return epoch
 
-    def _share(
-        self, trainer: Trainer, module: LightningModule, record: Record
-    ) -> tuple[dict[int, Findings], Classifier]:
-        """Return what this rank finds about its share of every loader's probe, and the classifier that it asked."""
-        shares = {i: share(len(p), trainer.global_rank, trainer.world_size) for i, p in record.probes.items()}
-        cost = self.parts.evaluations(annotated=record.annotated)
+    def log_placeholders(self, trainer: Trainer, module: LightningModule, run: RunState, loader: int) -> None:
+        """Log the last good value of each key of a loader, else its worst, for monitors only."""
+        keys = self.keys.of_loader(run.index_in_keys(loader), annotated=run.samples[loader].annotated)
+        values = {name: run.last_values.setdefault(name, key.worst) for name, key in keys.items()}
+        _log(trainer, module, values, to_loggers=frozenset(), on_step=False, on_epoch=True)
+
+    def log_last_values(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+        """Log the last good values for monitors that ask before there is a validation, as after a resume."""
+        _log(trainer, module, run.last_values, to_loggers=frozenset(), on_step=False, on_epoch=True)
+
+    def _answers_about_share(
+        self, trainer: Trainer, module: LightningModule, run: RunState
+    ) -> tuple[dict[int, Answers], Classifier]:
+        """Return the answers about this rank's share of every loader's probe, and the classifier that was asked."""
+        if not run.tried:
+            self.try_one_image(trainer, module, run)
+        shares = {loader: share_of(_processes(trainer), len(probe)) for loader, probe in run.probes.items()}
+        cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(map(len, shares.values()))
-        with evaluations_shown(trainer, total) as shown:
-            classifier = self._classifier(trainer, module, record, shown)
-            found = {i: self._study(module, classifier, record, i, shares[i]) for i in shares}
-        return found, classifier
+        has_bar = trainer.progress_bar_callback is not None
+        with preserved(module), evaluations_shown(trainer, total) if has_bar else nullcontext(_ignore) as count:
+            classifier = self._classifier(trainer, module, run, count)
+            answers = {i: self._answers(module, classifier, run, i, shares[i]) for i in shares}
+        return answers, classifier
 
-    def _study(
-        self, module: LightningModule, classifier: Classifier, record: Record, loader: int, indices: list[int]
-    ) -> Findings:
-        probe = record.probes[loader]
-        sample = probe.sample(indices, module.device)
-        previous = {name: maps[indices] for name, maps in probe.previous.items()}
-        previous_target = None if probe.previous_target is None else probe.previous_target[indices]
-        classes = probe.classes(indices, module.device)
-        study = self.parts.study(annotated=sample.annotated, references=record.references.get(loader))
-        return study.run(classifier, sample, classes, previous, previous_target)
+    def _answers(
+        self, module: LightningModule, classifier: Classifier, run: RunState, loader: int, places: list[int]
+    ) -> Answers:
+        probe = run.probes[loader]
+        return self.plan.answers(
+            classifier,
+            probe.sample(places, module.device),
+            torch.tensor(probe.labels, device=module.device)[places],
+            previous={name: maps[places] for name, maps in probe.previous.items()},
+            previous_target=None if probe.previous_target is None else probe.previous_target[places],
+            references=run.references.get(loader),
+        )
 
     def _classifier(
         self,
         trainer: Trainer,
         module: LightningModule,
-        record: Record,
+        run: RunState,
         on_evaluated: Callable[[int], object] | None = None,
     ) -> Classifier:
         """Return the module as validation runs it; labels with a column per class make an open task multi-label."""
         readout = self.readout
-        if readout.task == "auto" and any(s.labels is not None and s.labels.ndim == 2 for s in record.samples.values()):
+        if readout.task == "auto" and any(s.labels is not None and s.labels.ndim == 2 for s in run.samples.values()):
             readout = replace(readout, task="multilabel")
-        return Classifier(
-            module,
-            readout,
-            precision=trainer.precision_plugin,
-            chunk_size=record.chunk_size,
-            on_evaluated=on_evaluated,
+        precision = trainer.precision_plugin
+        return Classifier(module, readout, precision=precision, chunk_size=run.chunk_size, on_evaluated=on_evaluated)
+
+    def _gather(self, trainer: Trainer, run: RunState) -> bool:
+        """Agree on the probe of each loader that was looked through in this validation; return True."""
+        for loader, selection in sorted(run.selections.items()):
+            if self.plan.num_references:
+                references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
+                run.references[loader] = torch.stack([item.image for item in references.items])
+            probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, run.wanted(loader))
+            if not run.accept(loader, probe):
+                rank_zero_warn(
+                    "ExplanationMonitor did not find the images of the restored probe again (other data, precision or "
+                    "preprocessing): it explains a new probe, and heatmap drift starts anew."
+                )
+        run.selections = {}
+        return True
+
+    def _epoch(
+        self, trainer: Trainer, run: RunState, answers: Mapping[int, Answers], classifier: Classifier, seconds: float
+    ) -> ExplainedEpoch:
+        evaluations = classifier.evaluations * trainer.world_size
+        loaders: dict[int, Explained] = {}
+        estimates: dict[str, Estimate] = {}
+        for loader, found in answers.items():
+            probe, index = run.probes[loader], run.index_in_keys(loader)
+            metrics = self.plan.metrics(annotated=probe.annotated)
+            loaders[loader] = explained(found, probe.keys, probe.labels, classifier.task, metrics)
+            estimates |= self.keys.values(loaders[loader], classifier.task, index)
+            estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
+            estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
+        return ExplainedEpoch(
+            epoch=trainer.current_epoch,
+            step=scalar_step(trainer),
+            stage=run.stage,
+            estimates=estimates,
+            loaders=loaders,
+            task=classifier.task,
+            seconds=seconds,
+            evaluations=evaluations,
+            checkpoint=None if run.stage == "fit" or trainer.ckpt_path is None else str(trainer.ckpt_path),
         )
 
-    def _tell(self, trainer: Trainer, record: Record, error: Exception | None) -> None:
-        reasons = everyones(trainer, None if error is None else f"{type(error).__name__}: {error}")
+    def _publish(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        run: RunState,
+        epoch: ExplainedEpoch,
+        heatmaps: Mapping[int, Mapping[str, Tensor]],
+    ) -> None:
+        """Let each report tell the epoch, then log the values: the last, so that every logger gets one row."""
+        on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
+        told = Run(trainer, run.folder, self.keys, run.epochs, run.probes, on_cpu, run.num_loaders > 1)
+        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            for report in self.reports:
+                try:
+                    report.publish(epoch, told)
+                except Exception as error:  # a full disk or a silent server must not end the run, nor another report
+                    rank_zero_warn(
+                        f"ExplanationMonitor's {type(report).__name__} could not tell epoch {epoch.epoch}: "
+                        f"{type(error).__name__}: {error}"
+                    )
+        _say_share_of_epoch(run, epoch)
+        values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
+        run.last_values.update(values)
+        _log(trainer, module, values, to_loggers=frozenset(told.to_loggers))
+
+    def _attempted(self, trainer: Trainer, run: RunState, attempt: Callable[[], Result]) -> Result | None:
+        """Return the result of ``attempt``; None if it failed on some rank, which is said, or raised, on all."""
+        result: Result | None = None
+        error: Exception | None = None
+        try:
+            result = attempt()
+        except Exception as caught:
+            error = caught
+        if all_succeeded(_processes(trainer), error is None):
+            return result
+        self._report_error(trainer, run, error)
+        return None
+
+    def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
+        reasons = of_all(_processes(trainer), None if error is None else f"{type(error).__name__}: {error}")
         reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
-        misconfigured = not record.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
-        if self.on_error == "raise" or any(everyones(trainer, misconfigured)):
+        misconfigured = not run.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
+        if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
-        record.tried = True  # what comes now is no error of configuration, and must not end the run
+        run.tried = True  # what comes now is no error of configuration, and must not end the run
         rank_zero_warn(
             f"ExplanationMonitor logs nothing for epoch {trainer.current_epoch}, because explaining failed on "
             f"{reason.rstrip('.')}. Training goes on; monitored keys keep their last value. Use on_error='raise' to "
@@ -148,31 +239,48 @@ class Engine:
         )
 
 
-def _gather(trainer: Trainer, record: Record, parts: Parts) -> None:
-    for loader, selection in sorted(record.selections.items()):
-        if parts.num_references:
-            references = agreed_probe(trainer, selection, parts.num_references, [])
-            record.references[loader] = torch.stack([item.image for item in references.items])
-        probe = agreed_probe(trainer, selection, parts.num_images, record.wanted(loader))
-        if not record.settle(loader, probe):
-            rank_zero_warn(
-                "ExplanationMonitor did not find the images of the restored probe again (other data, precision or "
-                "preprocessing): it explains a new probe, and heatmap drift starts anew."
-            )
-    record.selections = {}
+def _ignore(_: int) -> None:
+    """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
 
 
-def _merge(trainer: Trainer, found: Findings, count: int) -> Findings:
-    """Return the findings of all ranks about ``count`` images, in the order of the probe."""
+def _processes(trainer: Trainer) -> Processes:
+    """Return the processes of a Trainer: every strategy that can run has a rank, though not their common base class."""
+    return cast("Processes", trainer.strategy)
 
-    def whole(rows: Tensor) -> Tensor:
-        return merged(trainer, rows, count)
 
-    return Findings(
-        logits=whole(found.logits),
-        target=whole(found.target),
-        rows={e: {name: whole(rows) for name, rows in metrics.items()} for e, metrics in found.rows.items()},
-        control={name: whole(rows) for name, rows in found.control.items()},
-        heatmaps={e: whole(maps) for e, maps in found.heatmaps.items()},
-        compact={e: whole(maps) for e, maps in found.compact.items()},
-    )
+def _log(
+    trainer: Trainer,
+    module: LightningModule,
+    values: Mapping[str, float],
+    *,
+    to_loggers: frozenset[str],
+    on_step: bool | None = None,
+    on_epoch: bool | None = None,
+) -> None:
+    """Log values for monitors, and some of them for loggers."""
+    for name, value in values.items():
+        module.log(
+            name,
+            value,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            logger=None if name in to_loggers else False,  # None: without a warning where there is no logger
+            batch_size=1,
+            add_dataloader_idx=False,
+            sync_dist=trainer.world_size > 1,
+        )
+
+
+def _merged(trainer: Trainer, answers: Answers, count: int) -> Answers:
+    """Return the answers of all ranks about ``count`` images, in the order of the probe."""
+    return answers.each(lambda rows: merged(_processes(trainer), rows, count))
+
+
+def _say_share_of_epoch(run: RunState, epoch: ExplainedEpoch) -> None:
+    """Say once which share of an epoch explaining takes."""
+    if len(run.epochs) == 1 and run.epoch_began is not None:
+        whole = time.perf_counter() - run.epoch_began
+        rank_zero_info(
+            f"ExplanationMonitor took {epoch.seconds:.1f} s, {epoch.seconds / max(whole, 1e-9):.0%} of this epoch so "
+            "far. To spend less: every_n_epochs, num_images, fewer metrics."
+        )

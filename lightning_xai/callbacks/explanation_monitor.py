@@ -11,25 +11,24 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_xai._checks import check_choice, check_count
+from lightning_xai._checks import check_choice, check_count, renamed_arguments
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
-from lightning_xai.callbacks.directory import run_directory
-from lightning_xai.callbacks.engine import Engine, Outcome
-from lightning_xai.callbacks.grid import Grid
-from lightning_xai.callbacks.history import Row
-from lightning_xai.callbacks.keys import stripped_prefix
-from lightning_xai.callbacks.monitors import check_monitors, check_prefix, check_trainer
-from lightning_xai.callbacks.parts import Parts
-from lightning_xai.callbacks.record import Record
-from lightning_xai.callbacks.report import Report
-from lightning_xai.callbacks.sample import SampleFromBatch
-from lightning_xai.callbacks.sample import sample_from_batch as sample_of
-from lightning_xai.callbacks.schedule import is_due, is_resumed_midway
-from lightning_xai.callbacks.study import TargetRule, check_target_rule
+from lightning_xai.callbacks import checkpoint_state
+from lightning_xai.callbacks.engine import Engine
+from lightning_xai.callbacks.run_state import RunState, is_due, is_resumed_midway, run_folder
+from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.keys import Keys, stripped_prefix
+from lightning_xai.probing.plan import Plan, TargetRule
+from lightning_xai.probing.sample import SampleFromBatch
+from lightning_xai.probing.sample import sample_from_batch as sample_of
+from lightning_xai.reports.grid import Grid
+from lightning_xai.reports.numbers import History, Scalars
+from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -56,7 +55,8 @@ class ExplanationMonitor(Callback):
         every_n_epochs: Explain in every n-th epoch (and in the first validation of a fit).
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
-        grid: How the heatmap grid looks; `Grid()` if None.
+        reports: Who tells an explained epoch; ``[Scalars(), History(), Grid()]`` if None. Each fails alone, and
+            monitors see the values whatever reports there are.
         sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
         prefix: First part of every key; two monitors of a Trainer need two.
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
@@ -76,6 +76,7 @@ class ExplanationMonitor(Callback):
         >>> trainer = L.Trainer(callbacks=[ExplanationMonitor(), stop], logger=False)
     """
 
+    @renamed_arguments(grid="reports=[Scalars(), History(), Grid(...)]")
     def __init__(
         self,
         explainers: (
@@ -92,7 +93,7 @@ class ExplanationMonitor(Callback):
         every_n_epochs: int = 1,
         target: TargetRule = "label",
         readout: Readout | None = None,
-        grid: Grid | None = None,
+        reports: Report | Sequence[Report] | None = None,
         sample_from_batch: SampleFromBatch | None = None,
         prefix: str = "xai",
         on_error: Literal["warn", "raise"] = "warn",
@@ -100,22 +101,31 @@ class ExplanationMonitor(Callback):
     ) -> None:
         check_count(num_images, "num_images")
         check_count(every_n_epochs, "every_n_epochs")
-        check_target_rule(target)
         check_choice(on_error, ("warn", "raise"), "on_error")
         self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
-        self._parts = Parts(explainers, metrics, target, seed, num_images, self.prefix)
+        self.plan = Plan(explainers, metrics, target, seed)
+        self.keys = Keys(self.plan, self.prefix, num_images)
+        self.reports = _checked_reports(reports)
         self._sample_from_batch = sample_from_batch or sample_of
-        self._engine = Engine(self._parts, readout or Readout(), on_error)
-        self._report = Report(self._parts, grid or Grid())
-        self._records: dict[str, Record] = {"fit": Record()}
+        self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error)
+        self._runs: dict[str, RunState] = {"fit": RunState()}
         self._stage = "fit"
+        self._latest: ExplainedEpoch | None = None
 
     @property
-    def history(self) -> list[Row]:
-        """One row per explained validation of the last fit: epoch, step, values, and standard errors (``_se``)."""
-        return self._records["fit"].history.rows
+    def latest(self) -> ExplainedEpoch | None:
+        """The last explained validation or test: values, and every number, heatmap and probability about each image."""
+        return self._latest
+
+    @property
+    def history(self) -> list[ExplainedEpoch]:
+        """Every explained validation of the last fit, numbers only: ``history[-1]["xai/faithfulness"]``.
+
+        ``lightning_xai.difference(a.scores("faithfulness"), b.scores("faithfulness"))`` compares two image by image.
+        """
+        return list(self._runs["fit"].epochs)
 
     @property
     def state_key(self) -> str:
@@ -123,25 +133,33 @@ class ExplanationMonitor(Callback):
         return self._generate_state_key(prefix=self.prefix)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the probe's identities, the last heatmaps (at most 56×56), the history and the last values."""
-        return self._records["fit"].state()
+        """Return the probe's identities, its last heatmaps (at most 56×56), all epochs' numbers and the last values."""
+        return checkpoint_state.state_of(self._runs["fit"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue probe, history and drift of a fit; `validate` and `test` with a checkpoint leave them alone."""
-        if self._stage == "fit":
-            self._records["fit"].restore(state_dict)
+        if self._stage != "fit":
+            return
+        try:
+            checkpoint_state.restore(self._runs["fit"], state_dict, self.plan)
+        except ValueError as error:
+            rank_zero_warn(
+                f"ExplanationMonitor starts afresh, because its state in the checkpoint cannot be read: {error}"
+            )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Start a new record, take the first place among the callbacks, and check who monitors our keys."""
+        """Start afresh, take the first place among the callbacks, and check who monitors our keys."""
         check_trainer(trainer)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
         self._stage = str(getattr(stage, "value", stage))  # Lightning passes an enum whose text is not its value
-        self._records[self._stage] = Record(self._stage, run_directory(trainer))
+        self._runs[self._stage] = RunState(self._stage, run_folder(trainer))
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
         trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
         if stage == "fit":
-            check_monitors(trainer, self.prefix, self._parts.keys(annotated=True), self.every_n_epochs, exact=False)
+            check_watchers(
+                trainer, self.prefix, self.keys.all(annotated=True), self.every_n_epochs, loaders_known=False
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a fit whose validation has nothing to explain."""
@@ -158,12 +176,12 @@ class ExplanationMonitor(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._record.epoch_began = time.perf_counter()
+        self._run.epoch_began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume at the end of an epoch, monitors ask before there is a validation: see that keys exist."""
-        if self._record.first:
-            self._report.promise(trainer, pl_module, self._record.last_values)
+        if self._run.first:
+            self._engine.log_last_values(trainer, pl_module, self._run)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide whether this validation is explained."""
@@ -194,58 +212,54 @@ class ExplanationMonitor(Callback):
         self._finish(trainer, pl_module)
 
     @property
-    def _record(self) -> Record:
-        return self._records[self._stage]
+    def _run(self) -> RunState:
+        return self._runs[self._stage]
 
     def _begin(self, trainer: Trainer) -> None:
-        due = is_due(trainer.current_epoch, self.every_n_epochs, self._record.last_epoch, first=self._record.first)
+        run = self._run
+        due = is_due(trainer.current_epoch, self.every_n_epochs, run.last_epoch, first=run.first)
         batches = trainer.num_test_batches if self._stage == "test" else trainer.num_val_batches
-        self._record.begin(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
+        run.begin_validation(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
-        record = self._record
-        fresh = batch_idx == 0
-        gathers = record.due and loader not in record.probes and not trainer.sanity_checking
-        if not fresh and not gathers:
+        run = self._run
+        is_first = batch_idx == 0
+        gathers = run.due and loader not in run.probes and not trainer.sanity_checking
+        if not is_first and not gathers:
             return
         try:
             # Reading a batch in the usual way disturbs nothing, and guarding the module costs more than choosing.
             usual = self._sample_from_batch is sample_of
             with torch.inference_mode(False) if usual else preserved(module):
                 sample = self._sample_from_batch(batch)
-                if fresh:
-                    record.meet(loader, sample)
+                if is_first:
+                    run.note_first_batch(loader, sample)
                 if gathers:
-                    record.selection(loader, self._parts.num_gathered).offer(sample)
+                    run.selection(loader, max(self.num_images, self.plan.num_references)).offer(sample)
         except Exception as error:
-            if fresh and not record.tried:
+            if is_first and not run.tried:
                 raise
-            record.error = error
-        if fresh and self._stage == "fit" and not trainer.sanity_checking and loader in record.samples:
-            self._report.stand_in(trainer, module, record, loader)
+            run.error = error
+        if is_first and self._stage == "fit" and not trainer.sanity_checking and loader in run.samples:
+            self._engine.log_placeholders(trainer, module, run, loader)
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
-        record = self._record
-        if self._stage == "fit" and record.due and not record.tried:
-            keys = self._parts.keys(annotated=record.annotated, loaders=record.loaders)
-            check_monitors(trainer, self.prefix, keys, self.every_n_epochs)
+        run = self._run
+        if self._stage == "fit" and run.due and not run.tried:
+            keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
+            check_watchers(trainer, self.prefix, keys, self.every_n_epochs)
         if trainer.sanity_checking:
-            self._engine.try_one_image(trainer, module, record)
-            self._report.check(record)
-            return
-        if record.due:
-            began = time.perf_counter()
-            outcome = self._engine.explain(trainer, module, record)
-            if outcome is not None:
-                self._publish(trainer, module, outcome, time.perf_counter() - began)
-            record.first = False
+            self._engine.try_one_image(trainer, module, run)
+        elif run.due:
+            self._latest = self._engine.explain(trainer, module, run) or self._latest
+            run.first = False
 
-    def _publish(self, trainer: Trainer, module: LightningModule, outcome: Outcome, seconds: float) -> None:
-        try:
-            self._report.publish(trainer, module, self._record, outcome, seconds)
-        except Exception as error:
-            if self._engine.on_error == "raise":
-                raise
-            rank_zero_warn(
-                f"ExplanationMonitor could not report epoch {trainer.current_epoch}: {type(error).__name__}: {error}"
-            )
+
+def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:
+    if reports is None:
+        return (Scalars(), History(), Grid())
+    given = (reports,) if isinstance(reports, Report) else tuple(reports)
+    for report in given:
+        if not isinstance(report, Report):
+            raise TypeError(f"Expected `reports` to hold reports such as Grid(), but got {type(report).__name__}.")
+    return given

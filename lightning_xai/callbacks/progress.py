@@ -1,19 +1,19 @@
-"""A progress bar for explanations that take long enough to wonder."""
+"""Where a Trainer shows how far explaining is: in its own progress bar's manner."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.callbacks import RichProgressBar
 
+from lightning_xai.model.progress import progress_shown, tqdm_bar
+
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
-
-_QUIET_SECONDS = 2.0
-_TITLE = "Explaining"
+    from rich.progress import Progress, TaskID
 
 
 @contextmanager
@@ -27,53 +27,47 @@ def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[
     bar = trainer.progress_bar_callback
     if bar is None or getattr(bar, "is_disabled", False) or not trainer.is_global_zero:
         yield _unseen
-    elif isinstance(bar, RichProgressBar):
-        line = _RichLine(bar, total)
-        try:
-            yield line.advance
-        finally:
-            line.hide()
-    else:
-        from tqdm.auto import tqdm
-
-        with tqdm(total=total, desc=_TITLE, unit="img", leave=False, delay=_QUIET_SECONDS) as shown:
-            yield shown.update
+        return
+    on_tqdm = partial(tqdm_bar, only_on_a_terminal=False)
+    show = partial(_RichLine, bar) if isinstance(bar, RichProgressBar) else on_tqdm
+    with progress_shown("Explaining", total, show) as advance:
+        yield advance
 
 
 class _RichLine:
-    """A line of the Trainer's own rich display: a second display, or tqdm, would garble it."""
+    """A line of the Trainer's own rich display: a second display, or tqdm, would garble it.
 
-    def __init__(self, bar: RichProgressBar, total: int | None) -> None:
+    One task for all epochs, hidden in between and never removed: Lightning finds its own by their position.
+    """
+
+    def __init__(self, bar: RichProgressBar, title: str, total: int | None, done: int, /) -> None:
         self._bar = bar
-        self._total = total
-        self._done = 0
-        self._shown = False
-        self._began = time.perf_counter()
+        self._done = done
+        self._task = None if bar.progress is None else _task(bar.progress, title, total)
+        self._draw(visible=True)
 
-    def advance(self, count: int) -> None:
-        """Count evaluations, and show them once two seconds are over."""
+    def update(self, count: int) -> None:
+        """Show that so many more are done."""
         self._done += count
-        if time.perf_counter() - self._began >= _QUIET_SECONDS:
-            self._update(visible=True)
-            self._shown = True
+        self._draw(visible=True)
 
-    def hide(self) -> None:
+    def close(self) -> None:
         """Take the line away."""
-        if self._shown:
-            self._update(visible=False)
+        self._draw(visible=False)
 
-    def _update(self, *, visible: bool) -> None:
-        progress = self._bar.progress
-        if progress is None:
-            return
-        # One task for all epochs, hidden in between and never removed: Lightning finds its own by their position.
-        task = next((task.id for task in progress.tasks if task.description == _TITLE), None)
-        if task is None:
-            task = progress.add_task(_TITLE, total=self._total)
-        elif not self._shown:
-            progress.reset(task, total=self._total)
-        progress.update(task, completed=self._done, visible=visible)
-        self._bar.refresh()
+    def _draw(self, *, visible: bool) -> None:
+        if self._bar.progress is not None and self._task is not None:
+            self._bar.progress.update(self._task, completed=self._done, visible=visible)
+            self._bar.refresh()
+
+
+def _task(progress: Progress, title: str, total: int | None) -> TaskID:
+    """Return the display's task of that title, begun anew."""
+    known = next((task.id for task in progress.tasks if task.description == title), None)
+    if known is None:
+        return progress.add_task(title, total=total)
+    progress.reset(known, total=total)
+    return known
 
 
 def _unseen(_: int) -> None:

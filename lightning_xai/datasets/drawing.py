@@ -4,6 +4,8 @@ All lengths are in pixels and all colours are RGB in [0, 1]. Every random number
 in; how many are drawn, and in which order, does not depend on the labels.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -59,10 +61,10 @@ def draw_scenes(labels: Tensor, size: int, difficulty: Difficulty, generator: Ge
     contrast = torch.where(brightness < 0.5, contrast, -contrast)
     images = _background(brightness, size, difficulty, generator)
     for _ in range(difficulty.num_strokes):
-        images = paint(images, _stroke(num_images, size, generator), random_colours(brightness, generator))
+        images = paint(images, _stroke(num_images, size, generator), random_colors(brightness, generator))
     distance = _object_distance(labels, size, difficulty, generator)
     shade = 0.3 * difficulty.texture * (smooth_field(num_images, size, 4, generator) - 0.5)
-    images = paint(images, distance, random_colours(brightness + contrast, generator) + shade)
+    images = paint(images, distance, random_colors(brightness + contrast, generator) + shade)
     noise = torch.randn(images.shape, generator=generator)
     return (images + difficulty.noise * noise).clamp(0, 1), distance <= 0
 
@@ -78,17 +80,17 @@ def pixel_grid(size: int) -> tuple[Tensor, Tensor]:
     return centres.expand(size, size), centres[:, None].expand(size, size)
 
 
-def colours(hue: Tensor, brightness: Tensor, saturation: Tensor | float) -> Tensor:
+def colors(hue: Tensor, brightness: Tensor, saturation: Tensor | float) -> Tensor:
     """Mix colours of equal shape (N, 1) into RGB of shape (N, 3, 1, 1); hue runs once around the circle in [0, 1)."""
     thirds = torch.arange(3) / 3
     rgb = brightness + 0.5 * saturation * torch.cos(2 * math.pi * (hue - thirds))
     return rgb.clamp(0, 1)[..., None, None]
 
 
-def random_colours(brightness: Tensor, generator: Generator) -> Tensor:
+def random_colors(brightness: Tensor, generator: Generator) -> Tensor:
     """Choose hue and saturation at random for brightnesses of shape (N, 1); returns RGB of shape (N, 3, 1, 1)."""
     hue, saturation = torch.rand(2, *brightness.shape, generator=generator)
-    return colours(hue, brightness, 0.5 * saturation)
+    return colors(hue, brightness, 0.5 * saturation)
 
 
 def smooth_field(num_images: int, size: int, num_cells: int, generator: Generator) -> Tensor:
@@ -97,23 +99,23 @@ def smooth_field(num_images: int, size: int, num_cells: int, generator: Generato
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True).clamp(0, 1)
 
 
-def paint(images: Tensor, distance: Tensor, colour: Tensor) -> Tensor:
+def paint(images: Tensor, distance: Tensor, color: Tensor) -> Tensor:
     """Paint a colour where the distance from an edge is negative, anti-aliased.
 
     Args:
         images: Images of shape (N, 3, size, size).
         distance: Distance from the edge in pixels, negative inside, of shape (N, size, size).
-        colour: RGB, broadcastable to the images.
+        color: RGB, broadcastable to the images.
 
     Returns:
         The painted images, of shape (N, 3, size, size).
     """
     opacity = (0.5 - distance).clamp(0, 1)[:, None]
-    return torch.lerp(images, colour.expand_as(images), opacity)
+    return torch.lerp(images, color.expand_as(images), opacity)
 
 
-def watermark_extent(size: int) -> int:
-    """Return how far a watermark reaches from its corner into images of this side, in pixels."""
+def badge_extent(size: int) -> int:
+    """Return how far a badge reaches from its corner into images of this side, in pixels."""
     return max(5, size // 8) + 1
 
 
@@ -121,7 +123,7 @@ def _background(brightness: Tensor, size: int, difficulty: Difficulty, generator
     """Blend two colours by a landscape and roughen them at three scales."""
     num_images = len(brightness)
     blend = smooth_field(num_images, size, 3, generator)
-    images = torch.lerp(random_colours(brightness, generator), random_colours(brightness, generator), blend)
+    images = torch.lerp(random_colors(brightness, generator), random_colors(brightness, generator), blend)
     for num_cells in (5, 10, 20):
         images = images + difficulty.texture * (smooth_field(num_images, size, num_cells, generator) - 0.5)
     return images
@@ -139,11 +141,11 @@ def _object_distance(labels: Tensor, size: int, difficulty: Difficulty, generato
     """Return the distance (N, size, size) from the outline of one object per image, clear of the edges and the corners.
 
     The place and the size are drawn without looking at the class. The circle that contains every shape stays inside the
-    image and does not touch the squares that `watermark_extent` reserves in the corners.
+    image and does not touch the squares that `badge_extent` reserves in the corners.
     """
     radius = uniform(*difficulty.radius, (len(labels), 1, 1), generator) * size
     reach = REACH * radius
-    margin = torch.maximum(reach, watermark_extent(size) + reach * math.sqrt(0.5)) + 1
+    margin = torch.maximum(reach, badge_extent(size) + reach * math.sqrt(0.5)) + 1
     x, y = _random_frame(len(labels), size, margin, generator)
     distance = torch.empty_like(x)
     for label, outline in enumerate(OUTLINES):
@@ -155,7 +157,9 @@ def _object_distance(labels: Tensor, size: int, difficulty: Difficulty, generato
 
 def _random_frame(num_images: int, size: int, margin: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """Return the pixels' x and y, each (N, size, size), in frames turned at random, `margin` away from the edges."""
-    where = torch.rand(3, num_images, 1, 1, generator=generator)
-    x, y = (grid - torch.lerp(margin, size - margin, at) for grid, at in zip(pixel_grid(size), where[:2], strict=True))
-    angle = 2 * math.pi * where[2]
+    place_x, place_y, turn = torch.rand(3, num_images, 1, 1, generator=generator)
+    grid_x, grid_y = pixel_grid(size)
+    x = grid_x - torch.lerp(margin, size - margin, place_x)
+    y = grid_y - torch.lerp(margin, size - margin, place_y)
+    angle = 2 * math.pi * turn
     return x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()

@@ -4,6 +4,8 @@ Every function maps points `(x, y)` of a unit frame to the distance from the out
 the distances are exact (corners apart), which is all that anti-aliasing needs.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import NamedTuple

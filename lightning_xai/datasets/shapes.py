@@ -1,5 +1,7 @@
 """Procedural images of shapes: something to train on and to explain, at once and anywhere."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypedDict
@@ -8,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from lightning_xai.datasets.badge import choose_badge_classes, draw_badges
 from lightning_xai.datasets.drawing import DIFFICULTIES, draw_scenes
 from lightning_xai.datasets.outlines import OUTLINES
-from lightning_xai.datasets.watermark import choose_classes, draw_watermarks
 
 NUM_CYCLES = 8
 """Images are drawn in blocks of this many times `num_classes`."""
@@ -23,7 +25,7 @@ class ShapesSample(TypedDict):
         image: float32 of shape (3, S, S) in [0, 1].
         label: Index into `ShapesDataset.classes`.
         mask: bool of shape (S, S), True where the centre of a pixel lies on the object.
-        box: int64 of shape (4,): x0, y0, x1, y1 in pixels; x1 and y1 are exclusive, so that the width is x1 - x0.
+        box: int64 of shape (4,): x1, y1, x2, y2 in pixels; x2 and y2 are exclusive, so that the width is x2 - x1.
     """
 
     image: Tensor
@@ -77,9 +79,9 @@ class ShapesDataset(Dataset[ShapesSample]):
     """Where the objects are, bool of shape (N, S, S)."""
     boxes: Tensor
     """Smallest boxes around the masks, int64 of shape (N, 4), as in `ShapesSample`."""
-    watermark_classes: Tensor
+    badge_classes: Tensor
     """Classes that the badges stand for, int64 of shape (N,); -1 where there is no badge."""
-    watermark_masks: Tensor
+    badge_masks: Tensor
     """Where the badges are, bool of shape (N, S, S)."""
 
     def __init__(
@@ -108,7 +110,7 @@ class ShapesDataset(Dataset[ShapesSample]):
         with one_thread():
             blocks = [self._draw_block(scenes, badges) for _ in range(num_blocks)]
         parts = (torch.cat(part)[:num_images] for part in zip(*blocks, strict=True))
-        self.images, self.labels, self.masks, self.watermark_classes, self.watermark_masks = parts
+        self.images, self.labels, self.masks, self.badge_classes, self.badge_masks = parts
         self.boxes = boxes_around(self.masks)
 
     def __len__(self) -> int:
@@ -125,11 +127,11 @@ class ShapesDataset(Dataset[ShapesSample]):
     def _draw_block(self, scenes: Generator, badges: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         labels = torch.rand(NUM_CYCLES, self.num_classes, generator=scenes).argsort(dim=1).flatten()
         images, masks = draw_scenes(labels, self.image_size, DIFFICULTIES[self.difficulty], scenes)
-        shown, where = torch.full_like(labels, -1), torch.zeros_like(masks)
+        badge_classes, badge_masks = torch.full_like(labels, -1), torch.zeros_like(masks)
         if self.shortcut is not None:
-            shown = choose_classes(labels, self.num_classes, self.shortcut, badges)
-            images, where = draw_watermarks(images, shown, self.num_classes, badges)
-        return (255 * images).round().to(torch.uint8), labels, masks, shown, where
+            badge_classes = choose_badge_classes(labels, self.num_classes, self.shortcut, badges)
+            images, badge_masks = draw_badges(images, badge_classes, self.num_classes, badges)
+        return (255 * images).round().to(torch.uint8), labels, masks, badge_classes, badge_masks
 
 
 @contextmanager
@@ -150,14 +152,14 @@ def boxes_around(masks: Tensor) -> Tensor:
         masks: bool of shape (N, height, width), each with at least one True.
 
     Returns:
-        Boxes, int64 of shape (N, 4): x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
+        Boxes, int64 of shape (N, 4): x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
     """
     ends = []
     for occupied in (masks.any(dim=1).int(), masks.any(dim=2).int()):
         first, last = occupied.argmax(dim=1), occupied.shape[1] - occupied.flip(1).argmax(dim=1)
         ends.append(torch.stack([first, last]))
-    (x0, x1), (y0, y1) = ends
-    return torch.stack([x0, y0, x1, y1], dim=1)
+    (x1, x2), (y1, y2) = ends
+    return torch.stack([x1, y1, x2, y2], dim=1)
 
 
 def _check_integer(name: str, value: object, lowest: int, highest: int, why: str) -> None:
@@ -176,9 +178,9 @@ def _check_shortcut(shortcut: object) -> None:
     if shortcut is None:
         return
     if isinstance(shortcut, bool) or not isinstance(shortcut, int | float):
-        raise TypeError(f"Expected `shortcut` to be a probability or None (no watermark), but got {shortcut!r}.")
+        raise TypeError(f"Expected `shortcut` to be a probability or None (no badge), but got {shortcut!r}.")
     if not 0 <= shortcut <= 1:
         raise ValueError(
-            "Expected `shortcut`, the probability that the watermark agrees with the label, to be in [0, 1], "
+            "Expected `shortcut`, the probability that the badge agrees with the label, to be in [0, 1], "
             f"but got {shortcut}."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,48 +22,6 @@ def check_masks(masks: object, anchor: Tensor | None) -> Tensor:
         ValueError: If its shape or device does not match, or a value is not finite.
     """
     return check_maps(masks, anchor, "masks").detach() > 0
-
-
-def check_previous(maps: object, anchor: Tensor | None) -> Tensor:
-    """Return earlier heatmaps (N, h, w) of any size; NaN stands for none.
-
-    Args:
-        maps: Floating point (N, h, w).
-        anchor: A tensor with the batch's first axis and device; None if there is none.
-
-    Raises:
-        TypeError: If it is no floating-point tensor.
-        ValueError: If its shape or device does not match.
-    """
-    if not isinstance(maps, Tensor) or not maps.is_floating_point():
-        found = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
-        raise TypeError(f"Expected `previous_heatmaps` to be a floating-point Tensor (N, h, w), but got {found}.")
-    if maps.ndim != 3 or 0 in maps.shape or (anchor is not None and len(maps) != len(anchor)):
-        count = "N" if anchor is None else len(anchor)
-        raise ValueError(f"Expected `previous_heatmaps` to have shape ({count}, h, w), but got {shape(maps)}.")
-    if anchor is not None:
-        check_device(maps, anchor, "previous_heatmaps")
-    return maps.detach()
-
-
-def check_others(maps: object, anchor: Tensor | None) -> dict[str, Tensor]:
-    """Return other explainers' heatmaps by name, float32 (N, H, W).
-
-    Args:
-        maps: Mapping of names to floating point (N, H, W).
-        anchor: Images (N, C, H, W) or heatmaps (N, H, W) that they must match.
-
-    Raises:
-        TypeError: If it is no mapping of tensors.
-        ValueError: If it is empty, a shape or device does not match, or a value is not finite.
-    """
-    if not isinstance(maps, Mapping):
-        raise TypeError(f"Expected `other_heatmaps` to map names to heatmaps, but got {type(maps).__name__}.")
-    if not maps:
-        raise ValueError(
-            "Expected `other_heatmaps` to hold the heatmaps of at least one other explainer, but got none."
-        )
-    return {name: check_maps(m, anchor, f"other_heatmaps[{name!r}]").detach().float() for name, m in maps.items()}
 
 
 def check_boxes(boxes: object, anchor: Tensor) -> Tensor:

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_images, check_maps, check_target
+from lightning_xai._checks import check_images, check_maps, check_other_heatmaps, check_previous_heatmaps, check_target
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.annotations import (
-    boxes_of_masks,
-    check_boxes,
-    check_masks,
-    check_others,
-    check_previous,
-    masks_of_boxes,
-)
-from lightning_xai.evidence.evidence import Evidence, is_about_heatmaps
+from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved
@@ -68,11 +60,13 @@ class Case:
         self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
         self._anchor = self._images if self._images is not None else self._heatmaps
         self._target = None if target is None else check_target(target, self._require(self._anchor, "images"))
-        self._masks = None if masks is None else check_masks(masks, self._anchor)
-        self._boxes = None if boxes is None else check_boxes(boxes, self._require(self._anchor, "heatmaps"))
+        self._masks, self._boxes = self._annotated(masks, boxes)
         self._explainer = explainer
-        self._previous = None if previous_heatmaps is None else check_previous(previous_heatmaps, self._anchor)
-        self._others = None if other_heatmaps is None else check_others(other_heatmaps, self._anchor)
+        self._previous, self._others = previous_heatmaps, None
+        if previous_heatmaps is not None:
+            self._previous = check_previous_heatmaps(previous_heatmaps, self._anchor)
+        if other_heatmaps is not None:
+            self._others = check_other_heatmaps(other_heatmaps, self._anchor)
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
         self._keys: Tensor | None = None
@@ -83,13 +77,13 @@ class Case:
 
     def __getitem__(self, evidence: Evidence[Value]) -> Value:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
-        memo = self._memo if is_about_heatmaps(evidence) else self._image_memo
-        found: Value = memo.read(evidence, self._collect)
-        return found
+        memo = self._image_memo if _is_about_images_alone(evidence) else self._memo
+        result: Value = memo.read(evidence, self._collect)
+        return result
 
     def announce(self, evidence: Evidence[Any]) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
-        if is_about_heatmaps(evidence) and self._memo.announce(evidence):
+        if not _is_about_images_alone(evidence) and self._memo.announce(evidence):
             for part in evidence.reads:
                 self.announce(part)
 
@@ -160,6 +154,8 @@ class Case:
     def masks(self) -> Tensor:
         """Annotated object, boolean (N, H, W)."""
         if self._masks is None and self._boxes is not None:
+            from lightning_xai.evidence.annotations import masks_of_boxes
+
             anchor = self._require(self._anchor, "images")
             self._masks = masks_of_boxes(self._boxes, (anchor.shape[-2], anchor.shape[-1]))
         return self._require(self._masks, "masks")
@@ -168,6 +164,8 @@ class Case:
     def boxes(self) -> Tensor:
         """Annotated boxes, float32 (N, M, 4), NaN rows where an image has fewer than M."""
         if self._boxes is None and self._masks is not None:
+            from lightning_xai.evidence.annotations import boxes_of_masks
+
             self._boxes = boxes_of_masks(self._masks)
         return self._require(self._boxes, "boxes")
 
@@ -193,6 +191,17 @@ class Case:
         """Logits of the unchanged images, float32 (N, K); evaluated once."""
         return self[Logits()]
 
+    def _annotated(
+        self, masks: Tensor | None, boxes: Tensor | Sequence[Tensor] | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return masks and boxes, checked; without any, the code for them is not even imported."""
+        if masks is None and boxes is None:
+            return None, None
+        from lightning_xai.evidence.annotations import check_boxes, check_masks
+
+        checked_masks = None if masks is None else check_masks(masks, self._anchor)
+        return checked_masks, None if boxes is None else check_boxes(boxes, self._require(self._anchor, "heatmaps"))
+
     def _collect(self, evidence: Evidence[Any]) -> Any:
         try:
             if self._classifier is None:
@@ -209,31 +218,36 @@ class Case:
         return value
 
 
-class Memo:
-    """Collect each evidence at its first reading, and drop it after the last one that was announced.
+def _is_about_images_alone(evidence: Evidence[Any]) -> bool:
+    """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
+    return evidence.inputs <= {"model", "images"}
 
-    A failed collection is remembered too, and raised again.
+
+class Memo:
+    """What each evidence said about one case: collected at its first reading, dropped after the last one announced.
+
+    A failed collection is remembered too, and raised again. What nobody announced is kept.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Evidence[Any], Any] = {}
-        self._readers: dict[Evidence[Any], int] = {}
+        self._results: dict[Evidence[Any], Any] = {}
+        self._readings_left: dict[Evidence[Any], int] = {}
 
     def announce(self, evidence: Evidence[Any]) -> bool:
         """Say that ``evidence`` will be read once more; return whether it will be collected for that."""
-        is_new = evidence not in self._readers and evidence not in self._known
-        self._readers[evidence] = self._readers.get(evidence, 0) + 1
+        is_new = evidence not in self._readings_left and evidence not in self._results
+        self._readings_left[evidence] = self._readings_left.get(evidence, 0) + 1
         return is_new
 
     def read(self, evidence: Evidence[Any], collect: Callable[[Evidence[Any]], Any]) -> Any:
         """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""
-        if evidence not in self._known:
-            self._known[evidence] = collect(evidence)
-        found = self._known[evidence]
-        if evidence in self._readers:
-            self._readers[evidence] -= 1
-            if self._readers[evidence] <= 0:
-                del self._known[evidence], self._readers[evidence]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if evidence not in self._results:
+            self._results[evidence] = collect(evidence)
+        result = self._results[evidence]
+        if evidence in self._readings_left:
+            self._readings_left[evidence] -= 1
+            if self._readings_left[evidence] <= 0:
+                del self._results[evidence], self._readings_left[evidence]
+        if isinstance(result, Exception):
+            raise result
+        return result

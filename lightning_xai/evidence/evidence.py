@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -20,16 +20,22 @@ class Evidence(ABC, Generic[Result]):
     maps per image, never images, activations or models.
 
     Attributes:
-        inputs: Fields of a case that `collect` reads. What reads neither heatmaps nor the explainer is about the images
-            alone, so that cases with other heatmaps of the same images share it.
+        inputs: Fields of a case that `collect` reads. What reads nothing but model and images is shared by cases of the
+            same images with other heatmaps or targets.
+        reads: Other evidence that `collect` reads once each, so that it is freed after its last reader; none if not set.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target"})
+    if TYPE_CHECKING:
 
-    @property
-    def reads(self) -> tuple[Evidence[Any], ...]:
-        """Other evidence that `collect` reads once each, so that it is freed after its last reader; none by default."""
-        return ()
+        @property
+        def inputs(self) -> frozenset[str]: ...  # noqa: D102 - see the class
+
+        @property
+        def reads(self) -> tuple[Evidence[Any], ...]: ...  # noqa: D102 - see the class
+
+    else:  # a subclass overrides them by a class attribute, or by a property where settings decide
+        inputs = frozenset({"model", "images", "heatmaps", "target"})
+        reads = ()
 
     @abstractmethod
     def collect(self, case: Case) -> Result:
@@ -42,8 +48,3 @@ class Evidence(ABC, Generic[Result]):
         Args:
             explaining: Evaluations that one heatmap costs.
         """
-
-
-def is_about_heatmaps(evidence: Evidence[Any]) -> bool:
-    """Return whether ``evidence`` differs between heatmaps of the same images."""
-    return not evidence.inputs.isdisjoint({"heatmaps", "explainer"})

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _FLAT = 1e-8
+LARGEST_KEPT = 56
+"""Side of the largest heatmap that is kept between epochs."""
+_MOST_QUANTILE_VALUES = 16_000_000  # torch refuses more at once
 
 
 def is_degenerate(rows: Tensor) -> Tensor:
@@ -25,11 +29,22 @@ def normalized(heatmaps: Tensor) -> Tensor:
 
 def positive_percentile(heatmaps: Tensor, percentile: float) -> Tensor:
     """Return the percentile (linear interpolation) of each heatmap's positive values, (N,); infinite without any."""
-    flat = heatmaps.flatten(1).float()
-    positive = torch.where(flat > 0, flat, torch.inf).sort(dim=1).values
-    count = (flat > 0).sum(1)
-    place = (count - 1).clamp(min=0).double() * (percentile / 100.0)
-    below = place.floor().long()
-    above = torch.minimum(below + 1, (count - 1).clamp(min=0))
-    low, high = (positive.gather(1, index[:, None])[:, 0] for index in (below, above))
-    return torch.where(count > 0, low + (high - low).nan_to_num(0.0) * (place - below).float(), torch.inf)
+    heat = heatmaps.flatten(1).double()
+    positive = torch.where(heat > 0, heat, torch.nan)
+    chunks = torch.split(positive, max(_MOST_QUANTILE_VALUES // heat.shape[1], 1))
+    percentiles = torch.cat([chunk.nanquantile(percentile / 100.0, dim=1) for chunk in chunks])
+    return percentiles.nan_to_num(torch.inf).float()
+
+
+def compact(heatmaps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Return heatmaps (N, H, W) as they are kept between epochs: averaged to at most 56×56, peak 1, float16.
+
+    Args:
+        heatmaps: Floating point (N, H, W).
+        size: Height and width to return; each side at most 56 if None.
+    """
+    if size is None:
+        size = (min(heatmaps.shape[1], LARGEST_KEPT), min(heatmaps.shape[2], LARGEST_KEPT))
+    pooled = F.adaptive_avg_pool2d(heatmaps.float(), size)
+    peak = pooled.flatten(1).abs().amax(1)[:, None, None]
+    return torch.where(peak > 0, pooled / peak, pooled).half()

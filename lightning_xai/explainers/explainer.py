@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Self
 
 from lightning_xai._checks import check_finite, check_images, check_target, shape
-from lightning_xai._registry import alias_of
+from lightning_xai._registry import alias_of, family_of
+from lightning_xai._settings import Configured
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.progress import evaluations_shown
 
 
-class Explainer(ABC):
+class Explainer(Configured, ABC):
     """Map (model, images, target) to one heatmap per image.
 
     A subclass overrides `explain`, which sees at most one chunk of images; chunking, resizing, checks and leaving no
-    trace are done here. Settings are constructor arguments of type str, number or None, kept under their own names.
+    trace are done here. Settings are the constructor's arguments, kept as attributes under the same names.
 
     Attributes:
         alias: Name in `get_explainer` and in keys; the file's name, or the snake_case of a class defined elsewhere.
@@ -29,15 +32,15 @@ class Explainer(ABC):
         refuses: Networks that it cannot explain, in words; empty for none.
     """
 
-    alias: ClassVar[str]
-    family: ClassVar[str]
-    class_discriminative: ClassVar[bool] = True
-    refuses: ClassVar[str] = ""
+    alias: str
+    family: str
+    class_discriminative: bool = True
+    refuses: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.alias = alias_of(cls)
-        cls.family = cls.__module__.split(".")[-2] if cls.__module__.startswith("lightning_xai.") else "custom"
+        cls.family = family_of(cls)
 
     @property
     def evaluations(self) -> int | None:
@@ -48,6 +51,20 @@ class Explainer(ABC):
     def completeness(self) -> bool:
         """Whether the raw map promises to sum to the change of the logit, from a baseline image to this one."""
         return False
+
+    @property
+    def picked(self) -> list[str]:
+        """What the last call captured, in words, such as ``["the output of `layer4`"]``; empty without a layer."""
+        return []
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether it compares with images of the data and has none yet; see `with_references`."""
+        return False
+
+    def with_references(self, references: Tensor) -> Self:  # noqa: ARG002 - only some explainers compare with images
+        """Return the same explainer with ``references`` (R, C, H, W), if it compares with images of the data."""
+        return self
 
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.
@@ -70,7 +87,11 @@ class Explainer(ABC):
         target = check_target(target, images)
         classifier = Classifier.of(model, chunk_size=len(images))
         total = None if self.evaluations is None else self.evaluations * len(images)
-        with preserved(classifier.model), evaluations_shown(classifier, type(self).__name__, total):
+        with (
+            preserved(classifier.model),
+            nullcontext() if classifier.on_evaluated else evaluations_shown(classifier, type(self).__name__, total),
+            classifier.autocast_for_the_model_only(images.device),
+        ):
             images = images.detach().clone() if images.is_inference() else images.detach()
             target = target.clone() if target.is_inference() else target
             chunks = classifier.chunks(len(images))
@@ -92,12 +113,3 @@ class Explainer(ABC):
         if maps.shape[1:] == images.shape[2:]:
             return maps
         return F.interpolate(maps[:, None], size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-
-    def __repr__(self) -> str:
-        """Return the class with the settings that were given or defaulted."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
-        return f"{type(self).__name__}({settings})"
-
-    def settings(self) -> dict[str, Any]:
-        """Return the public settings by name."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}

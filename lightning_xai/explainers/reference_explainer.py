@@ -28,22 +28,22 @@ class ReferenceExplainer(Explainer):
 
     def __init__(self, references: Tensor | None = None) -> None:
         super().__init__()
-        self._references = None if references is None else _kept(references)
+        self.references = None if references is None else _own_copy(references)
 
     @property
-    def has_references(self) -> bool:
-        """Whether reference images were given."""
-        return self._references is not None
+    def needs_references(self) -> bool:
+        """Whether no reference images were given yet."""
+        return self.references is None
 
     def with_references(self, references: Tensor) -> Self:
         """Return the same explainer with ``references`` (R, C, H, W)."""
         other = copy.copy(self)
-        vars(other)["_references"] = _kept(references)
+        other.references = _own_copy(references)
         return other
 
     def references_for(self, images: Tensor) -> Tensor:
         """Return the reference images (R, C, H, W) on the device and in the precision of ``images``."""
-        references = self._references
+        references = self.references
         if references is None:
             raise ValueError(
                 f"Expected `references` (R, C, H, W), images of the data that {type(self).__name__} compares with, but "
@@ -58,7 +58,7 @@ class ReferenceExplainer(Explainer):
         return references.to(images)
 
 
-def _kept(references: Tensor) -> Tensor:
+def _own_copy(references: Tensor) -> Tensor:
     """Return an own copy that later changes to the caller's tensor do not reach."""
     with torch.inference_mode(False):
         return check_images(references, "references").detach().clone()

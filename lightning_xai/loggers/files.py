@@ -1,30 +1,66 @@
-"""Pictures in a folder, for training without a logger that can show them."""
+"""Files of a run, in a local folder or on any filesystem of fsspec, so written that a reader never sees half of one."""
 
 from __future__ import annotations
 
-import re
+import os
+import uuid
 from pathlib import Path
 
-from lightning_xai.loggers.record import PictureRecord
+_LOCAL_SCHEMES = ("file", "local")  # what fsspec calls them
 
 
-def save_png(directory: Path, record: PictureRecord) -> Path:
-    """Write a picture to ``directory/<name>/epoch=0003-step=00000120.png``, the caption in its description.
+def joined(directory: str | Path, *names: str) -> str | Path:
+    """Return the path of something below a directory: a Path, or a URL where the directory is one.
 
-    Slashes in the name become folders; characters that a file system may refuse become underscores. A picture of the
-    same name, epoch and step is replaced.
-
-    Returns:
-        The path of the file.
-
+    Example:
+        >>> joined("memory://runs/a", "xai", "history.csv")
+        'memory://runs/a/xai/history.csv'
+        >>> joined("runs", "history.csv") == Path("runs") / "history.csv"
+        True
     """
-    from PIL import Image, PngImagePlugin
+    if "://" in str(directory):
+        return "/".join([str(directory).removesuffix("/"), *names])
+    return Path(directory, *names)
 
-    folder = directory.joinpath(*(re.sub(r"[^\w.= -]", "_", part) for part in record.name.split("/")))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch={record.epoch:04d}-step={record.step:08d}.png"
-    description = PngImagePlugin.PngInfo()
-    if record.caption:
-        description.add_itxt("Description", record.caption)
-    Image.fromarray(record.pixels).save(path, pnginfo=description)
-    return path
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a whole file, or leave the old one as it is; folders that are missing are made.
+
+    A local file is written beside its place, flushed to the disk and renamed, so that neither a full disk nor a killed
+    process leaves half a file. Every other filesystem gets the content in one put.
+
+    Args:
+        path: Local, or a URL of a filesystem that fsspec knows, such as ``s3://bucket/run/history.csv``.
+        content: All bytes of the file.
+
+    Raises:
+        OSError: If the file cannot be written; remote filesystems raise errors of their own as well.
+    """
+    scheme, separator, below = str(path).partition("://")
+    if not separator:
+        _write_local(Path(path), content)
+    elif scheme in _LOCAL_SCHEMES:
+        _write_local(Path(below), content)
+    else:
+        _put_remote(str(path), content)
+
+
+def _write_local(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{uuid.uuid4().hex}.tmp")  # of its own, whatever other processes and machines write
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # left only if something failed
+
+
+def _put_remote(url: str, content: bytes) -> None:
+    from lightning.fabric.utilities.cloud_io import get_filesystem
+
+    filesystem = get_filesystem(url)
+    filesystem.makedirs(url.rpartition("/")[0], exist_ok=True)
+    filesystem.pipe_file(url, content)

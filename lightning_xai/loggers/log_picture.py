@@ -1,19 +1,24 @@
-"""One call that brings a picture to every logger of a Trainer, or to a folder."""
+"""One call that brings a picture to every logger of a Trainer, or to a folder, beside Lightning's own scalars.
+
+Their step and their names are private attributes of Lightning. This is the only file of the package that reads them,
+and ``tests/loggers/test_scalars.py`` names the versions in which they were found.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_xai.loggers.files import save_png
-from lightning_xai.loggers.mlflow import show_in_mlflow
-from lightning_xai.loggers.record import PictureRecord
-from lightning_xai.loggers.scalars import scalar_step
-from lightning_xai.loggers.tensorboard import show_in_tensorboard
-from lightning_xai.loggers.wandb import show_in_wandb
+from lightning_xai.loggers.files import joined, write_file
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -25,11 +30,11 @@ class PictureLoggingError(RuntimeError):
 
 
 def log_picture(
-    trainer: Trainer, name: str, picture: Tensor, *, caption: str = "", directory: Path | None = None
-) -> list[Path]:
-    """Show a picture in every logger of a Trainer that can show pictures, else write it to a folder.
+    trainer: Trainer, name: str, picture: Tensor, *, caption: str = "", directory: str | Path | None = None
+) -> list[str | Path]:
+    """Log a picture to every logger of a Trainer that has a place for pictures, else write it to a folder.
 
-    TensorBoard, Weights & Biases and MLflow loggers (and their subclasses) show it at the step of Lightning's own
+    TensorBoard, Weights & Biases and MLflow loggers (and their subclasses) file it at the step of Lightning's own
     scalars. If none did, because there is none or because all failed, a PNG goes to ``directory``. It may be called on
     any rank, acts on rank zero, and never communicates.
 
@@ -37,11 +42,12 @@ def log_picture(
         trainer: The Trainer whose loggers are used, at the current step and epoch.
         name: Words separated by slashes, such as ``"xai/heatmaps"``; the same in every epoch.
         picture: uint8, shape (H, W, 3), any device.
-        caption: Shown by Weights & Biases and written into PNG files; other loggers have no place for it.
-        directory: Where PNG files go, the name as folders; None to write none.
+        caption: Displayed by Weights & Biases and written into PNG files; other loggers have no place for it.
+        directory: Where PNG files go, the name as folders: a local one, or a URL such as ``s3://bucket/run``; None to
+            write none.
 
     Returns:
-        The files written by this call.
+        The files written by this call, URLs where ``directory`` is one.
 
     Raises:
         TypeError: If ``picture`` is not uint8.
@@ -51,39 +57,126 @@ def log_picture(
     """
     if not trainer.is_global_zero:
         return []
-    record = PictureRecord(name, picture, caption, step=scalar_step(trainer), epoch=trainer.current_epoch)
-    shown, written = False, []
+    logged = LoggedPicture(name, picture, caption, step=scalar_step(trainer), epoch=trainer.current_epoch)
     failures: list[tuple[str, Exception]] = []
+    reached_a_logger, files = False, []
     for logger in trainer.loggers:
-        show = _writer_for(logger)
-        if show is not None:
+        log = _function_for(logger)
+        if log is not None:
             try:
-                show(logger, record)
-                shown = True
+                log(logger, logged)
+                reached_a_logger = True
             except Exception as error:
                 failures.append((type(logger).__name__, error))
-    if directory is not None and not shown:
+    if directory is not None and not reached_a_logger:
         try:
-            written = [save_png(directory, record)]
-        except OSError as error:
+            files = [save_png(directory, logged)]
+        except Exception as error:  # remote filesystems have errors of their own
             failures.append((f"the folder {directory}", error))
     if failures:
         raise PictureLoggingError(_report(name, failures)) from failures[0][1]
-    return written
+    return files
 
 
-def _writer_for(logger: Logger) -> Callable[[Any, PictureRecord], None] | None:
-    """Find how a logger shows pictures, None if it cannot; Lightning's classes import no tracking library."""
+@dataclass(frozen=True)
+class LoggedPicture:
+    """A picture with its name and its place in training; each logger takes what it has a place for.
+
+    Args:
+        name: Words separated by slashes, such as ``"xai/heatmaps"``; the same in every epoch.
+        picture: uint8, shape (H, W, 3), any device.
+        caption: A line about the picture; empty for none.
+        step: Position on the x-axis of Lightning's own scalars.
+        epoch: Number of the epoch, from 0.
+
+    Raises:
+        TypeError: If ``picture`` is not uint8.
+        ValueError: If ``picture`` is not (H, W, 3) or ``name`` is empty or has an empty, ``.`` or ``..`` part.
+
+    Example:
+        >>> LoggedPicture("xai/heatmaps", torch.zeros(4, 6, 3, dtype=torch.uint8), step=7).pixels.shape
+        (4, 6, 3)
+
+    """
+
+    name: str
+    picture: Tensor
+    caption: str = ""
+    step: int = 0
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if any(part.strip() in {"", ".", ".."} for part in self.name.split("/")):
+            raise ValueError(
+                f'Expected `name` to be words separated by slashes, such as "xai/heatmaps", but got "{self.name}".'
+            )
+        if self.picture.dtype != torch.uint8:
+            raise TypeError(f"Expected `picture` to have dtype torch.uint8, but got {self.picture.dtype}.")
+        if self.picture.ndim != 3 or self.picture.shape[2] != 3:
+            raise ValueError(f"Expected `picture` to have shape (H, W, 3), but got {tuple(self.picture.shape)}.")
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The picture as an array: uint8, shape (H, W, 3)."""
+        array: NDArray[np.uint8] = self.picture.detach().cpu().contiguous().numpy()
+        return array
+
+
+def save_png(directory: str | Path, logged: LoggedPicture) -> str | Path:
+    """Write a picture to ``directory/<name>/epoch=0003-step=00000120.png``, the caption in its description.
+
+    Slashes in the name become folders; characters that a file system may refuse become underscores. A picture of the
+    same name, epoch and step is replaced.
+
+    Returns:
+        The path of the file.
+
+    """
+    from PIL import Image, PngImagePlugin
+
+    folders = [re.sub(r"[^\w.= -]", "_", part) for part in logged.name.split("/")]
+    path = joined(directory, *folders, f"epoch={logged.epoch:04d}-step={logged.step:08d}.png")
+    description = PngImagePlugin.PngInfo()
+    if logged.caption:
+        description.add_itxt("Description", logged.caption)
+    encoded = io.BytesIO()
+    Image.fromarray(logged.pixels).save(encoded, format="PNG", pnginfo=description)
+    write_file(path, encoded.getvalue())
+    return path
+
+
+def _function_for(logger: Logger) -> Callable[[Any, LoggedPicture], None] | None:
+    """Find how a logger takes pictures, None if it cannot; Lightning's classes import no tracking library."""
     from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
-    writers: dict[type[Logger], Callable[[Any, PictureRecord], None]] = {
-        TensorBoardLogger: show_in_tensorboard,
-        WandbLogger: show_in_wandb,
-        MLFlowLogger: show_in_mlflow,
+    from lightning_xai.loggers.mlflow import log_to_mlflow
+    from lightning_xai.loggers.tensorboard import log_to_tensorboard
+    from lightning_xai.loggers.wandb import log_to_wandb
+
+    functions: dict[type[Logger], Callable[[Any, LoggedPicture], None]] = {
+        TensorBoardLogger: log_to_tensorboard,
+        WandbLogger: log_to_wandb,
+        MLFlowLogger: log_to_mlflow,
     }
-    return next((show for kind, show in writers.items() if isinstance(logger, kind)), None)
+    return next((function for kind, function in functions.items() if isinstance(logger, kind)), None)
 
 
 def _report(name: str, failures: list[tuple[str, Exception]]) -> str:
     reasons = "; ".join(f"{place}: {type(error).__name__}: {error}" for place, error in failures)
     return f'Expected the picture "{name}" to be logged everywhere, but it failed for {reasons}.'
+
+
+def scalar_step(trainer: Trainer) -> int:
+    """Give the position on the x-axis at which Lightning logs the scalars of this moment.
+
+    It counts batches after which the optimizer stepped. ``trainer.global_step`` runs ahead of it (by one during the
+    validation of a fit) and counts every optimizer by itself; it is used where this Lightning has no such counter.
+    """
+    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def scalar_name(logger: Logger, name: str) -> str:
+    """Give the name under which a logger files a scalar called ``name``: behind the ``prefix`` it was made with."""
+    prefix = getattr(logger, "_prefix", None)
+    return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '-')}{name}" if prefix else name

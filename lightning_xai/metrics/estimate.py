@@ -50,10 +50,17 @@ def standard_error(rows: Tensor, aggregate: Aggregate | None = None) -> Tensor:
     count = len(defined)
     if count < 2:
         return torch.tensor(torch.nan, dtype=rows.dtype, device=rows.device)
-    if aggregate is None or rows.ndim == 1:
+    if aggregate is None:
         return defined.std() / math.sqrt(count)
     index = torch.arange(count, device=rows.device)
-    left_out: Tensor = torch.stack([aggregate(defined[index != i]) for i in range(count)])
+    return jackknife_error(torch.stack([aggregate(defined[index != i]) for i in range(count)]))
+
+
+def jackknife_error(left_out: Tensor) -> Tensor:
+    """Return the standard error of a value, if ``left_out`` (N,) is what it is without each image; NaN if N < 2."""
+    count = len(left_out)
+    if count < 2:
+        return left_out.new_tensor(torch.nan)
     return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt()
 
 

@@ -36,8 +36,9 @@ _MADE = "Floating point (N, H, W), raw; made by ``explainer`` if None."
 def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
     """Return the function that scores a batch without keeping it.
 
-    Its arguments are what the metric reads (`ExplanationMetric.all_inputs`), then, by keyword only, the metric's settings; it
-    returns one value per image, float32 (N,), or one such tensor for each of `ExplanationMetric.columns`.
+    Its arguments are what the metric reads with default settings (`ExplanationMetric.all_inputs`), then, by keyword
+    only, what it reads with others, and the settings. It returns one value per image, float32 (N,), or one such tensor
+    for each of `ExplanationMetric.columns`.
     """
     parameters = _parameters(metric)
 
@@ -58,15 +59,21 @@ def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
 
 
 def _parameters(metric: type[ExplanationMetric]) -> list[Parameter]:
-    inputs = metric().all_inputs
-    by_explainer = "explainer" in inputs
-    first = [name for name in _INPUTS if name in inputs and not (by_explainer and name == "heatmaps")]
-    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=_INPUTS[name][0]) for name in first]
-    optional = {"heatmaps": by_explainer, "explainer": not by_explainer and {"model", "heatmaps"} <= inputs}
+    required = metric().all_inputs
+    optional = metric.optional_inputs - required
+    if {"explainer", "heatmaps"} <= required:
+        required, optional = required - {"heatmaps"}, optional | {"heatmaps"}
+    elif {"model", "heatmaps"} <= required:
+        optional |= {"explainer"}
+    parameters = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=_INPUTS[name][0])
+        for name in _INPUTS
+        if name in required
+    ]
     parameters += [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=f"{_INPUTS[name][0]} | None")
-        for name, wanted in optional.items()
-        if wanted
+        for name in _INPUTS
+        if name in optional
     ]
     own = inspect.signature(metric).parameters
     return parameters + [own[name].replace(kind=Parameter.KEYWORD_ONLY) for name in setting_names(metric)]
@@ -98,13 +105,16 @@ def _said(parameter: Parameter, settings: Mapping[str, str]) -> str:
 
 
 def _returned(metric: type[ExplanationMetric]) -> str:
-    low, high = (f"{end:g}".replace("inf", "∞") for end in metric.range)
-    better = {True: ", higher is better", False: ", lower is better", None: ""}[
-        metric.higher_is_better if isinstance(metric.higher_is_better, (bool, type(None))) else None
-    ]
     undefined = "; NaN where undefined" if metric.can_be_undefined else ""
     if metric.columns:
         return f"{', '.join(metric.columns)}: float32 (N,) each{undefined}."
+    if metric.per_image is not ExplanationMetric.per_image:
+        return f"float32 (N,): {(inspect.getdoc(metric.per_image) or '').removeprefix('Return ')}"
+    default = metric()
+    better = {True: ", higher is better", False: ", lower is better", None: ""}[default.higher_is_better]
+    if isinstance(inspect.getattr_static(metric, "higher_is_better"), property):
+        better += " with the default settings"
+    low, high = (f"{end:g}".replace("inf", "∞") for end in default.range)
     return f"float32 (N,) in [{low}, {high}]{better}{undefined}."
 
 

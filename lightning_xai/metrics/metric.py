@@ -19,7 +19,7 @@ from lightning_xai._settings import Configured
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.estimate import Estimate, standard_error, undefined_rows
+from lightning_xai.metrics.estimate import Estimate, jackknife_error, undefined_rows
 from lightning_xai.metrics.plotting import plot_metric
 from lightning_xai.model.classifier import Model
 
@@ -45,8 +45,8 @@ class ExplanationMetric(Configured, Metric):
 
     A subclass keeps its settings and the evidence that it reads as attributes, and overrides `score`, a cheap function
     of a `Case` that returns one value per image, NaN where the metric is undefined. The mean over defined images, its
-    standard error, means per class, counts of undefined images, synchronisation and plotting come from here. No model is
-    ever held.
+    standard error, means per class, counts of undefined images, synchronisation and plotting come from here. No model
+    is ever held.
 
     Args:
         **options: Of `torchmetrics.Metric`, such as ``sync_on_compute``.
@@ -56,6 +56,7 @@ class ExplanationMetric(Configured, Metric):
         key: Name under which the monitor logs it; the alias unless overridden.
         range: Least and greatest value, infinite where unbounded.
         inputs: Fields of a case that `score` reads itself; what its evidence reads comes on top.
+        optional_inputs: Further fields that `score` or its evidence reads for some settings only.
         columns: Names of the numbers per image where `score` returns rows (N, D) that are of interest one by one.
         logs_gain: Whether the monitor logs the difference to the random control beside it.
         can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
@@ -73,11 +74,15 @@ class ExplanationMetric(Configured, Metric):
 
     is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
     full_state_update: ClassVar[bool] = False  # type: ignore[misc]
+    image_rows: list[Tensor]
+    image_targets: list[Tensor]
+    settings_checksum: Tensor
     alias: ClassVar[str]
     key: ClassVar[str]
     family: ClassVar[str]
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     inputs: ClassVar[frozenset[str]] = frozenset({"heatmaps"})
+    optional_inputs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, ...]] = ()
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
@@ -126,9 +131,17 @@ class ExplanationMetric(Configured, Metric):
         """Return the metric's value from all rows; the mean over defined images."""
         return rows.nanmean(0)
 
+    def left_out(self, rows: Tensor) -> Tensor:
+        """Return the value without each image in turn, (N,), from rows of defined images; all that an error needs."""
+        if rows.ndim == 1 and type(self).aggregate is ExplanationMetric.aggregate:
+            return (rows.double().sum() - rows) / (len(rows) - 1)
+        index = torch.arange(len(rows), device=rows.device)
+        return torch.stack([self.aggregate(rows[index != i]) for i in range(len(rows))])
+
     def error(self, rows: Tensor) -> Tensor:
         """Return the standard error of `aggregate` over images; NaN for fewer than two defined images."""
-        return standard_error(rows, self.aggregate)
+        defined = rows[~undefined_rows(rows)]
+        return jackknife_error(self.left_out(defined) if len(defined) > 1 else defined)
 
     def per_image(self, rows: Tensor) -> Tensor:
         """Return one value per image (N,) from rows (N,) or (N, D); the first of D unless overridden."""
@@ -146,17 +159,14 @@ class ExplanationMetric(Configured, Metric):
 
         Images that are undefined in either are left out and counted.
         """
-        if rows.ndim == 1:
-            paired = rows - others
-            return Estimate(float(paired.nanmean()), float(standard_error(paired)), int(paired.isnan().sum()))
         undefined = undefined_rows(rows) | undefined_rows(others)
-        both, width = torch.cat([rows, others], 1)[~undefined], rows.shape[1]
-
-        def gap(pairs: Tensor) -> Tensor:
-            return self.aggregate(pairs[:, :width]) - self.aggregate(pairs[:, width:])
-
-        value = float(gap(both)) if len(both) else math.nan
-        return Estimate(value, float(standard_error(both, gap)), int(undefined.sum()))
+        first, second, count = rows[~undefined].double(), others[~undefined].double(), int(undefined.sum())
+        if not len(first):
+            return Estimate(math.nan, undefined=count)
+        value = float(self.aggregate(first)) - float(self.aggregate(second))
+        if len(first) < 2:
+            return Estimate(value, undefined=count)
+        return Estimate(value, float(jackknife_error(self.left_out(first) - self.left_out(second))), count)
 
     def update(
         self,

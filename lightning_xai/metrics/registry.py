@@ -50,6 +50,7 @@ METRICS: Registry[ExplanationMetric] = Registry(
         "max_sensitivity": "robustness.max_sensitivity:MaxSensitivity",
         "monotonicity": "faithfulness.monotonicity:Monotonicity",
         "monotonicity_correlation": "faithfulness.monotonicity_correlation:MonotonicityCorrelation",
+        "mst_compactness": "complexity.mst_compactness:MSTCompactness",
         "occlusion_correlation": "agreement.occlusion_correlation:OcclusionCorrelation",
         "one_pixel_sensitivity": "robustness.one_pixel_sensitivity:OnePixelSensitivity",
         "parameter_randomization": "randomization.parameter_randomization:ParameterRandomization",
@@ -88,7 +89,7 @@ def list_metrics(family: str | None = None) -> list[str]:
 
     Example:
         >>> list_metrics("complexity")
-        ['complexity', 'effective_complexity', 'sparseness', 'sufficient_pixels']
+        ['complexity', 'effective_complexity', 'mst_compactness', 'sparseness', 'sufficient_pixels']
     """
     return METRICS.names(family)
 
@@ -104,8 +105,8 @@ def get_metric(name: str, **settings: Any) -> ExplanationMetric:
         ValueError: If the alias is unknown; lists the known ones and the nearest match.
 
     Example:
-        >>> get_metric("insertion_auc", num_steps=16)
-        InsertionAUC()
+        >>> get_metric("pointing_game", tolerance=15)
+        PointingGame(tolerance=15)
     """
     metric: ExplanationMetric = METRICS.load(name)(**settings)
     return metric

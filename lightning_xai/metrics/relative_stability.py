@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.neighbours.neighbour_outputs import LEAST, NeighbourOutputs, OutputChanges, Relative
-from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
-from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class RelativeStability(ExplanationMetric):
@@ -25,7 +25,7 @@ class RelativeStability(ExplanationMetric):
         relative: ``"norm"``, the norm of a change over the norm of the clean value; or ``"elementwise"``, the norm of
             the change divided element by element, as published.
         seed: Of the noise.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -33,7 +33,6 @@ class RelativeStability(ExplanationMetric):
 
     higher_is_better = False
     range = (0.0, float("inf"))
-    needs = frozenset({"explainer"})
     can_be_undefined = True
 
     def __init__(
@@ -42,12 +41,17 @@ class RelativeStability(ExplanationMetric):
         num_samples: int = 10,
         relative: Relative = "norm",
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
+        super().__init__(**options)
+        self.radius = radius
+        self.num_samples = num_samples
+        self.relative: Relative = relative
+        self.seed = seed
         neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed)
-        outputs = NeighbourOutputs(neighbourhood, relative)
-        evidence = [neighbourhood, outputs] if relative == "norm" else [outputs]
-        super().__init__(evidence, **kwargs)
+        self.outputs = NeighbourOutputs(neighbourhood, relative)
+        # norms of the heatmaps' changes are those that the sensitivities read; elementwise ones come with the outputs
+        self.neighbourhood = neighbourhood if relative == "norm" else None
 
     @abstractmethod
     def denominator(self, outputs: OutputChanges) -> Tensor:
@@ -55,11 +59,12 @@ class RelativeStability(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the largest ratio, (N,); NaN where the clean heatmap is zero or no copy keeps the prediction."""
-        outputs: OutputChanges = case[self.evidence[-1]]
-        change = outputs.heatmap
-        if change is None:
-            neighbours: Neighbours = case[self.evidence[0]]
-            change = neighbours.change(relative=True)
-        ratio = change / self.denominator(outputs).clamp(min=LEAST)
-        largest = torch.where(outputs.kept, ratio, -torch.inf).amax(1)
-        return torch.where(outputs.kept.any(1), largest, torch.nan)
+        outputs = case[self.outputs]
+        ratio = self._heatmap_change(case, outputs) / self.denominator(outputs).clamp(min=LEAST)
+        largest = torch.where(outputs.same_prediction, ratio, -torch.inf).amax(1)
+        return torch.where(outputs.same_prediction.any(1), largest, torch.nan)
+
+    def _heatmap_change(self, case: Case, outputs: OutputChanges) -> Tensor:
+        if outputs.heatmap is not None:
+            return outputs.heatmap
+        return case[self.outputs.neighbourhood].change(relative=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from lightning_xai.evidence.heat import normalized
 from lightning_xai.metrics.correlation import spearman
 
 Similarity: TypeAlias = Literal["spearman", "ssim"]
-SIMILARITIES = ("spearman", "ssim")
+SIMILARITIES = get_args(Similarity)
 
 _SIGMA, _TRUNCATE = 1.5, 3.5
 
@@ -43,9 +43,9 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     """
     a, b = normalized(first), normalized(second)
     undefined = (a + b).isnan().flatten(1).any(1)
-    # on CUDA in double precision, because TF32 would round the squares whose differences are variances
-    a, b = ((heat.double() if heat.is_cuda else heat).nan_to_num(0.0)[:, None] for heat in (a, b))
+    # in double precision, because variances are differences of squares, which TF32 on CUDA would round
+    a, b = (heat.double().nan_to_num(0.0)[:, None] for heat in (a, b))
     sigma = [min(_SIGMA, max(side - 1, 0.1) / _TRUNCATE) for side in first.shape[1:]]
-    found = structural_similarity_index_measure(a, b, sigma=sigma, data_range=1.0, reduction="none")
-    values: Tensor = found.float().clamp(-1.0, 1.0)  # type: ignore[union-attr]
+    structural = structural_similarity_index_measure(a, b, sigma=sigma, data_range=1.0, reduction="none")
+    values: Tensor = structural.float().clamp(-1.0, 1.0)  # type: ignore[union-attr]
     return torch.where(undefined, torch.nan, values.view(-1))

@@ -12,7 +12,7 @@ from torchmetrics import Metric, MetricCollection
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.plotting import plot_each, plot_together
-from lightning_xai.metrics.registry import get_metric
+from lightning_xai.metrics.registry import METRICS
 
 _CASE_ARGUMENTS = frozenset(signature(Case).parameters)
 
@@ -138,7 +138,7 @@ def _named(metrics: Sequence[str | Metric] | Mapping[str, str | Metric] | str | 
 
 def _resolved(metric: str | Metric) -> Metric:
     if isinstance(metric, str):
-        return get_metric(metric)
+        return METRICS.make(metric)
     if not isinstance(metric, Metric):
         raise TypeError(f"Expected `metrics` to hold metrics or aliases, but got {type(metric).__name__}.")
     return metric

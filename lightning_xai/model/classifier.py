@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -68,6 +69,7 @@ class Classifier:
         self.chunk_size = self.readout.chunk_size or chunk_size
         self.evaluations = 0
         self._precision = precision
+        self._users_autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.on_evaluated = on_evaluated
         self._forward = called_module(self.model, self.readout.forward)
         self._task = self.readout.task
@@ -123,11 +125,11 @@ class Classifier:
         return logits
 
     def forward_uncounted(self, images: Tensor) -> Tensor:
-        """Do the same without counting, for a pass that computes only a small part of the model; see `Head`."""
+        """Do the same without counting, for a pass that computes a small part of the model: `ForwardFromLayer`."""
         logits = logits_from_output(self._run(images), self.readout.logits_from_output).float()
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
-        self._settle_task(logits)
+        self._check_task(logits)
         return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
 
     def select(self, logits: Tensor, target: Tensor, score: Score = "logit") -> Tensor:
@@ -148,7 +150,7 @@ class Classifier:
         values = logits if score == "logit" else self.probabilities(logits)
         return values.gather(1, target[:, None])[:, 0]
 
-    def rest(self, logits: Tensor, target: Tensor) -> Tensor:
+    def probability_of_others(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return 1 − the probability of each row's target, exact also where that probability rounds to 1, (N,)."""
         self.check_classes(logits, target)
         chosen = logits.gather(1, target[:, None])[:, 0]
@@ -169,7 +171,30 @@ class Classifier:
         """Return the probabilities (N, K) of ``logits``: softmax; sigmoid for binary and multi-label."""
         return F.softmax(logits, 1) if self._task == "multiclass" else torch.sigmoid(logits)
 
+    @contextmanager
+    def autocast_for_the_model_only(self, device: torch.device) -> Iterator[None]:
+        """Switch off the caller's autocast in the body, except where the model itself runs.
+
+        It is meant for the model; matrix products of a method's own arithmetic would lose digits in it.
+        """
+        kind = device.type
+        if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+            yield
+            return
+        enclosing = self._users_autocast
+        dtype, cached = torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled()
+        self._users_autocast = partial(torch.autocast, kind, dtype, cache_enabled=cached)
+        try:
+            with torch.autocast(kind, enabled=False):
+                yield
+        finally:
+            self._users_autocast = enclosing
+
     def _run(self, images: Tensor) -> Any:
+        with self._users_autocast():
+            return self._called(images)
+
+    def _called(self, images: Tensor) -> Any:
         if self._precision is not None:
             with self._precision.forward_context():
                 return self._forward(self._precision.convert_input(images))
@@ -180,7 +205,7 @@ class Classifier:
             images = images.to(reference.dtype)
         return self._forward(images)
 
-    def _settle_task(self, logits: Tensor) -> None:
+    def _check_task(self, logits: Tensor) -> None:
         single = logits.shape[1] == 1
         if self._task == "auto":
             self._task = "binary" if single else "multiclass"

@@ -50,9 +50,9 @@ def preserved(model: nn.Module) -> Iterator[None]:
             if "torch._dynamo" in sys.modules:  # nothing can be compiled before it is imported, which is slow
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(random_states())
-            heal(modules)
-            for keep in _KEPT:
-                stack.callback(keep(modules))
+            replace_inference_tensors(modules)
+            for note in _NOTED:
+                stack.callback(note(modules))
         yield
 
 
@@ -86,7 +86,7 @@ def random_states() -> Restore:
     return restore
 
 
-def heal(modules: list[nn.Module]) -> None:
+def replace_inference_tensors(modules: list[nn.Module]) -> None:
     """Replace inference-mode tensors among buffers, attributes, and the lists and dicts among these by normal ones."""
     for module in modules:
         attributes = module.__dict__
@@ -226,4 +226,4 @@ def _silent(*_: object, **__: object) -> None:
     """Stand in for `LightningModule.log` while a model is explained."""
 
 
-_KEPT = (parameters, buffers, hooks, metric_states, modes, muted)
+_NOTED = (parameters, buffers, hooks, metric_states, modes, muted)

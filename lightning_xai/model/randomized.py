@@ -17,7 +17,7 @@ from lightning_xai.model import preserve
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import unwrapped
 
-Order: TypeAlias = Literal["top_down", "bottom_up", "independent"]
+RandomizationOrder: TypeAlias = Literal["top_down", "bottom_up", "independent"]
 ORDERS = ("top_down", "bottom_up", "independent")
 
 _Originals: TypeAlias = list[tuple[Tensor, Tensor]]
@@ -26,7 +26,7 @@ _Layer: TypeAlias = tuple[int, nn.Module]
 
 @contextmanager
 def randomized(
-    model: nn.Module, order: Order = "top_down", num_steps: int = 8, seed: int = 0
+    model: nn.Module, order: RandomizationOrder = "top_down", num_steps: int = 8, seed: int = 0
 ) -> Iterator[Iterator[int]]:
     """Give steps through which the parameters of ``model`` are drawn anew; at the end everything is put back.
 
@@ -122,9 +122,9 @@ def redraw(layer: nn.Module) -> None:
     reset = _reset_of(layer)
     drawn: dict[str, Tensor] = {}
     if reset is not None:
-        with _StandIns(layer) as stand_ins:
+        with _CpuCopies(layer) as copies:
             reset()
-            drawn = stand_ins.changed()
+            drawn = copies.changed()
     for name, parameter in layer.named_parameters(recurse=False, remove_duplicate=False):
         parameter.data.copy_(drawn[name] if name in drawn else _noise_like(parameter))
     frozen = reset is None and has_statistics(layer)
@@ -163,7 +163,7 @@ def _noise_like(parameter: Tensor) -> Tensor:
     return spread * torch.randn(values.shape, device="cpu")
 
 
-class _StandIns:
+class _CpuCopies:
     """Copies on the CPU in place of every tensor of a layer and of what is below it.
 
     A reset may then assign, write to its children, or draw on its device: the model itself sees nothing of it, and the
@@ -179,7 +179,7 @@ class _StandIns:
                 self._originals.append((table, {n: value for n, value in table.items() if isinstance(value, Tensor)}))
         self._before: dict[str, tuple[Tensor, int]] = {}
 
-    def __enter__(self) -> _StandIns:
+    def __enter__(self) -> _CpuCopies:
         copies: dict[int, Tensor] = {}
         for table, originals in self._originals:
             for name, tensor in originals.items():
@@ -193,13 +193,13 @@ class _StandIns:
 
     def changed(self) -> dict[str, Tensor]:
         """Return the layer's own tensors that were written or replaced since, by name, also by equal values."""
-        found = {}
+        changed = {}
         for name, tensor in self._own().items():
             if name in self._before and tensor.shape == self._before[name][0].shape:
                 value, version = self._before[name]
                 if tensor._version != version or not torch.equal(tensor, value):  # noqa: SLF001
-                    found[name] = tensor.detach()
-        return found
+                    changed[name] = tensor.detach()
+        return changed
 
     def _own(self) -> dict[str, Tensor]:
         parameters = self._layer.named_parameters(recurse=False, remove_duplicate=False)

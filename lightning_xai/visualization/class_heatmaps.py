@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
-from lightning_xai.visualization.display import ChannelValues
-from lightning_xai.visualization.rows import draw_rows, number
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows, two_decimals
+from lightning_xai.visualization.pictures import ChannelValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,9 +33,9 @@ def plot_class_heatmaps(
     Args:
         case: Images with target and explainer.
         evidence: Which classes, and how many; by default the five most probable ones.
-        class_names: Shown instead of class numbers.
+        class_names: Written instead of class numbers.
         num_images: Rows, from the first image.
-        mean: What was subtracted when the images were normalised; see `displayed`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
         std: What they were divided by.
 
     Returns:
@@ -54,13 +54,13 @@ def plot_class_heatmaps(
         ['class 0', 'class 1', 'image']
     """
     check_count(num_images, "num_images")
-    found: ClassMaps = case[evidence]
-    classes, maps = found.classes[:num_images], found.heatmaps[:num_images].cpu()
-    probabilities = case.classifier.probabilities(case.logits).gather(1, found.classes)
+    class_maps = case[evidence]
+    classes, maps = class_maps.classes[:num_images], class_maps.heatmaps[:num_images].cpu()
+    probabilities = case.classifier.probabilities(case.logits).gather(1, class_maps.classes)
     names = {label: _name(label, class_names) for label in classes.flatten().tolist()}
-    titles = [[names[int(label)] for label in row] for row in classes]
-    captions = [[number(value, "p = ") for value in row] for row in probabilities]
-    return draw_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)
+    titles = [[names[int(label)] for label in of_image] for of_image in classes]
+    captions = [[two_decimals(probability, "p = ") for probability in of_image] for of_image in probabilities]
+    return draw_heatmap_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)
 
 
 def _name(label: int, names: Sequence[str] | None) -> str:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lightning_xai.visualization.cell import Cell
-from lightning_xai.visualization.display import ChannelValues, displayed
-from lightning_xai.visualization.intensity import intensity
-from lightning_xai.visualization.outline import Boxes, boxes_of_each, ink_of_boxes, ink_of_masks, inked
-from lightning_xai.visualization.overlay import check_maps, painted
-from lightning_xai.visualization.sheet import Column, Legend, Sheet
+from lightning_xai.visualization.contours import (
+    Boxes,
+    boxes_by_image,
+    contours_of_boxes,
+    contours_of_masks,
+    with_contours,
+)
+from lightning_xai.visualization.page import ColumnLegend, Page, PageColumn
+from lightning_xai.visualization.pictures import (
+    ChannelValues,
+    as_pictures,
+    check_shape_of_maps,
+    intensity,
+    with_heat,
+)
 
-_IMAGE_COLUMN = "image"
 _SMALLEST_CELL, _SMALLEST_TEXT = 32, 12
-_TEXT_SHARE = 0.075  # size of the text in longer sides of a picture
+_SMALLEST_FRACTION = 0.7  # of the cell that a whole multiple has to fill; below it a smooth enlargement looks better
+_TEXT_FRACTION = 0.075  # size of the text in longer sides of a picture
 _BAR_HEIGHT = 0.65  # height of a colour bar in sizes of the text
-_WIDE_LINES_FROM = 112  # pixels of a cell's longer side from which lines of annotations are two pixels wide
+_WIDE_LINES_FROM = 112  # pixels of a picture's longer side from which lines of annotations are two pixels wide
 _LEGEND_GRAY = 160
 
 
@@ -41,7 +52,7 @@ def heatmap_grid(
     column says which colour is which. Text that does not fit is cut with an ellipsis.
 
     Args:
-        images: Any real dtype, shape (N, C, H, W), N >= 1; how their range is read stands at :func:`displayed`.
+        images: Any real dtype, shape (N, C, H, W), N >= 1; how their range is read stands at :func:`as_pictures`.
         heatmaps: Explainer name -> floating point, shape (N, H, W), any range; at least one.
         captions: What stands left of each row, lines separated by newlines: label, prediction, confidence.
         correct: Whether each prediction is right: a green tick or a red cross beside the row.
@@ -59,27 +70,94 @@ def heatmap_grid(
         ValueError: If shapes or lengths do not match, there is nothing to draw, or ``cell_size`` is below 32.
 
     Example:
-        >>> import torch
         >>> images, heatmaps = torch.rand(2, 3, 64, 64), {"grad_cam": torch.rand(2, 64, 64)}
         >>> grid = heatmap_grid(images, heatmaps, captions=["cat\n0.93", "dog\n0.51"], correct=[True, False])
         >>> grid.dtype, grid.shape[2]
         (torch.uint8, 3)
-
     """
     _check(images, heatmaps, masks, cell_size)
-    _check_rows(len(images), captions=captions, correct=correct)
+    _check_lengths(len(images), captions=captions, correct=correct)
     image_height, image_width = images.shape[-2:]
-    cell = Cell(image_height, image_width, cell_size)
-    pictures = cell.resized_pictures(displayed(images, mean, std))
-    ink = _ink(cell, len(images), masks, boxes)
-    text_size = max(_SMALLEST_TEXT, round(_TEXT_SHARE * max(cell.height, cell.width)))
-    legend = _legend_of_lines(text_size) if bool((ink >= 0).any()) else None
-    columns = [Column(_IMAGE_COLUMN, inked(pictures, ink), legend)]
+    size = PictureSize(image_height, image_width, cell_size)
+    pictures = size.resized_pictures(as_pictures(images, mean, std))
+    contours = _contours(size, len(images), masks, boxes)
+    text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * size.longer_side))
+    legend = None if contours is None else _legend_of_contours(text_size)
+    columns = [PageColumn("image", _annotated(pictures, contours), legend)]
     for name, maps in heatmaps.items():
-        heat = intensity(cell.resized(maps.detach().cpu().float().unsqueeze(1)).squeeze(1))
-        columns.append(Column(name, inked(painted(pictures, heat), ink), _legend_of_heat(heat, cell, text_size)))
+        heat = intensity(size.resized(maps.detach().cpu().float().unsqueeze(1)).squeeze(1))
+        legend = _legend_of_heat(text_size, size.width, signed=bool((heat < 0).any()))
+        columns.append(PageColumn(name, _annotated(with_heat(pictures, heat), contours), legend))
     marks = tuple(bool(is_correct) for is_correct in correct) if correct is not None else ()
-    return Sheet(columns, text_size, captions or (), marks, title or "").drawn()
+    return Page(columns, text_size, captions or (), marks, title or "").drawn()
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """The size at which images of one shape are drawn in cells that measure ``cell_size`` along the longer side.
+
+    A whole multiple of the image that fills at least 0.7 of the cell is preferred, because every pixel then stays a
+    sharp square (28 becomes 140, 64 becomes 128 for cells of 160); other images are resized smoothly to the cell.
+
+    Args:
+        image_height: Pixels.
+        image_width: Pixels.
+        cell_size: Longer side of a cell in pixels.
+
+    Example:
+        >>> [PictureSize(*image, 160).width for image in ((28, 28), (64, 32), (224, 112), (100, 100))]
+        [140, 64, 80, 160]
+    """
+
+    image_height: int
+    image_width: int
+    cell_size: int
+
+    @property
+    def multiple(self) -> int | None:
+        """The whole number every pixel is enlarged by, or None where the resizing is smooth."""
+        longer = max(self.image_height, self.image_width)
+        whole = self.cell_size // longer
+        return whole if whole * longer >= _SMALLEST_FRACTION * self.cell_size else None
+
+    @property
+    def factor(self) -> float:
+        """Pixels of the picture per pixel of the image."""
+        return self.multiple or self.cell_size / max(self.image_height, self.image_width)
+
+    @property
+    def height(self) -> int:
+        """Pixels of the picture from top to bottom."""
+        return max(1, round(self.image_height * self.factor))
+
+    @property
+    def width(self) -> int:
+        """Pixels of the picture from left to right."""
+        return max(1, round(self.image_width * self.factor))
+
+    @property
+    def longer_side(self) -> int:
+        """The larger of height and width."""
+        return max(self.height, self.width)
+
+    def resized(self, maps: Tensor) -> Tensor:
+        """Resize float maps, shape (N, C, H, W), to (N, C, height, width), none leaving its range."""
+        if self.multiple:
+            return maps.repeat_interleave(self.multiple, dim=-2).repeat_interleave(self.multiple, dim=-1)
+        low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
+        shape = (self.height, self.width)
+        resized = F.interpolate(maps, shape, mode="bicubic", antialias=True, align_corners=False)
+        return resized.clamp(low, high)
+
+    def resized_pictures(self, pictures: Tensor) -> Tensor:
+        """Resize uint8 pictures, shape (N, H, W, 3)."""
+        resized = self.resized(pictures.permute(0, 3, 1, 2).float())
+        return resized.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def resized_masks(self, masks: Tensor) -> Tensor:
+        """Resize masks, shape (N, H, W), by the nearest pixel: bool."""
+        inside = (masks.detach().cpu() > 0).unsqueeze(1).float()
+        return F.interpolate(inside, (self.height, self.width), mode="nearest-exact").squeeze(1) > 0
 
 
 def _check(images: Tensor, heatmaps: Mapping[str, Tensor], masks: Tensor | None, cell_size: int) -> None:
@@ -90,38 +168,43 @@ def _check(images: Tensor, heatmaps: Mapping[str, Tensor], masks: Tensor | None,
     if images.ndim == 4 and not len(images):
         raise ValueError("Expected `images` to hold at least one image, but it is empty.")
     for name, maps in heatmaps.items():
-        check_maps(images, maps, f'heatmaps["{name}"]')
+        check_shape_of_maps(images, maps, f'heatmaps["{name}"]')
     if masks is not None:
-        check_maps(images, masks, "masks")
+        check_shape_of_maps(images, masks, "masks")
 
 
-def _check_rows(num_images: int, **per_row: Sequence[str] | Sequence[bool] | None) -> None:
-    for name, values in per_row.items():
+def _check_lengths(num_images: int, **of_each_image: Sequence[str] | Sequence[bool] | None) -> None:
+    for name, values in of_each_image.items():
         if values is not None and len(values) != num_images:
             raise ValueError(f"Expected `{name}` to have one entry per image, {num_images}, but got {len(values)}.")
 
 
-def _ink(cell: Cell, num_images: int, masks: Tensor | None, boxes: Boxes | None) -> Tensor:
-    """Lines of all annotations in pixels of the cell."""
-    width = 2 if max(cell.height, cell.width) >= _WIDE_LINES_FROM else 1
-    on_cell = [corners * cell.factor for corners in boxes_of_each(boxes, num_images)] if boxes is not None else []
-    ink = ink_of_boxes(on_cell or [torch.zeros(0, 4)] * num_images, cell.height, cell.width, width)
-    if masks is None:
-        return ink
-    ink_of_regions = ink_of_masks(cell.resized_masks(masks), width)
-    return torch.where(ink >= 0, ink, ink_of_regions)
+def _contours(size: PictureSize, num_images: int, masks: Tensor | None, boxes: Boxes | None) -> Tensor | None:
+    """Contours of all annotations in pixels of the pictures, boxes above masks; None where there is nothing to draw."""
+    if masks is None and boxes is None:
+        return None
+    line_width = 2 if size.longer_side >= _WIDE_LINES_FROM else 1
+    contours = contours_of_masks(size.resized_masks(masks), line_width) if masks is not None else None
+    if boxes is not None:
+        on_pictures = [corners * size.factor for corners in boxes_by_image(boxes, num_images)]
+        of_boxes = contours_of_boxes(on_pictures, size.height, size.width, line_width)
+        contours = of_boxes if contours is None else torch.where(of_boxes >= 0, of_boxes, contours)
+    return contours if contours is not None and bool((contours >= 0).any()) else None
 
 
-def _legend_of_lines(text_size: int) -> Legend:
+def _annotated(pictures: Tensor, contours: Tensor | None) -> Tensor:
+    return pictures if contours is None else with_contours(pictures, contours)
+
+
+def _legend_of_contours(text_size: int) -> ColumnLegend:
     side = text_size - 1
     gray = torch.full((1, side, side, 3), _LEGEND_GRAY, dtype=torch.uint8)
-    return Legend("", inked(gray, ink_of_masks(torch.ones(1, side, side), 1))[0], "annotation")
+    return ColumnLegend("", with_contours(gray, contours_of_masks(torch.ones(1, side, side), 1))[0], "annotation")
 
 
-def _legend_of_heat(heat: Tensor, cell: Cell, text_size: int) -> Legend:
-    signed = bool((heat < 0).any())
-    shades = torch.linspace(-1.0 if signed else 0.0, 1.0, max(3 * text_size, cell.width // 3))
+def _legend_of_heat(text_size: int, picture_width: int, *, signed: bool) -> ColumnLegend:
+    shades = torch.linspace(-1.0 if signed else 0.0, 1.0, max(3 * text_size, picture_width // 3))
     ramp = shades.expand(1, round(_BAR_HEIGHT * text_size), -1)
     gray = torch.full((*ramp.shape, 3), _LEGEND_GRAY, dtype=torch.uint8)
     before, after = ("−", "+") if signed else ("low", "high")
-    return Legend(before, painted(gray, ramp)[0], after)
+    return ColumnLegend(before, with_heat(gray, ramp)[0], after)

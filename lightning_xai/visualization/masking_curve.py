@@ -14,11 +14,9 @@ from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
-from lightning_xai.visualization.band import draw_band
-from lightning_xai.visualization.display import ChannelValues
-from lightning_xai.visualization.intensity import intensity
-from lightning_xai.visualization.overlay import painted
-from lightning_xai.visualization.strip import displayed_alike, draw_picture
+from lightning_xai.visualization.heatmap_rows import draw_picture
+from lightning_xai.visualization.mean_curve import draw_mean_curve
+from lightning_xai.visualization.pictures import ChannelValues, as_pictures, intensity, with_heat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +46,10 @@ def plot_masking_curve(
             ``{"Grad-CAM": case, "random": case.with_heatmaps(explainer=RandomHeatmap(grid=7))}``. The frames are the
             first one's.
         curves: One or several, drawn beside each other; by default those of `DeletionAUC` and `InsertionAUC`.
-        image: Number of the image that is shown.
-        num_frames: Points of its curve that are shown, from first to last and more at the beginning, where the most
+        image: Number of the image that is drawn.
+        num_frames: Points of its curve that are drawn, from first to last and more at the beginning, where the most
             relevant pixels are changed.
-        mean: What was subtracted when the images were normalised; see `displayed`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
         std: What they were divided by.
 
     Returns:
@@ -69,106 +67,127 @@ def plot_masking_curve(
     """
     from matplotlib.figure import Figure
 
-    named = dict(cases) if isinstance(cases, Mapping) else {"heatmap": cases}
-    every = [curves] if isinstance(curves, Masking) else list(curves)
-    _check(named, every, image, num_frames)
-    figure = Figure(figsize=(_WIDTH * len(every), _HEIGHT), layout="constrained")
-    for part, curve in zip(figure.subfigures(1, len(every), squeeze=False)[0], every, strict=True):
-        tracks = {name: _Track(case, curve) for name, case in named.items()}
-        first = next(iter(tracks.values()))
-        points = first.chosen(image, num_frames)
+    cases_by_name = dict(cases) if isinstance(cases, Mapping) else {"heatmap": cases}
+    curves = [curves] if isinstance(curves, Masking) else list(curves)
+    _check(cases_by_name, curves, image, num_frames)
+    figure = Figure(figsize=(_WIDTH * len(curves), _HEIGHT), layout="constrained")
+    for part, curve in zip(figure.subfigures(1, len(curves), squeeze=False)[0], curves, strict=True):
+        complete = {name: _CompleteCurve(case, curve) for name, case in cases_by_name.items()}
+        first = next(iter(complete.values()))
+        points = first.chosen_points(image, num_frames)
         grid = part.add_gridspec(2, num_frames + 1, height_ratios=(2.4, 1))
-        _draw_curves(part.add_subplot(grid[0, :]), tracks, image, points)
-        below = [part.add_subplot(grid[1, column]) for column in range(len(points) + 1)]
-        frames = first.frames(image, points)
-        versions = torch.cat([first.case.images[image : image + 1].detach(), frames])
-        _draw_frames(below, first, image, points, displayed_alike(versions, mean, std), first.seen(image, frames))
+        _draw_curves(part.add_subplot(grid[0, :]), complete, image, points)
+        axes_below = [part.add_subplot(grid[1, column]) for column in range(len(points) + 1)]
+        _draw_changed_images(axes_below, first, image, points, mean, std)
     return figure
 
 
+def as_comparable_pictures(
+    images: Tensor, mean: ChannelValues | None = None, std: ChannelValues | None = None
+) -> Tensor:
+    """Return versions of one image, (n, C, H, W), as pictures, uint8 (n, H, W, 3): see `as_pictures`.
+
+    An image whose values are stretched is stretched together with its versions, so that equal values look equal.
+
+    Example:
+        >>> versions = torch.tensor([[[[-1.0, 1.0]]], [[[0.0, 0.0]]]])
+        >>> as_comparable_pictures(versions)[..., 0].tolist()
+        [[[0, 255]], [[128, 128]]]
+    """
+    together = torch.cat(list(images), dim=1)[None]
+    return torch.stack(as_pictures(together, mean, std)[0].chunk(len(images)))
+
+
 @dataclass(frozen=True)
-class _Track:
-    """A curve of a case, with the unchanged image in front where the curve leaves it out."""
+class _CompleteCurve:
+    """A masking curve of a case, with the intact image in front where the curve begins behind it."""
 
     case: Case
     curve: Masking
 
     @cached_property
-    def shares(self) -> Tensor:
-        """Of each image that are changed, (N, P) on the CPU."""
-        shares = self.curve.shares(self.case).cpu()
-        return torch.nn.functional.pad(shares, (1, 0)) if self._lacks_intact else shares
+    def share_changed(self) -> Tensor:
+        """How much of each image is masked at each point, (N, P) on the CPU."""
+        shares = self.curve.share_changed(self.case).cpu()
+        return torch.nn.functional.pad(shares, (1, 0)) if self._lacks_intact_image else shares
 
     @cached_property
-    def scores(self) -> Tensor:
-        """Probability of the target there, (N, P) on the CPU."""
+    def probabilities(self) -> Tensor:
+        """What the model gives the target at each point, (N, P) on the CPU."""
         case = self.case
-        scores: Tensor = case[self.curve]
-        if self._lacks_intact:
-            scores = torch.cat([case.classifier.select(case.logits, case.target, "probability")[:, None], scores], 1)
-        return scores.cpu()
+        probabilities = case[self.curve]
+        if self._lacks_intact_image:
+            intact = case.classifier.select(case.logits, case.target, "probability")
+            probabilities = torch.cat([intact[:, None], probabilities], 1)
+        return probabilities.cpu()
 
     @cached_property
-    def _lacks_intact(self) -> bool:
-        return bool((self.curve.shares(self.case)[:, 0] > 0).any())
+    def _lacks_intact_image(self) -> bool:
+        return bool((self.curve.share_changed(self.case)[:, 0] > 0).any())
 
-    def chosen(self, image: int, count: int) -> list[int]:
-        """Return at most ``count`` points of one image's curve from its first to its last, dense at the beginning."""
-        last = int((~self.scores[image].isnan()).sum()) - 1
-        if last < count:
+    def chosen_points(self, image: int, num_points: int) -> list[int]:
+        """Return at most so many points of one image's curve from its first to its last, dense at the beginning."""
+        last = int((~self.probabilities[image].isnan()).sum()) - 1
+        if last < num_points:
             return list(range(last + 1))
-        return sorted({round(last * (k / (count - 1)) ** 2) for k in range(count)})
+        return sorted({round(last * (k / (num_points - 1)) ** 2) for k in range(num_points)})
 
-    def frames(self, image: int, points: Sequence[int]) -> Tensor:
-        """Return what the model sees at these points, (n, C, H, W)."""
-        if not self._lacks_intact:
-            return self.curve.frames(self.case, image, points)
-        own = [self.case.images[image : image + 1]] * points.count(0)
-        return torch.cat([*own, self.curve.frames(self.case, image, [point - 1 for point in points if point > 0])])
+    def changed_images(self, image: int, points: Sequence[int]) -> Tensor:
+        """Return what the model sees of one image at these points, (n, C, H, W)."""
+        if not self._lacks_intact_image:
+            return self.curve.changed_images(self.case, image, points)
+        intact = [self.case.images[image : image + 1]] * points.count(0)
+        return torch.cat(
+            [*intact, self.curve.changed_images(self.case, image, [point - 1 for point in points if point > 0])]
+        )
 
-    def seen(self, image: int, frames: Tensor) -> list[float]:
-        """Return the probability of the target in frames (n, C, H, W); a curve may have lines instead of values."""
+    def probabilities_of(self, image: int, changed: Tensor) -> list[float]:
+        """Return the target's probability in changed images (n, C, H, W); a curve may have lines instead of values."""
         classifier = self.case.classifier
-        target = self.case.target[image].expand(len(frames))
-        return classifier.select(classifier.logits(frames), target, "probability").tolist()
+        target = self.case.target[image].expand(len(changed))
+        return classifier.select(classifier.logits(changed), target, "probability").tolist()
 
 
-def _draw_curves(axes: Axes, tracks: Mapping[str, _Track], image: int, points: Sequence[int]) -> None:
-    for number, (name, track) in enumerate(tracks.items()):
-        size = f" (area {area(track.scores).mean():.2f})" if isinstance(track.curve, MaskingCurve) else ""
-        draw_band(axes, track.shares, track.scores, name + size, _COLORS[number % len(_COLORS)])
-    first = next(iter(tracks.values()))
-    (own,) = axes.plot(first.shares[image].numpy(), first.scores[image].numpy(), label="image below")
-    own.set(color=_COLORS[0], linewidth=0.8, linestyle=":", marker="o", markersize=4, markevery=list(points))
+def _draw_curves(axes: Axes, complete: Mapping[str, _CompleteCurve], image: int, points: Sequence[int]) -> None:
+    for index, (name, one) in enumerate(complete.items()):
+        size = f" (area {area(one.probabilities).mean():.2f})" if isinstance(one.curve, MaskingCurve) else ""
+        draw_mean_curve(axes, one.share_changed, one.probabilities, name + size, _COLORS[index % len(_COLORS)])
+    first = next(iter(complete.values()))
+    (line,) = axes.plot(first.share_changed[image].numpy(), first.probabilities[image].numpy(), label="image below")
+    line.set(color=_COLORS[0], linewidth=0.8, linestyle=":", marker="o", markersize=4, markevery=list(points))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="probability of the target")
-    axes.set_xlabel(f"share of {first.curve.changes}")
+    axes.set_xlabel(f"share of {first.curve.description}")
     axes.xaxis.set_major_formatter(_percent)
     axes.grid(color="0.9")
     axes.legend(fontsize="small", title=f"mean of {len(first.case)} images ± standard error", title_fontsize="small")
 
 
-def _draw_frames(
-    below: Sequence[Axes],
-    track: _Track,
+def _draw_changed_images(
+    axes_below: Sequence[Axes],
+    complete: _CompleteCurve,
     image: int,
     points: Sequence[int],
-    pictures: Tensor,
-    probabilities: Sequence[float],
+    mean: ChannelValues | None,
+    std: ChannelValues | None,
 ) -> None:
-    heat = intensity(track.case.heatmaps[image : image + 1])
-    draw_picture(below[0], painted(pictures[:1], heat)[0], "heatmap")
-    for axes, point, picture, probability in zip(below[1:], points, pictures[1:], probabilities, strict=True):
-        draw_picture(axes, picture, _percent(float(track.shares[image, point])), f"p = {probability:.2f}")
+    case, changed = complete.case, complete.changed_images(image, points)
+    intact, *masked = as_comparable_pictures(torch.cat([case.images[image : image + 1].detach(), changed]), mean, std)
+    draw_picture(axes_below[0], with_heat(intact[None], intensity(case.heatmaps[image : image + 1]))[0], "heatmap")
+    shares, probabilities = complete.share_changed[image], complete.probabilities_of(image, changed)
+    for axes, point, picture, probability in zip(axes_below[1:], points, masked, probabilities, strict=True):
+        draw_picture(axes, picture, _percent(float(shares[point])), f"p = {probability:.2f}")
 
 
-def _percent(share: float, _: object = None) -> str:
-    return f"{100 * share:.0f} %"
+def _percent(fraction: float, _: object = None) -> str:
+    return f"{100 * fraction:.0f} %"
 
 
 def _check(cases: Mapping[str, Case], curves: Sequence[Masking], image: int, num_frames: int) -> None:
     if not cases or not curves:
         raise ValueError(f"Expected at least one of `{'curves' if cases else 'cases'}`, but got none.")
     check_count(num_frames, "num_frames", least=2)
-    count = len(next(iter(cases.values())))
-    if not 0 <= image < count:
-        raise ValueError(f"Expected `image` to be the number of one of the {count} images, from 0, but got {image}.")
+    num_images = len(next(iter(cases.values())))
+    if not 0 <= image < num_images:
+        raise ValueError(
+            f"Expected `image` to be the number of one of the {num_images} images, from 0, but got {image}."
+        )

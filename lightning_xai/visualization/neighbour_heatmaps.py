@@ -8,9 +8,9 @@ import torch
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
-from lightning_xai.visualization.display import ChannelValues
-from lightning_xai.visualization.rows import draw_rows, number
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows, two_decimals
+from lightning_xai.visualization.pictures import ChannelValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +27,13 @@ def plot_neighbour_heatmaps(
     """Draw the heatmap of each image, and those of its noisy copies with their relative change.
 
     The change is ``‖m(x) − m(x + ε)‖ / ‖m(x)‖``, of which `MaxSensitivity` takes the largest and `AvgSensitivity` the
-    mean. Costs another heatmap per copy of the images shown beside those of the evidence.
+    mean. Costs another heatmap per copy of the images drawn beside those of the evidence.
 
     Args:
         case: Images with target and explainer.
         evidence: Noise and number of the copies.
         num_images: Rows, from the first image.
-        mean: What was subtracted when the images were normalised; see `displayed`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
         std: What they were divided by.
 
     Returns:
@@ -52,13 +52,13 @@ def plot_neighbour_heatmaps(
         ['image', 'no noise', 'copy 1', 'copy 2']
     """
     check_count(num_images, "num_images")
-    found: Neighbours = case[evidence]
+    neighbours = case[evidence]
     images, target, keys = case.images[:num_images], case.target[:num_images], case.keys[:num_images]
     maps = [case.heatmaps[:num_images]]
     for sample in range(evidence.num_samples):
         noise = evidence.draw(keys, tuple(images.shape[1:]), sample).to(images.dtype)
         maps.append(case.explainer(case.classifier, images + noise, target))
     titles = ["no noise", *(f"copy {sample + 1}" for sample in range(evidence.num_samples))]
-    changes = found.change(relative=True)[:num_images]
-    captions = [["", *(number(value, "change ") for value in row)] for row in changes]
-    return draw_rows(images, torch.stack(maps, 1).cpu(), [titles] * len(images), captions, mean=mean, std=std)
+    changes = neighbours.change(relative=True)[:num_images]
+    captions = [["", *(two_decimals(change, "change ") for change in of_image)] for of_image in changes]
+    return draw_heatmap_rows(images, torch.stack(maps, 1).cpu(), [titles] * len(images), captions, mean=mean, std=std)

@@ -11,8 +11,8 @@ from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.visualization.display import ChannelValues
-from lightning_xai.visualization.rows import draw_rows, number
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows, two_decimals
+from lightning_xai.visualization.pictures import ChannelValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def plot_occlusion_map(
         case: Images with target and heatmaps.
         evidence: Grid, size and baseline of the patches.
         num_images: Rows, from the first image.
-        mean: What was subtracted when the images were normalised; see `displayed`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
         std: What they were divided by.
 
     Returns:
@@ -56,8 +56,11 @@ def plot_occlusion_map(
     check_count(num_images, "num_images")
     drops, heatmaps = evidence.drops(case)[:num_images].cpu(), case.heatmaps[:num_images].cpu()
     rho = spearman(F.adaptive_avg_pool2d(heatmaps[:, None], evidence.grid)[:, 0], drops)
-    captions = [["", f"{number(r, 'ρ = ')}, at most {drop.max():.2f}"] for r, drop in zip(rho, drops, strict=True)]
+    captions = [
+        ["", f"{two_decimals(of_image, 'ρ = ')}, at most {largest:.2f}"]
+        for of_image, largest in zip(rho, drops.flatten(1).amax(1), strict=True)
+    ]
     cells = F.interpolate(drops[:, None], heatmaps.shape[1:], mode="nearest-exact")[:, 0]
     titles = [["heatmap", "fall when hidden"]] * len(drops)
     maps = torch.stack([heatmaps, cells], 1)
-    return draw_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)
+    return draw_heatmap_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.randomized_heatmaps import RandomizedHeatmaps
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.visualization.display import ChannelValues
-from lightning_xai.visualization.rows import draw_rows, number
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows, two_decimals
+from lightning_xai.visualization.pictures import ChannelValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +33,7 @@ def plot_randomized_heatmaps(
         case: Images with target and explainer.
         evidence: Order and number of the steps.
         num_images: Rows, from the first image.
-        mean: What was subtracted when the images were normalised; see `displayed`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
         std: What they were divided by.
 
     Returns:
@@ -53,11 +52,10 @@ def plot_randomized_heatmaps(
         ['image', 'trained', 'top-down 1 / 1']
     """
     check_count(num_images, "num_images")
-    redrawn: Tensor = case[evidence]
-    maps = torch.cat([case.heatmaps[:, None], redrawn], 1)[:num_images].cpu()
-    steps = maps.shape[1]
-    rho = torch.stack([spearman(maps[:, 0], maps[:, step]) for step in range(steps)], 1)
-    words = evidence.order.replace("_", "-")
-    titles = ["trained", *(f"{words} {step} / {steps - 1}" for step in range(1, steps))]
-    captions = [["", *(number(value, "ρ = ") for value in row[1:])] for row in rho]
-    return draw_rows(case.images[:num_images], maps, [titles] * len(maps), captions, mean=mean, std=std)
+    maps = torch.cat([case.heatmaps[:, None], case[evidence]], 1)[:num_images].cpu()
+    num_maps = maps.shape[1]
+    rho = torch.stack([spearman(maps[:, 0], maps[:, step]) for step in range(num_maps)], 1)
+    order = evidence.order.replace("_", "-")
+    titles = ["trained", *(f"{order} {step} / {num_maps - 1}" for step in range(1, num_maps))]
+    captions = [["", *(two_decimals(similarity, "ρ = ") for similarity in of_image[1:])] for of_image in rho]
+    return draw_heatmap_rows(case.images[:num_images], maps, [titles] * len(maps), captions, mean=mean, std=std)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbours.scaled_images import Scaled, ScaledImages
-from lightning_xai.visualization.band import draw_band
+from lightning_xai.evidence.neighbours.scaled_images import ScaledImages
+from lightning_xai.visualization.mean_curve import draw_mean_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,16 +37,20 @@ def plot_saturation(case: Case, evidence: ScaledImages = ScaledImages()) -> Figu
     """
     from matplotlib.figure import Figure
 
-    found: Scaled = case[evidence]
+    scaled = case[evidence]
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    places = torch.tensor(evidence.alphas).expand(len(case), -1)
-    versions = found.logits.shape[1]
-    target = case.target.repeat_interleave(versions)
-    scores = case.classifier.select(found.logits.flatten(0, 1), target, "probability").view(len(case), versions)
-    defined = ~found.cosine.isnan().any(1)
-    draw_band(axes, places[: int(defined.sum())], found.cosine[defined], "cosine with the activations of x", "C0")
-    draw_band(axes, places, scores, "probability of the target", "C1")
+    alphas = torch.tensor(evidence.alphas).expand(len(case), -1)
+    num_alphas = scaled.logits.shape[1]
+    target = case.target.repeat_interleave(num_alphas)
+    probabilities = case.classifier.select(scaled.logits.flatten(0, 1), target, "probability").view(
+        len(case), num_alphas
+    )
+    defined = ~scaled.cosine.isnan().any(1)
+    draw_mean_curve(
+        axes, alphas[: int(defined.sum())], scaled.cosine[defined], "cosine with the activations of x", "C0"
+    )
+    draw_mean_curve(axes, alphas, probabilities, "probability of the target", "C1")
     axes.set(xlabel="intensity α of the image α·x", xlim=(0, 1.02), ylim=(None, 1.03))
     axes.grid(color="0.9")
     axes.legend(fontsize="small", title=f"mean of {len(case)} images ± standard error", title_fontsize="small")

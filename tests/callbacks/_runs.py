@@ -91,9 +91,9 @@ def small_metrics():
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    from lightning_xai.callbacks import Grid
+    from lightning_xai.reports import History, Scalars
 
-    given = {"num_images": 4, "grid": Grid(num_images=0), **settings}
+    given = {"num_images": 4, "reports": (Scalars(), History()), **settings}
     return ExplanationMonitor(explainers, small_metrics() if metrics is None else metrics, **given)
 
 

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import Grid, sample_from_batch
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.probing import sample_from_batch
+from lightning_xai.reports import History, Scalars
 
 SIZE, CLASSES = 16, 3
-NO_GRID = Grid(num_images=0)
+NO_PICTURES = (Scalars(), History())
 
 
 class Squares:

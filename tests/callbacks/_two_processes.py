@@ -14,9 +14,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lightning_xai.callbacks import Grid, sample_from_batch
-from lightning_xai.callbacks.history import History
 from lightning_xai.explainers import GradCAM
+from lightning_xai.probing import sample_from_batch
+from lightning_xai.reports import Grid, History, Scalars, history
 from tests.callbacks import _runs
 from tests.callbacks._runs import (
     Attendance,
@@ -100,7 +100,7 @@ def drifting(*, explainers="grad_cam", num_images=5, batch_size=4, shuffle=False
     ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
     data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks)
     run = train([ours], Drifting, train_loader=loader(8, masks=masks), val_loader=data, **settings)
-    found = {"rows": remembered(ours), "probe": ours._records["fit"].probes[0].identities}
+    found = {"rows": remembered(ours), "probe": ours._runs["fit"].probes[0].identities}
     for name in stages:
         (values,) = getattr(run.trainer, name)(run.module, data, verbose=False)
         found[name] = {key: value for key, value in values.items() if key.startswith("xai/")}
@@ -213,10 +213,13 @@ def files(folder):
     """Which ranks write, and where."""
     writes = []
     patch = pytest.MonkeyPatch()
-    write = History.write
-    patch.setattr(History, "write", lambda self, path: (writes.append(str(path)), write(self, path)))
+    write = history.write_file
+    patch.setattr(history, "write_file", lambda path, content: (writes.append(str(path)), write(path, content)))
     with patch.context():
-        train([monitor(grid=Grid(num_images=2, cell_size=32))], default_root_dir=folder / "files")
+        train(
+            [monitor(reports=[Scalars(), History(), Grid(num_images=2, cell_size=32)])],
+            default_root_dir=folder / "files",
+        )
     patch.undo()
     return {"writes": writes, "found": sorted(str(p.relative_to(folder)) for p in (folder / "files").rglob("*.*"))}
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from lightning_xai.callbacks.ranks import share
+from lightning_xai.probing.processes import OneProcess, share_of
 from tests.callbacks._runs import monitor, remembered, train
 from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, drifting, run
 
@@ -155,6 +155,6 @@ def test_the_callback_can_be_sent_to_spawned_processes():
 
 @pytest.mark.parametrize(("count", "world"), [(5, 2), (1, 2), (7, 3), (2, 5), (6, 3)])
 def test_shares_are_equally_long_and_cover_all(count, world):
-    shares = [share(count, rank, world) for rank in range(world)]
+    shares = [share_of(OneProcess(rank, world), count) for rank in range(world)]
     assert {len(indices) for indices in shares} == {-(-count // world)}
     assert [index for column in zip(*shares, strict=True) for index in column][:count] == list(range(count))

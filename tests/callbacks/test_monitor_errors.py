@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor, Readout
-from lightning_xai.callbacks import Grid
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import PointingGame
-from tests.callbacks._tiny import NO_GRID, Dicts, Module, Squares, cheap, fit, trainer_of
+from lightning_xai.reports import Grid, History, Scalars
+from tests.callbacks._tiny import NO_PICTURES, Dicts, Module, Squares, cheap, fit, trainer_of
 
 WHOLE_KEYS = (
     "xai/control/faithfulness, xai/faithfulness, xai/faithfulness_gain, xai/model_evaluations, xai/probe_accuracy, "
@@ -29,7 +29,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": 3, "grid": NO_GRID, **settings}
+    given = {"num_images": 3, "reports": NO_PICTURES, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 
@@ -168,7 +168,7 @@ def test_watching_localization_without_annotations(settings):
     stop = EarlyStopping("xai/pointing_game", mode="max")
     text = "to monitor a key that ExplanationMonitor logs, but got 'xai/pointing_game'. It will log: .*xai/sparseness"
     with pytest.raises(MisconfigurationException, match=text):
-        fit(ExplanationMonitor(num_images=2, grid=NO_GRID), stop, **settings)
+        fit(ExplanationMonitor(num_images=2, reports=NO_PICTURES), stop, **settings)
 
 
 def test_watching_a_loader_that_does_not_exist():
@@ -236,7 +236,7 @@ class Flat(Watched):
         (Watched, monitor(metrics=[PointingGame()]), "Expected `masks` to be given, because a metric reads it"),
         (
             Watched,
-            monitor(grid=Grid(mean=[0.1, 0.2], std=[1.0, 1.0])),
+            monitor(reports=[Scalars(), History(), Grid(mean=[0.1, 0.2], std=[1.0, 1.0])]),
             "`mean` to hold one value or one for each of the 1",
         ),
         (

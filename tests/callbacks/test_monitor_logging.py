@@ -14,17 +14,18 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks import Grid, progress
 from lightning_xai.explainers import Explainer
 from lightning_xai.metrics import AvgSensitivity
-from tests.callbacks._tiny import NO_GRID, Module, Squares, cheap, fit, trainer_of
+from lightning_xai.model import progress
+from lightning_xai.reports import Grid, History, Scalars
+from tests.callbacks._tiny import NO_PICTURES, Module, Squares, cheap, fit, trainer_of
 
 STEPS = [1, 3]  # two batches an epoch, where Lightning puts the validation's scalars
 PNGS = [f"xai/heatmaps/epoch={epoch:04d}-step={step:08d}.png" for epoch, step in enumerate(STEPS)]
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": 4, "grid": Grid(num_images=2, cell_size=32), **settings}
+    given = {"num_images": 4, "reports": (Scalars(), History(), Grid(num_images=2, cell_size=32)), **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 
@@ -136,7 +137,9 @@ def test_several_loggers_at_once(tmp_path):
 def test_loaders_explainers_and_prefixes_have_their_own_pictures(tmp_path):
     data = Squares(6)
     first = monitor(["grad_cam", "center_heatmap"])
-    second = monitor(prefix="val/xai", grid=Grid(1, class_names=["a", "b", "c"], cell_size=32))
+    second = monitor(
+        prefix="val/xai", reports=[Scalars(), History(), Grid(1, class_names=["a", "b", "c"], cell_size=32)]
+    )
     fit(first, second, val=[data.loader(), data.loader(data.labels, data.masks)], default_root_dir=tmp_path)
     picture = "heatmaps/dataloader_idx_{}/epoch=0000-step=00000001.png"
     expected = [f"{prefix}/{picture.format(loader)}" for prefix in ("val/xai", "xai") for loader in (0, 1)]
@@ -146,7 +149,7 @@ def test_loaders_explainers_and_prefixes_have_their_own_pictures(tmp_path):
 
 
 def test_no_grid(tmp_path):
-    fit(monitor(grid=NO_GRID), default_root_dir=tmp_path)
+    fit(monitor(reports=NO_PICTURES), default_root_dir=tmp_path)
     assert files(tmp_path) == ["xai_history.csv"]
 
 
@@ -186,7 +189,7 @@ class Asking(Explainer):
 
 
 def slow(seconds=0.0):
-    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], grid=NO_GRID)
+    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], reports=NO_PICTURES)
 
 
 @pytest.fixture
@@ -203,7 +206,7 @@ def drawn(output):
 
 
 def test_the_rich_progress_bar_has_a_line_for_explaining(tmp_path, screen, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     output, bar = screen
     trainer = fit(slow(0.1), bar, enable_progress_bar=True, default_root_dir=tmp_path, max_epochs=2)
     lines = [line for line in drawn(output) if "Explaining" in line]
@@ -224,7 +227,7 @@ def test_short_explanations_show_no_bar(tmp_path, make, capfd):
 
 
 def test_the_tqdm_progress_bar_has_a_bar_for_explaining(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     fit(slow(0.2), TQDMProgressBar(), enable_progress_bar=True, default_root_dir=tmp_path)
     assert re.search(r"Explaining:.* [1-9]\d?/20 \[.*img/s\]", capfd.readouterr().err)
 
@@ -232,7 +235,7 @@ def test_the_tqdm_progress_bar_has_a_bar_for_explaining(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("make", [RichProgressBar, TQDMProgressBar])
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_progress_bars_outside_a_fit(tmp_path, monkeypatch, stage, make):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     trainer = trainer_of(slow(), make(), enable_progress_bar=True, default_root_dir=tmp_path)
     found = getattr(trainer, stage)(Module(), Squares().loader(), verbose=False)
     assert "xai/avg_sensitivity" in found[0]
@@ -240,14 +243,14 @@ def test_progress_bars_outside_a_fit(tmp_path, monkeypatch, stage, make):
 
 
 def test_a_disabled_bar_shows_nothing(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     for bar in (RichProgressBar(refresh_rate=0), TQDMProgressBar(refresh_rate=0)):
         fit(slow(), bar, enable_progress_bar=True, default_root_dir=tmp_path)
     assert "Explaining" not in "".join(capfd.readouterr())
 
 
 def test_an_error_takes_the_rich_line_away(tmp_path, screen, monkeypatch):
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
 
     class Failing(Asking):
         def explain(self, classifier, images, target):
@@ -257,7 +260,7 @@ def test_an_error_takes_the_rich_line_away(tmp_path, screen, monkeypatch):
             return heatmaps
 
     _, bar = screen
-    watched = monitor(Failing(0.0), [AvgSensitivity(num_samples=1)], grid=NO_GRID)
+    watched = monitor(Failing(0.0), [AvgSensitivity(num_samples=1)], reports=NO_PICTURES)
     with pytest.warns(UserWarning, match="ExplanationMonitor logs nothing for epoch 0.*no map today"):
         trainer = fit(watched, bar, enable_progress_bar=True, default_root_dir=tmp_path)
     tasks = trainer.progress_bar_callback.progress.tasks

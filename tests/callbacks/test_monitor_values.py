@@ -9,14 +9,14 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_xai import ExplanationMonitor, Readout
-from lightning_xai.callbacks import Sample
+from lightning_xai.evidence.heat import compact
 from lightning_xai.explainers import CenterHeatmap, GradCAM, RandomHeatmap, get_explainer
 from lightning_xai.functional import heatmap_drift
 from lightning_xai.metrics import InsertionDeletion, MetricSuite, PointingGame, Sparseness
-from lightning_xai.metrics.robustness.heatmap_drift import compact
 from lightning_xai.model import Classifier
+from lightning_xai.probing import Sample
 from tests.callbacks import _tiny
-from tests.callbacks._tiny import NO_GRID, Module, OnlySteps, Squares, cheap, chosen, fit, trainer_of, values
+from tests.callbacks._tiny import NO_PICTURES, Module, OnlySteps, Squares, cheap, chosen, fit, trainer_of, values
 
 COUNT = 5
 DEFAULT = [
@@ -38,7 +38,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def monitor(explainers="grad_cam", metrics=None, **settings):
-    given = {"num_images": COUNT, "grid": NO_GRID, **settings}
+    given = {"num_images": COUNT, "reports": NO_PICTURES, **settings}
     return ExplanationMonitor(explainers, cheap() if metrics is None else metrics, **given)
 
 
@@ -87,7 +87,7 @@ class Evaluations(Callback):
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
 def test_values_are_those_of_the_metrics(stage):
-    data, module, watched = Squares(), Module(), ExplanationMonitor(num_images=COUNT, grid=NO_GRID)
+    data, module, watched = Squares(), Module(), ExplanationMonitor(num_images=COUNT, reports=NO_PICTURES)
     trainer = trainer_of(watched)
     loaders = [data.loader(data.labels, data.masks)] * (2 if stage == "fit" else 1)
     getattr(trainer, stage)(module, *loaders)
@@ -194,7 +194,7 @@ def test_several_explainers_and_loaders():
 
 def test_localization_belongs_to_the_loader_that_has_annotations():
     data = Squares()
-    watched = ExplanationMonitor(num_images=2, grid=NO_GRID)
+    watched = ExplanationMonitor(num_images=2, reports=NO_PICTURES)
     trainer = fit(watched, val=[data.loader(), data.loader(data.labels, data.boxes)])
     localized = {name for name in values(trainer) if name.split("/")[0] in LOCALIZATION}
     assert localized == {f"{name}/dataloader_idx_1" for name in LOCALIZATION}
@@ -218,7 +218,7 @@ def test_masks_and_boxes(annotation):
 
 
 def test_without_annotations_there_are_no_localization_keys():
-    trainer = fit(ExplanationMonitor(num_images=2, grid=NO_GRID))
+    trainer = fit(ExplanationMonitor(num_images=2, reports=NO_PICTURES))
     assert not any(name in key for key in trainer.callback_metrics for name in LOCALIZATION)
 
 
@@ -317,7 +317,7 @@ def test_model_evaluations_are_counted_and_few():
     """The default suite asks the model at most 143 times per image; another explainer adds its own share only."""
     spent = {}
     for explainers in (("grad_cam",), ("grad_cam", "hires_cam")):
-        counted, watched = Evaluations(), ExplanationMonitor(explainers, num_images=COUNT, grid=NO_GRID)
+        counted, watched = Evaluations(), ExplanationMonitor(explainers, num_images=COUNT, reports=NO_PICTURES)
         fit(watched, counted, max_epochs=2)
         assert [row["xai/model_evaluations"] for row in watched.history] == counted.counts
         spent[len(explainers)] = counted.counts[1] / COUNT
@@ -358,7 +358,7 @@ def test_gaps():
 
 def test_two_monitors():
     data, module = Squares(), Module()
-    second = ExplanationMonitor(CenterHeatmap(), cheap(), prefix="val/xai", num_images=COUNT, grid=NO_GRID)
+    second = ExplanationMonitor(CenterHeatmap(), cheap(), prefix="val/xai", num_images=COUNT, reports=NO_PICTURES)
     trainer = fit(monitor(), second, module=module, val=data.loader())
     agree(values(trainer), by_hand(module, data, cheap())[0])
     found = {k.removeprefix("val/xai/"): v.item() for k, v in trainer.callback_metrics.items()}

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_xai.callbacks import sample_from_batch
 from lightning_xai.metrics import Sparseness
+from lightning_xai.probing import sample_from_batch
 from tests.callbacks._runs import (
     Attendance,
     Moody,

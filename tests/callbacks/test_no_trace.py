@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAver
 from torch.nn import functional as F
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks import Grid, sample_from_batch
+from lightning_xai.probing import sample_from_batch
+from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks._harm import (
     calls_backward,
     draws_from_numpy,
@@ -188,7 +189,9 @@ def test_the_default_suite_of_many_explainers_leaves_no_trace():
     data = {"val_loader": loader(10, seed=1, masks=True), "train_loader": loader(masks=True, shuffle=True)}
     expected = train([], lambda: Net(dropout=0.5), **data)
     explainers = ["grad_cam", "layer_cam", "cam"]
-    everything = ExplanationMonitor(explainers, num_images=2, grid=Grid(num_images=2, cell_size=32))
+    everything = ExplanationMonitor(
+        explainers, num_images=2, reports=[Scalars(), History(), Grid(num_images=2, cell_size=32)]
+    )
     run = train([everything], lambda: Net(dropout=0.5), **data)
     assert differing(run.state(), expected.state()) == []
     assert run.values() == expected.values()

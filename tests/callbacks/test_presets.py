@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import InsertionDeletion, Sparseness
-from tests.callbacks._tiny import NO_GRID, Data, Module, cheap, fit, read_batch
+from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, read_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:[\\s\\S]*([Dd]eprecat|No seed found)")
 
@@ -129,15 +129,15 @@ def test_command_line(own):
     assert kinds(cli) == ["ExplanationMonitor", "LearningRateMonitor", "RichModelSummary"]
     (watched,) = monitors(cli)
     assert watched.num_images == 7
-    assert [type(explainer) for explainer in watched._parts.explainers.values()] == [HiResCAM]
-    assert watched._parts.study(annotated=False).target == 2
+    assert [type(explainer) for explainer in watched.plan.explainers.values()] == [HiResCAM]
+    assert watched.plan.target == 2
 
 
 def test_settings_after_the_preset_on_the_command_line(own):
     preset = next(path for path in PRESETS if path.stem == "explanation_monitor")
     (watched,) = monitors(parsed(*configs(own, preset), "--trainer.callbacks.num_images=64"))
     assert watched.num_images == 64
-    assert list(watched._parts.explainers) == ["grad_cam"]
+    assert list(watched.plan.explainers) == ["grad_cam"]
 
 
 EVERYTHING = """
@@ -161,12 +161,15 @@ trainer:
           task: multiclass
           forward: net
           chunk_size: 2
-        grid:
-          num_images: 1
-          class_names: [circle, square, star]
-          mean: [0.5]
-          std: [0.25]
-          cell_size: 48
+        reports:
+          - lightning_xai.Scalars
+          - class_path: lightning_xai.Grid
+            init_args:
+              num_images: 1
+              class_names: [circle, square, star]
+              mean: [0.5]
+              std: [0.25]
+              cell_size: 48
         sample_from_batch: tests.callbacks._tiny.read_batch
         prefix: val/xai
         on_error: raise
@@ -179,26 +182,26 @@ def test_every_setting_from_yaml(own, tmp_path):
     path.write_text(EVERYTHING)
     cli = parsed(*configs(own, path), run=True, folder=tmp_path / "run")
     (watched,) = monitors(cli)
-    cam = watched._parts.explainers["grad_cam"]
+    cam = watched.plan.explainers["grad_cam"]
     assert isinstance(cam, GradCAM)
     assert (cam.target_layer, cam.relu) == ("net.3", False)
-    assert list(watched._parts.explainers) == ["grad_cam", "hires_cam", "random_heatmap"]
-    metrics = watched._parts.suite(annotated=True).explanation_metrics()
+    assert list(watched.plan.explainers) == ["grad_cam", "hires_cam", "random_heatmap"]
+    metrics = watched.plan.metrics(annotated=True)
     assert {type(metric) for metric in metrics.values()} == {InsertionDeletion, Sparseness}
     assert metrics["faithfulness"].evidence[0].num_steps == 4
     assert watched._engine.readout == Readout("multiclass", forward="net", chunk_size=2)
     assert watched._engine.on_error == "raise"
-    grid = watched._report.grid
+    grid = watched.reports[-1]
     assert (grid.num_images, grid.cell_size, list(grid.class_names)) == (1, 48, ["circle", "square", "star"])
     assert (list(grid.mean), list(grid.std)) == ([0.5], [0.25])
     assert watched._sample_from_batch is read_batch
-    assert watched._parts.study(annotated=False).seed == 5
+    assert watched.plan.seed == 5
     assert {"val/xai/grad_cam/faithfulness", "val/xai/random_heatmap/sparseness"} <= watched.history[0].keys()
     again = parsed("--config", tmp_path / "run" / "config.yaml", run=True, folder=tmp_path / "again")
     (reloaded,) = monitors(again)
-    assert reloaded._report.grid == grid
+    assert reloaded.reports[-1] == grid
     assert reloaded._engine.readout == watched._engine.readout
-    assert list(reloaded._parts.explainers) == list(watched._parts.explainers)
+    assert list(reloaded.plan.explainers) == list(watched.plan.explainers)
 
 
 def test_a_dict_of_explainers_from_yaml(own, tmp_path):
@@ -213,8 +216,8 @@ def test_a_dict_of_explainers_from_yaml(own, tmp_path):
     callback = {"class_path": "lightning_xai.ExplanationMonitor", "init_args": init}
     path.write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
     (watched,) = monitors(parsed(*configs(own, path)))
-    assert {name: e.target_layer for name, e in watched._parts.explainers.items()} == {"early": "net.0", "late": "auto"}
-    assert list(watched._parts.suite(annotated=False).explanation_metrics()) == ["fine"]
+    assert {name: e.target_layer for name, e in watched.plan.explainers.items()} == {"early": "net.0", "late": "auto"}
+    assert list(watched.plan.metrics(annotated=False)) == ["fine"]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +242,7 @@ def test_a_wrong_setting_fails_when_it_is_parsed(own, capsys, setting, said):
 @pytest.mark.parametrize("used", [False, True])
 def test_copies(copy, used):
     torch.manual_seed(0)
-    watched = ExplanationMonitor({"early": GradCAM("net.0")}, cheap(), num_images=3, grid=NO_GRID)
+    watched = ExplanationMonitor({"early": GradCAM("net.0")}, cheap(), num_images=3, reports=NO_PICTURES)
     if used:
         fit(watched, max_epochs=2)
     twin = copy(watched)

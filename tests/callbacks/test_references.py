@@ -10,7 +10,7 @@ import torch
 from lightning_xai import ExplanationMonitor
 from lightning_xai.explainers import ReferenceExplainer
 from lightning_xai.metrics import Sparseness
-from tests.callbacks._tiny import NO_GRID, Squares, chosen, fit
+from tests.callbacks._tiny import NO_PICTURES, Squares, chosen, fit
 
 
 class Distance(ReferenceExplainer):
@@ -31,7 +31,7 @@ def _fresh(tmp_path, monkeypatch):
 
 
 def monitor(explainer, num_images=5):
-    return ExplanationMonitor(explainer, Sparseness(), num_images=num_images, grid=NO_GRID, on_error="raise")
+    return ExplanationMonitor(explainer, Sparseness(), num_images=num_images, reports=NO_PICTURES, on_error="raise")
 
 
 @pytest.mark.parametrize("count", [12, 90])

@@ -1,6 +1,7 @@
 """A resumed run goes on as if nothing had happened; other stages and later fits do not disturb it."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -53,7 +54,7 @@ def comparable(rows):
 
 
 def identities(ours):
-    return [probe.identities for probe in ours._records["fit"].probes.values()]
+    return [probe.identities for probe in ours._runs["fit"].probes.values()]
 
 
 HOOKS = ("on_validation_epoch_end", "on_validation_end", "on_train_epoch_end")
@@ -121,7 +122,7 @@ def test_a_run_that_is_resumed_in_the_middle_of_a_validation():
 def test_a_checkpoint_holds_plain_values_and_loads_safely():
     ours, path = interrupted(ModelCheckpoint(monitor="xai/faithfulness", mode="max"))
     saved = torch.load(path, weights_only=True)["callbacks"][ours.state_key]
-    assert [row["epoch"] for row in saved["history"]][-1] <= 1
+    assert [epoch["epoch"] for epoch in saved["epochs"]][-1] <= 1
     again = monitor()
     train([again], train_loader=loader(), max_epochs=4, ckpt_path=path, inference_mode=True)
     assert [row["epoch"] for row in again.history] == [0, 1, 2, 3]
@@ -152,12 +153,11 @@ def test_the_state_is_small_and_plain(tmp_path):
 
     ours = monitor(Constant(), [HeatmapDrift()], num_images=32)
     train([ours], Net, val_loader=torch.utils.data.DataLoader(Large(32), 16), max_epochs=2, limit_train_batches=1)
-    rows = ours.history
     for epoch in range(2, 100):
-        ours._records["fit"].history.put(epoch, epoch, rows[1])
+        ours._runs["fit"].remember(replace(ours.latest, epoch=epoch, step=epoch))
     state = ours.state_dict()
     assert state["probes"]["0"]["previous"]["constant"].shape == (32, 56, 56)
-    assert len(state["history"]) == 100
+    assert len(state["epochs"]) == 100
     assert_plain(state)
     torch.save(state, tmp_path / "state.pt")
     assert (tmp_path / "state.pt").stat().st_size < 2e6
@@ -246,9 +246,7 @@ class TestOtherStages:
         assert identities(ours) == probe
         assert ours.state_dict().keys() == state.keys()
         assert {path.name for path in Path().glob("*.csv")} == {
-            "xai_history.csv",
-            "xai_history_validate.csv",
-            "xai_history_test.csv",
+            f"xai_{kind}{stage}.csv" for kind in ("history", "images") for stage in ("", "_validate", "_test")
         }
 
     def test_their_values_are_those_of_the_fit_on_equal_weights_and_images(self):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_xai.callbacks.schedule import is_due
+from lightning_xai.callbacks.run_state import is_due
 
 
 def explained(every_n_epochs, validations, start=None):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from lightning_xai.datasets import ShapesDataset
 from lightning_xai.datasets.outlines import OUTLINES
 
-ARRAYS = ("images", "labels", "masks", "boxes", "watermark_classes", "watermark_masks")
+ARRAYS = ("images", "labels", "masks", "boxes", "badge_classes", "badge_masks")
 
 
 def assert_same(first, second, num_images):
@@ -171,12 +171,12 @@ class TestObjects:
         (
             {"shortcut": "0.5"},
             TypeError,
-            "Expected `shortcut` to be a probability or None (no watermark), but got '0.5'.",
+            "Expected `shortcut` to be a probability or None (no badge), but got '0.5'.",
         ),
         (
             {"shortcut": True},
             TypeError,
-            "Expected `shortcut` to be a probability or None (no watermark), but got True.",
+            "Expected `shortcut` to be a probability or None (no badge), but got True.",
         ),
     ],
 )

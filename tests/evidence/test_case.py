@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import math
+import subprocess
+import sys
 import weakref
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,7 +39,7 @@ class Noted(Evidence):
 
 @dataclass(frozen=True)
 class NotedOfImages(Noted):
-    reads_heatmaps: ClassVar[bool] = False
+    inputs: ClassVar[frozenset] = frozenset({"images"})
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +108,32 @@ def test_other_heatmaps_share_what_is_known_about_the_images():
     assert Noted.collected.count(NotedOfImages()) == 1
     assert Noted.collected.count(Noted()) == 3
     assert torch.equal(other.masks, case.masks)
+
+
+def test_what_reads_the_target_is_not_shared_by_other_targets():
+    @dataclass(frozen=True)
+    class Target(Noted):
+        inputs: ClassVar[frozenset] = frozenset({"images", "target"})
+
+        def collect(self, case):
+            return case.target.clone()
+
+    case = Case(images=IMAGES, target=1)
+    assert [one[Target()].tolist() for one in (case, case.with_heatmaps(target=torch.tensor([0, 2])))] == [
+        [1, 1],
+        [0, 2],
+    ]
+
+
+def test_without_masks_and_boxes_their_code_is_not_executed():
+    code = """if True:
+        import sys, torch
+        from lightning_xai.metrics import InsertionAUC
+        net, images, heatmaps = torch.nn.Flatten(), torch.rand(1, 1, 2, 2), torch.rand(1, 2, 2)
+        InsertionAUC(4).update(model=net, images=images, heatmaps=heatmaps, target=1)
+        sys.exit("lightning_xai.evidence.annotations" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_other_heatmaps_keep_model_keys_and_target():

@@ -73,7 +73,7 @@ def test_every_logged_key_is_explained():
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     explained = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)} - {"heatmaps"}
     groups = {key.removesuffix("…") for key in explained if key.endswith("…")}
-    logged = {key.removeprefix("xai/") for key in ExplanationMonitor()._parts.keys(annotated=True)}
+    logged = {key.removeprefix("xai/") for key in ExplanationMonitor().keys.all(annotated=True)}
     singles = {key for key in logged if not key.startswith(tuple(groups))}
     assert groups == {"control/", "undefined/"}
     assert explained - {f"{group}…" for group in groups} == singles
@@ -88,5 +88,5 @@ def test_tables_are_what_the_classes_say():
 
 
 def test_the_default_metrics_are_those_of_the_monitor():
-    suite = ExplanationMonitor()._parts.suite(annotated=True).explanation_metrics()
+    suite = ExplanationMonitor().plan.metrics(annotated=True)
     assert {metric.alias for metric in suite.values()} == set(tables().BY_DEFAULT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from lightning_xai import get_explainer
-from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 
 FEW: dict[str, dict[str, object]] = {
     "expected_grad_cam": {"num_samples": 4},
@@ -35,6 +34,4 @@ def made(alias, channels=3, size=(16, 12)):
 
 def supplied(explainer, channels=3, size=(16, 12)):
     """Return the explainer with reference images if it needs any."""
-    if isinstance(explainer, ReferenceExplainer):
-        return explainer.with_references(references(channels, size))
-    return explainer
+    return explainer.with_references(references(channels, size))

@@ -15,12 +15,12 @@ class Showing(Explainer):
     """Returns what it was given."""
 
     def __init__(self, maps):
-        self._maps = maps
+        self.maps = maps
         self.given = []
 
     def explain(self, classifier, images, target):
         self.given.append((classifier, images, target))
-        return self._maps if isinstance(self._maps, torch.Tensor) else self._maps(images)
+        return self.maps if isinstance(self.maps, torch.Tensor) else self.maps(images)
 
 
 def test_maps_are_resized_bilinearly_to_the_images_and_detached():
@@ -99,7 +99,34 @@ def test_arguments_that_do_not_fit(arguments, error, message):
         FakeCAM()(*arguments)
 
 
-def test_settings_are_the_public_attributes():
+def test_settings_are_the_arguments_of_the_constructor():
     explainer = Showing(torch.zeros(3, 8, 8))
-    assert explainer.settings() == {"given": []}
-    assert repr(explainer) == "Showing(given=[])"
+    assert list(explainer.settings()) == ["maps"]
+    assert repr(explainer) == "Showing(maps=Tensor(3, 8, 8))"
+
+
+def test_what_compares_with_no_references_is_the_same_with_them():
+    explainer = GradCAM()
+    assert not explainer.needs_references
+    assert explainer.with_references(IMAGES) is explainer
+
+
+class Product(Explainer):
+    """The logits, and a matrix product of its own, whose digits bfloat16 does not have."""
+
+    def explain(self, classifier, images, target):
+        self.logits = classifier.logits(images)
+        return images[:, 0] @ images[:, 1]
+
+
+def test_the_user_s_autocast_is_for_the_model_only():
+    net, explainer = ConvNet(), Product()
+    exact, plain = explainer(net, IMAGES, 0), explainer.logits
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = Classifier(net).logits(IMAGES)
+        classifier = Classifier(net)
+        assert torch.equal(explainer(classifier, IMAGES, 0), exact)
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.equal(classifier.logits(IMAGES), expected)
+    assert torch.equal(explainer.logits, expected)
+    assert not torch.equal(plain, expected)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lightning_xai import Classifier, get_explainer, list_explainers
+from lightning_xai._settings import setting_names
 from tests._nets import calibrated
 from tests.explainers._made import FEW, supplied
 
@@ -100,10 +101,8 @@ def predicted(name):
 
 def unrectified(explainer):
     """Return the explainer without its ReLU, which may leave nothing of a map of an untrained network."""
-    settings = explainer.settings()
-    return (
-        supplied(type(explainer)(**{**settings, "relu": False}), size=(SIDE, SIDE)) if "relu" in settings else explainer
-    )
+    settings = {name: getattr(explainer, name) for name in setting_names(type(explainer))}
+    return type(explainer)(**{**settings, "relu": False}) if "relu" in settings else explainer
 
 
 @pytest.mark.parametrize("alias", [alias for alias in list_explainers() if alias != "score_cam"])

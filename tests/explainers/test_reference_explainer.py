@@ -39,13 +39,20 @@ def test_references_are_the_explainer_s_own():
     bare, given = MeanDifference(), references.clone()
     explainer = bare.with_references(given)
     given.zero_()
-    assert not bare.has_references
-    assert explainer.has_references
+    assert bare.needs_references
+    assert not explainer.needs_references
     expected = (images - references.mean(0)).sum(1)
     for made in (explainer, copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):
         torch.testing.assert_close(made(ConvNet(), images, 0), expected)
-    assert explainer.settings() == {}
-    assert repr(explainer) == "MeanDifference()"
+    assert bare.settings() == {"references": None}
+    assert repr(explainer) == "MeanDifference(references=Tensor(4, 3, 8, 8))"
+
+
+def test_settings_tell_other_references_apart():
+    first, second = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
+    settings = [MeanDifference(references).settings()["references"] for references in (first, first.clone(), second)]
+    assert settings[0] == settings[1] != settings[2]
+    assert settings[0].startswith("Tensor(4, 3, 8, 8) #")
 
 
 def test_they_follow_the_precision_of_the_images():

@@ -1,12 +1,16 @@
+import io
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import fsspec
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import lightning_xai.loggers
 from lightning_xai.loggers import PictureLoggingError, log_picture
 
 _NAME = "xai/heatmaps"
@@ -37,6 +41,28 @@ def test_without_a_logger_for_pictures_they_become_files(fit, tmp_path, picture,
     assert callback.written == [[path] for path in paths]
     for epoch, path in enumerate(paths):
         assert torch.equal(png_of(path), picture + epoch)
+
+
+def test_a_folder_may_be_remote(picture, png_of):
+    (url,) = log_picture(trainer_with(), _NAME, picture, directory="memory://runs/b")
+    assert url == "memory://runs/b/xai/heatmaps/epoch=0003-step=00000007.png"
+    assert torch.equal(png_of(io.BytesIO(fsspec.filesystem("memory").cat_file(url))), picture)
+
+
+def test_a_local_folder_may_be_a_str(tmp_path, picture, png_of):
+    (path,) = log_picture(trainer_with(), _NAME, picture, directory=str(tmp_path))
+    assert path == tmp_path / "xai" / "heatmaps" / "epoch=0003-step=00000007.png"
+    assert torch.equal(png_of(path), picture)
+
+
+def test_without_a_logger_three_files_bring_the_picture_to_the_folder(tmp_path, picture):
+    folder, files = Path(lightning_xai.loggers.__file__).parent, set()
+    sys.setprofile(lambda frame, *_: files.add(Path(frame.f_code.co_filename)))
+    try:
+        log_picture(trainer_with(), _NAME, picture, directory=tmp_path)
+    finally:
+        sys.setprofile(None)
+    assert {file.name for file in files if file.parent == folder} == {"files.py", "log_picture.py", "scalars.py"}
 
 
 def test_several_loggers_at_once(fit, tmp_path):
@@ -94,6 +120,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, picture):
     (tmp_path / "file").touch()
     with pytest.raises(PictureLoggingError, match=r"failed for the folder .*file: "):
         log_picture(trainer_with(), _NAME, picture, directory=tmp_path / "file")
+
+
+def test_a_filesystem_that_is_not_known_is_named(picture):
+    with pytest.raises(
+        PictureLoggingError, match="failed for the folder nowhere://runs: ValueError: Protocol not known"
+    ):
+        log_picture(trainer_with(), _NAME, picture, directory="nowhere://runs")
 
 
 def test_tracking_libraries_are_imported_only_by_their_loggers(tmp_path):

@@ -5,7 +5,7 @@ A metric joins the contract (`test_contract.py`) by an ``ENTRY`` in its own test
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from lightning_xai import functional
 from lightning_xai.evidence.annotations import masks_of_boxes
+from lightning_xai.evidence.case import Case
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics import get_metric, list_metrics
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.metrics.registry import _registry
+from lightning_xai.metrics.registry import METRICS
 
 SIZE = (9, 11)  # not square, and no multiple of the default grids and steps
 CLASSES = 3
@@ -216,7 +217,7 @@ class Entry:
 
     @property
     def cls(self) -> type[ExplanationMetric]:
-        return _registry.load(self.alias)
+        return METRICS.load(self.alias)
 
     @property
     def all_settings(self) -> tuple[dict[str, Any], ...]:
@@ -230,20 +231,22 @@ class Entry:
         others = {"model": model, "explainer": self.explainer}
         return {name: others[name] if name in others else getattr(batch, name) for name in self.arguments}
 
+    def case_of(self, names: Iterable[str], batch: Batch, model: Any) -> NotedCase:
+        """Return a case that has these fields and no others."""
+        fields = {"model": model, "explainer": self.explainer, "other_heatmaps": batch.other_heatmaps, **vars(batch)}
+        return NotedCase(**{name: fields[name] for name in names})
+
     def updated(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> ExplanationMetric:
         metric = self.metric(settings)
         metric.update(**self.given(batch, model))
         return metric
 
-    def function_knows(self, settings: dict[str, Any]) -> bool:
-        return set(settings) <= set(signature(getattr(functional, self.alias)).parameters)
-
     def called(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> Tensor:
-        """Return the rows that the metric's function returns."""
+        """Return what the metric's function returns, several numbers per image side by side."""
         function = getattr(functional, self.alias)
         known = signature(function).parameters
         given = {name: value for name, value in self.given(batch, model).items() if name in known}
-        found = function(**given, **(settings or {}))
+        found = function(**given, **(self.base | (settings or {})))
         return torch.stack(found, 1) if isinstance(found, tuple) else found
 
     def expected(self, batch: Batch, net: nn.Module, settings: dict[str, Any] | None = None) -> Tensor:
@@ -253,13 +256,43 @@ class Entry:
         return torch.tensor([self.reference(view, **settings) for view in views], dtype=torch.float64)
 
 
+_FIELD_OF = {"classifier": "model"} | {
+    name: name
+    for name in (
+        "images",
+        "heatmaps",
+        "target",
+        "masks",
+        "boxes",
+        "explainer",
+        "previous_heatmaps",
+        "other_heatmaps",
+    )
+}
+
+
+class NotedCase(Case):
+    """A case that notes which of its fields are read; to ask whether there is a target is no reading of it."""
+
+    has_target = False
+
+    def __init__(self, **given: Any) -> None:
+        self.read: set[str] = set()
+        super().__init__(**given)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FIELD_OF:
+            self.read.add(_FIELD_OF[name])
+        return super().__getattribute__(name)
+
+
 def undefined(rows: Tensor) -> Tensor:
     """Return which rows (N,) or (N, D) lack a value, boolean (N,)."""
     return rows.isnan() if rows.ndim == 1 else rows.isnan().any(1)
 
 
 def _module(alias: str) -> str:
-    return f"tests.metrics.{_registry.load(alias).family}.test_{alias}"
+    return f"tests.metrics.{METRICS.load(alias).family}.test_{alias}"
 
 
 def entry_of(alias: str) -> Entry:

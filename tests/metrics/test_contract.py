@@ -68,7 +68,7 @@ def test_value_is_the_definition(entry, settings):
     close(metric.compute(), entry.value(expected))
 
 
-@pytest.mark.parametrize(("entry", "settings"), [p for p in SETTINGS if p.values[0].function_knows(p.values[1])])
+@pytest.mark.parametrize(("entry", "settings"), SETTINGS)
 def test_function_is_the_class(entry, settings):
     batch, net = Batch.draw(5, seed=2), tiny_net()
     rows = entry.called(batch, net, settings)
@@ -127,7 +127,7 @@ def test_pickle_clone_reset(entry):
         whole = entry.updated(batch, net, entry.all_settings[-1])
         close(copy.rows, whole.rows)
         assert repr(copy.evidence) == repr(metric.evidence)
-        assert copy.settings == metric.settings
+        assert copy.settings() == metric.settings()
     assert len(metric.rows) == 4
     metric.reset()
     assert len(metric.rows) == 0
@@ -197,7 +197,29 @@ def test_a_missing_field_names_itself(entry):
 @measured_ones_too
 def test_declared_needs(entry):
     fields = {"masks" if name == "boxes" else name for name in entry.arguments}
-    assert entry.cls.needs == fields & {"masks", "explainer", "previous_heatmaps", "other_heatmaps"}
+    assert entry.metric(entry.reads_all_with).needs == fields & {
+        "masks",
+        "explainer",
+        "previous_heatmaps",
+        "other_heatmaps",
+    }
+
+
+@measured_ones_too
+def test_declared_inputs_are_read_and_no_others(entry):
+    batch, net, default = Batch.draw(3), tiny_net(), entry.metric()
+    declared, read = {}, {}
+    for metric in map(entry.metric, entry.all_settings):
+        assert default.all_inputs <= metric.all_inputs <= default.all_inputs | metric.optional_inputs
+        case = entry.case_of(metric.all_inputs, batch, net)  # a field that was not declared is missing
+        metric.score(case)
+        assert case.read == metric.all_inputs
+        for evidence in metric.evidence:
+            case = entry.case_of(evidence.inputs, batch, net)
+            case[evidence]
+            declared.setdefault(type(evidence), set()).update(evidence.inputs)
+            read.setdefault(type(evidence), set()).update(case.read)
+    assert read == declared
 
 
 @every_metric
@@ -245,10 +267,10 @@ def test_collection_with_default_groups_merges_nothing(entry):
         close(value, alone[name].compute(), 1e-7)
 
 
-def test_no_two_metrics_share_the_name_of_a_state():
-    """States of equal names and values are merged by torchmetrics; names are the only cure inside a class."""
-    names = [name for entry in ENTRIES for settings in entry.all_settings for name in entry.metric(settings)._defaults]
-    assert len(set(names)) == len(names)
+def test_no_two_metrics_have_one_description():
+    """Torchmetrics merges metrics of equal states; a checksum of the description is a state that tells them apart."""
+    shown = [repr(entry.metric(settings)) for entry in ENTRIES for settings in entry.all_settings]
+    assert len(set(shown)) == len(shown)
 
 
 def _trace(net):
@@ -335,7 +357,8 @@ def test_facts_that_a_reader_and_a_monitor_need(entry):
     assert entry.metric().higher_is_better in (True, False, None)
     assert cls.range[0] < cls.range[1]
     assert cls.family == cls.__module__.split(".")[-2]
-    assert repr(entry.metric()) == f"{cls.__name__}()"
+    settings = ", ".join(f"{name}={value!r}" for name, value in entry.metric().settings().items())
+    assert repr(entry.metric()) == f"{cls.__name__}({settings})"
     for promise in ("Evaluations per image: ", "Source: ", "Args:", "Example:"):
         assert promise in cls.__doc__
     assert "Fake-CAM" in cls.__doc__

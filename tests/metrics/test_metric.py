@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics import MetricCollection
 
 from lightning_xai.evidence import Case
 from lightning_xai.metrics import DeletionAUC, ExplanationMetric, InsertionAUC, standard_error
@@ -170,10 +171,22 @@ def test_default_dtype_does_not_matter():
         torch.set_default_dtype(torch.float32)
 
 
-def test_settings_tell_states_apart():
-    names = {metric._rows_name for metric in (DeletionAUC(), DeletionAUC(16), DeletionAUC(ties="last"), InsertionAUC())}
-    assert len(names) == 4
-    assert DeletionAUC()._rows_name == DeletionAUC()._rows_name
+def test_a_collection_keeps_settings_apart_although_the_first_rows_coincide():
+    """A constant model has one curve for every setting, by which torchmetrics groups the metrics of a collection."""
+    images, heatmaps = torch.rand(4, 1, 4, 4), torch.rand(4, 4, 4)
+    constant = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    torch.nn.init.zeros_(constant[1].weight)
+    trained = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    alone = {"four": DeletionAUC(4), "sixteen": DeletionAUC(16), "insertion": InsertionAUC(16), "again": DeletionAUC(4)}
+    together = MetricCollection({name: metric.clone() for name, metric in alone.items()})
+    for model in (constant, trained):
+        given = {"model": model, "images": images, "heatmaps": heatmaps, "target": 1}
+        together.update(**given)
+        for metric in alone.values():
+            metric.update(**given)
+    groups = sorted(sorted(names) for names in together.compute_groups.values())
+    assert groups == [["again", "four"], ["insertion"], ["sixteen"]]
+    assert together.compute() == {name: metric.compute() for name, metric in alone.items()}
 
 
 def test_a_case_replaces_the_arguments():

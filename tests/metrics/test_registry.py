@@ -9,8 +9,8 @@ import pytest
 
 import lightning_xai
 from lightning_xai import functional, metrics
+from lightning_xai.aliases import MetricAlias
 from lightning_xai.metrics import ExplanationMetric, get_metric, list_metrics
-from lightning_xai.metrics.registry import MetricAlias
 
 
 def test_every_metric_file_is_registered_exported_and_has_a_function():
@@ -45,13 +45,13 @@ def test_settings_are_plain_and_agree_with_the_function(alias):
     settings = {n: p for n, p in inspect.signature(metric).parameters.items() if p.kind is not p.VAR_KEYWORD}
     assert all(isinstance(p.default, (str, int, float, tuple, type(None))) for p in settings.values())
     parameters = inspect.signature(getattr(functional, alias)).parameters
-    known = {n: p for n, p in parameters.items() if n in settings}
-    assert {n: p.default for n, p in known.items()} == {n: settings[n].default for n in known}
-    assert set(settings) - set(known) <= {"top_k"}
+    assert {name: parameters[name] for name in settings} == {
+        name: p.replace(kind=p.KEYWORD_ONLY) for name, p in settings.items()
+    }
 
 
 def test_settings_reach_the_metric():
-    assert get_metric("insertion_auc", num_steps=5).evidence[0].num_steps == 5
+    assert get_metric("insertion_auc", num_steps=5).curve.num_steps == 5
 
 
 def test_an_unknown_alias():

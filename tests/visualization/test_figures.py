@@ -30,7 +30,7 @@ from lightning_xai.visualization import (
     plot_randomized_heatmaps,
     plot_saturation,
 )
-from lightning_xai.visualization.strip import displayed_alike
+from lightning_xai.visualization.masking_curve import as_comparable_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +69,11 @@ def test_the_mean_curve_and_its_band_are_the_evidence(case):
     curve = MaskingCurve(num_steps=4)
     axes = drawn(plot_masking_curve(case, curve, image=2, num_frames=3))[0]
     rows = case[curve].double()
-    mean, shown = axes.get_lines()
+    mean, of_image = axes.get_lines()
     assert mean.get_xdata().tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert mean.get_ydata().tolist() == pytest.approx(rows.mean(0).tolist())
-    assert shown.get_ydata().tolist() == pytest.approx(rows[2].tolist())
-    assert shown.get_markevery() == [0, 1, 4]
+    assert of_image.get_ydata().tolist() == pytest.approx(rows[2].tolist())
+    assert of_image.get_markevery() == [0, 1, 4]
     (band,) = axes.collections
     corners = {(round(float(x), 6), round(float(y), 6)) for x, y in band.get_paths()[0].vertices}
     error = rows.std(0) / 2
@@ -97,7 +97,7 @@ def test_labels_say_what_is_drawn(case):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("share of pixels removed", "probability of the target")
 
 
-def test_the_strip_shows_frames_of_the_image_with_their_probability(case):
+def test_frames_of_the_image_have_their_probability(case):
     curve = MaskingCurve("insertion", 0.25, num_steps=4)
     _, heat, *frames = drawn(plot_masking_curve(case, curve, image=1, num_frames=3))
     assert titles([heat, *frames]) == ["heatmap", "0 %", "25 %", "100 %"]
@@ -167,9 +167,9 @@ def test_what_cannot_be_drawn_is_refused(case, arguments, text):
 
 def test_versions_of_one_image_are_stretched_alike():
     images = torch.tensor([[-2.0, 2.0], [0.0, 0.0], [-1.0, 1.0]]).view(3, 1, 1, 2)
-    found = displayed_alike(images)[..., 0, :, 0]
+    found = as_comparable_pictures(images)[..., 0, :, 0]
     assert found.tolist() == [[0, 255], [128, 128], [64, 191]]
-    normalised = displayed_alike(images, mean=0.5, std=0.25)
+    normalised = as_comparable_pictures(images, mean=0.5, std=0.25)
     assert normalised[2, 0, :, 0].tolist() == [64, 191]
 
 
@@ -247,5 +247,5 @@ def test_frames_of_a_refined_curve_say_what_the_model_says():
     images, heatmaps = torch.ones(1, 1, 56, 56), torch.rand(1, 56, 56)
     case = Case(Threshold(), images.requires_grad_(), 1, heatmaps=heatmaps)
     figure = plot_masking_curve(case, MaskingCurve("deletion", 0.0, "auto"))
-    shown = [text for axes in figure.axes for text in captions([axes]) if text.startswith("p = ")]
-    assert shown == ["p = 1.00", "p = 1.00", *["p = 0.00"] * (len(shown) - 2)]
+    written = [text for axes in figure.axes for text in captions([axes]) if text.startswith("p = ")]
+    assert written == ["p = 1.00", "p = 1.00", *["p = 0.00"] * (len(written) - 2)]

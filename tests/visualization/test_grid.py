@@ -1,11 +1,18 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from lightning_xai.visualization import displayed, heatmap_grid, overlay
-from lightning_xai.visualization.layout import Layout
+import lightning_xai.visualization
+from lightning_xai.visualization import as_pictures, boxed, heatmap_grid, overlay
+from lightning_xai.visualization.page_layout import PageLayout
 
 _PAPER = 255
+
+
+_FOLDER = Path(lightning_xai.visualization.__file__).parent
 
 
 def batch(num=3, side=32, seed=0):
@@ -15,13 +22,13 @@ def batch(num=3, side=32, seed=0):
 
 def cells(grid, layout):
     """Cut the pictures out of a page: {(row, column): uint8 (h, w, 3)}."""
-    found = {}
+    pictures = {}
     for row in range(layout.num_rows):
         for column in range(layout.num_columns):
             top = layout.row_center(row) - layout.picture_height // 2
             left = layout.column_center(column) - layout.picture_width // 2
-            found[row, column] = grid[top : top + layout.picture_height, left : left + layout.picture_width]
-    return found
+            pictures[row, column] = grid[top : top + layout.picture_height, left : left + layout.picture_width]
+    return pictures
 
 
 def enlarged(pictures, factor):
@@ -31,12 +38,12 @@ def enlarged(pictures, factor):
 def test_every_cell_holds_its_image_and_its_overlay():
     images, first = batch()
     _, second = batch(seed=1)
-    layout = Layout(3, 3, 160, 160, has_legend=True)
+    layout = PageLayout(3, 3, 160, 160, has_legend=True)
     grid = heatmap_grid(images, {"first": first, "second": second - 0.5})
     assert grid.shape == (layout.height, layout.width, 3)
     assert grid.dtype == torch.uint8
     at = cells(grid, layout)
-    columns = [displayed(images), overlay(images, first), overlay(images, second - 0.5)]
+    columns = [as_pictures(images), overlay(images, first), overlay(images, second - 0.5)]
     for column, pictures in enumerate(columns):
         for row, picture in enumerate(enlarged(pictures, 5)):
             # The intensities of 160 x 160 pixels saturate at the same value as those of 32 x 32, up to one pixel.
@@ -48,9 +55,9 @@ def test_normalisation_is_undone_exactly():
     images, heatmaps = batch()
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     normalised = (images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    layout = Layout(3, 2, 160, 160, has_legend=True)
+    layout = PageLayout(3, 2, 160, 160, has_legend=True)
     at = cells(heatmap_grid(normalised, {"map": heatmaps}, mean=mean, std=std), layout)
-    difference = at[0, 0].int() - enlarged(displayed(images), 5)[0].int()
+    difference = at[0, 0].int() - enlarged(as_pictures(images), 5)[0].int()
     assert int(difference.abs().max()) <= 1
 
 
@@ -60,7 +67,7 @@ def test_the_page_is_white_around_everything():
     grid = heatmap_grid(
         images, {"a" * 60: heatmaps}, captions=[long_text] * 3, correct=[True, False, True], title=long_text
     )
-    margin = Layout(3, 2, 160, 160).margin
+    margin = PageLayout(3, 2, 160, 160).margin
     inner = torch.full(grid.shape[:2], False)
     inner[margin:-margin, margin:-margin] = True
     assert bool((grid[~inner] == _PAPER).all())
@@ -72,7 +79,7 @@ def test_captions_change_the_panel_and_nothing_else():
     first = heatmap_grid(images, {"map": heatmaps}, captions=captions)
     captions[1] = "label god\n0.51"
     second = heatmap_grid(images, {"map": heatmaps}, captions=captions)
-    layout = Layout(3, 2, 160, 160, has_legend=True)
+    layout = PageLayout(3, 2, 160, 160, has_legend=True)
     assert first.shape == second.shape
     assert first.shape[1] > layout.width
     rows, columns = (torch.unique(index) for index in (first != second).any(dim=-1).nonzero().T)
@@ -84,7 +91,7 @@ def test_captions_change_the_panel_and_nothing_else():
 def test_right_is_green_and_wrong_is_red():
     images, heatmaps = batch(num=2)
     grid = heatmap_grid(images, {"map": heatmaps}, correct=torch.tensor([True, False])).int()
-    layout = Layout(2, 2, 160, 160, has_legend=True)
+    layout = PageLayout(2, 2, 160, 160, has_legend=True)
     right, wrong = (grid[layout.row_center(row) - 40, layout.margin] for row in (0, 1))
     assert right.argmax() == 1
     assert wrong.argmax() == 0
@@ -95,7 +102,7 @@ def test_a_title_is_written_above_and_moves_the_rest_down():
     plain, titled = heatmap_grid(images, {"map": heatmaps}), heatmap_grid(images, {"map": heatmaps}, title="epoch 3")
     added = titled.shape[0] - plain.shape[0]
     assert added > 0
-    margin = Layout(3, 2, 160, 160).margin
+    margin = PageLayout(3, 2, 160, 160).margin
     assert torch.equal(titled[margin + added :], plain[margin:])
     assert bool((titled[: margin + added] < 100).any())
 
@@ -106,7 +113,7 @@ def test_masks_and_boxes_are_outlined_on_every_column():
     masks = torch.zeros(2, 32, 32)
     masks[0, 8:16, 8:16] = 1
     boxes = [torch.zeros(0, 4), torch.tensor([[4.0, 4.0, 20.0, 28.0]])]
-    layout = Layout(2, 2, 160, 160, has_legend=True)
+    layout = PageLayout(2, 2, 160, 160, has_legend=True)
     at = cells(heatmap_grid(images, {"map": heatmaps * 0}, masks=masks, boxes=boxes), layout)
     for column in (0, 1):
         mask_cell, box_cell = at[0, column][..., 0], at[1, column][..., 0]
@@ -118,7 +125,7 @@ def test_masks_and_boxes_are_outlined_on_every_column():
 def test_a_map_without_heat_stays_gray_beside_one_with_heat():
     images, heatmaps = batch(num=2)
     heatmaps[0] = 0.0
-    at = cells(heatmap_grid(images, {"map": heatmaps}), Layout(2, 2, 160, 160, has_legend=True))
+    at = cells(heatmap_grid(images, {"map": heatmaps}), PageLayout(2, 2, 160, 160, has_legend=True))
     without, with_heat = at[0, 1].int(), at[1, 1].int()
     assert bool((without[..., 0] == without[..., 2]).all())
     assert bool((with_heat[..., 0] != with_heat[..., 2]).any())
@@ -126,7 +133,7 @@ def test_a_map_without_heat_stays_gray_beside_one_with_heat():
 
 def test_the_legend_shows_the_colours_in_use():
     images, heatmaps = batch()
-    layout = Layout(3, 3, 160, 160, has_legend=True)
+    layout = PageLayout(3, 3, 160, 160, has_legend=True)
     grid = heatmap_grid(images, {"plain": heatmaps, "signed": heatmaps - 0.5}).int()
     for column, signed in ((1, False), (2, True)):
         start = layout.column_center(column) - layout.column_width // 2
@@ -154,6 +161,46 @@ def test_half_precision_and_inference_tensors_are_drawn_the_same():
         drawn = heatmap_grid(*inputs, masks=heatmaps.clone() > 0.9, cell_size=64)
     assert torch.equal(drawn, expected)
     assert torch.equal(heatmap_grid(*inputs, masks=heatmaps > 0.9, cell_size=64), expected)
+
+
+def files_run_by(call):
+    """Names of the files of the folder `visualization` whose functions a call runs."""
+    files = set()
+    sys.setprofile(lambda frame, *_: files.add(Path(frame.f_code.co_filename)))
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return {file.name for file in files if file.parent == _FOLDER}
+
+
+def test_a_grid_runs_through_four_files_and_annotations_through_one_more():
+    images, heatmaps = batch()
+    plain = {"grid.py", "page.py", "page_layout.py", "pictures.py"}
+    assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, captions=["a"] * 3, title="b")) == plain
+    assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, masks=heatmaps)) == {*plain, "contours.py"}
+
+
+def test_annotations_of_nothing_leave_the_grid_as_it_is():
+    images, heatmaps = batch()
+    plain = heatmap_grid(images, {"map": heatmaps})
+    assert torch.equal(heatmap_grid(images, {"map": heatmaps}, masks=heatmaps * 0), plain)
+    assert torch.equal(heatmap_grid(images, {"map": heatmaps}, boxes=[torch.zeros(0, 4)] * 3), plain)
+
+
+def test_boxes_are_drawn_above_masks():
+    images, heatmaps = batch(num=1)
+    masks, boxes = heatmaps > 0.5, torch.tensor([[4.0, 4.0, 20.0, 28.0]])
+    layout = PageLayout(1, 2, 160, 160, has_legend=True)
+    both, alone = (
+        cells(heatmap_grid(images, {"map": heatmaps}, boxes=boxes, **more), layout)[0, 0]
+        for more in ({"masks": masks}, {})
+    )
+    on_gray = boxed(torch.full((1, 160, 160, 3), 128, dtype=torch.uint8), boxes * 5, width=2)[0]
+    contour = (on_gray != 128).all(dim=-1)
+    assert torch.equal(both[contour], on_gray[contour])
+    assert torch.equal(alone[contour], on_gray[contour])
+    assert not torch.equal(both, alone)
 
 
 def test_nothing_global_changes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Literal, TypeAlias
 
 import torch
@@ -56,7 +57,7 @@ def gaussian_blur(images: Tensor) -> Tensor:
     The protocol's kernel is a Gaussian filter of a unit impulse on an 11×11 grid whose tails are folded back at the
     edges, so it is flatter than a cut-off Gaussian.
     """
-    line = _folded_gaussian().to(images)
+    line = torch.tensor(_gaussian_line(), dtype=images.dtype, device=images.device)
     channels = images.shape[1]
     rows = line.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     columns = line.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
@@ -65,10 +66,11 @@ def gaussian_blur(images: Tensor) -> Tensor:
     return F.conv2d(blurred, columns, padding=(0, pad), groups=channels)
 
 
-def _folded_gaussian() -> Tensor:
-    radius = int(4 * _BLUR_SIGMA + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (offsets / _BLUR_SIGMA) ** 2)
-    position = (offsets.long() + _BLUR_SIZE // 2) % (2 * _BLUR_SIZE)  # half-sample symmetric reflection
-    folded = torch.where(position < _BLUR_SIZE, position, 2 * _BLUR_SIZE - 1 - position)
-    return torch.zeros(_BLUR_SIZE, dtype=torch.float64).index_add_(0, folded, weights / weights.sum())
+@cache
+def _gaussian_line() -> tuple[float, ...]:
+    """Return one axis of the kernel."""
+    from scipy.ndimage import gaussian_filter1d
+
+    impulse = [0.0] * _BLUR_SIZE
+    impulse[_BLUR_SIZE // 2] = 1.0
+    return tuple(gaussian_filter1d(impulse, _BLUR_SIGMA, mode="reflect").tolist())

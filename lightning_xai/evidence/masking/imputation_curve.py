@@ -16,7 +16,7 @@ from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._randomness import normal
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.ranking import ORDERS, Order, ranks
-from lightning_xai.evidence.removal.changed_images import Build, frame_scores
+from lightning_xai.evidence.removal.changed_images import BuildChangedImages, scores_of_changed_images
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -59,39 +59,38 @@ class ImputationCurve(Masking):
 
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, P)."""
-        return frame_scores(case, len(self.percentages), self._changed(case))
+        return scores_of_changed_images(case, len(self.percentages), self._imputed(case))
 
     @property
-    def changes(self) -> str:
+    def description(self) -> str:
         """What happens along the curve."""
         return "pixels imputed"
 
-    def shares(self, case: Case) -> Tensor:
+    def share_changed(self, case: Case) -> Tensor:
         """Return the percentages as shares for every image, float32 (N, P)."""
         return (torch.tensor(self.percentages) / 100.0).expand(len(case), -1)
 
-    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
-        """Return one image at some of the percentages, given by their number, (n, C, H, W)."""
-        version = torch.tensor(points, device=case.images.device)
-        return self._changed(case)(torch.full_like(version, image), version)
+    def changed_images(self, case: Case, image_index: int, points: Sequence[int]) -> Tensor:
+        """Return one image at some of the percentages, given by their index, (n, C, H, W)."""
+        version_index = torch.tensor(points, device=case.images.device)
+        return self._imputed(case)(torch.full_like(version_index, image_index), version_index)
 
-    def _changed(self, case: Case) -> Build:
-        place = ranks(case.heatmaps.flatten(1), case.keys, order=self.order, seed=self.seed).view_as(case.heatmaps)
-        counts = [round(percentage / 100 * place[0].numel()) for percentage in self.percentages]
+    def _imputed(self, case: Case) -> BuildChangedImages:
+        rank = ranks(case.heatmaps.flatten(1), case.keys, order=self.order, seed=self.seed).view_as(case.heatmaps)
+        num_removed = torch.tensor([round(p / 100 * rank[0].numel()) for p in self.percentages], device=rank.device)
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            removed = place[image] < torch.tensor(counts, device=place.device)[version][:, None, None]
-            pairs = zip(case.images[image], removed, strict=True)
-            filled = torch.stack([imputed(pixels, mask) for pixels, mask in pairs])
-            noise = self._noise(case, image, version)
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            removed = rank[image_index] < num_removed[version_index][:, None, None]
+            filled = torch.stack([imputed(*pair) for pair in zip(case.images[image_index], removed, strict=True)])
+            noise = self._noise(case, image_index, version_index)
             return torch.where(removed[:, None], filled + noise, filled)
 
         return build
 
-    def _noise(self, case: Case, image: Tensor, version: Tensor) -> Tensor:
-        images = case.images[image]
+    def _noise(self, case: Case, image_index: Tensor, version_index: Tensor) -> Tensor:
+        images = case.images[image_index]
         spread = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
-        noise = normal(case.keys[image], tuple(images.shape[1:]), seed=self.seed, sample=version)
+        noise = normal(case.keys[image_index], tuple(images.shape[1:]), seed=self.seed, sample=version_index)
         return self.noise * spread * noise.to(images.dtype)
 
 

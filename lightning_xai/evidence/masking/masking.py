@@ -19,13 +19,13 @@ class Masking(Evidence[Tensor]):
 
     @property
     @abstractmethod
-    def changes(self) -> str:
+    def description(self) -> str:
         """What happens along the curve, in words, such as ``"pixels removed"``."""
 
     @abstractmethod
-    def shares(self, case: Case) -> Tensor:
-        """Return how much of each image is changed at each point, float32 (N, P) in [0, 1]; NaN after a row's end."""
+    def share_changed(self, case: Case) -> Tensor:
+        """Return the share of an image that is changed at each point, float32 (N, P); NaN after the end of a row."""
 
     @abstractmethod
-    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+    def changed_images(self, case: Case, image_index: int, points: Sequence[int]) -> Tensor:
         """Return what the model sees of one image at some points of its curve, (n, C, H, W)."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_choice, check_count
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.ranking import ORDERS, POOLINGS, TIES, Order, Pooling, Ranking, Ties
 from lightning_xai.evidence.masking.refinement import FINEST, Refinement, refined
-from lightning_xai.evidence.masking.segments import check_grid
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -32,7 +32,7 @@ _DONE = {"deletion": "removed", "insertion": "inserted"}
 class MaskingCurve(Masking):
     """Probability of the target class at ``num_steps + 1`` points, (N, num_steps + 1).
 
-    Point k has ``round(k · N / num_steps)`` of the N pixels (or regions) changed. ``"deletion"`` goes from the image to
+    Point k has ``round(k · N / num_steps)`` of the N pixels (or cells) changed. ``"deletion"`` goes from the image to
     the baseline, ``"insertion"`` from the baseline to the image. The unchanged image is evaluated once per case,
     so a curve costs ``num_steps`` evaluations per image beside it. Chunks run across images and steps; no more than a
     chunk of changed images exists at a time.
@@ -47,10 +47,10 @@ class MaskingCurve(Masking):
         num_steps: Equal parts of the curve; ``"auto"`` for as few evaluations as ``tolerance`` allows.
         order: Most or least relevant first.
         ties: See `ranks`.
-        grid: (rows, columns) of regions that are changed together; None for pixels.
+        grid: (rows, columns) of cells that are changed together; None for pixels.
         seed: Of random ties and noise baselines.
         tolerance: Greatest error bound of a curve's area, for ``num_steps="auto"`` only; 0.01 if None.
-        pooling: Whether the ``"mean"`` or the ``"sum"`` of a region's heat ranks it.
+        pooling: Whether the ``"mean"`` or the ``"sum"`` of a cell's heat ranks it.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -115,10 +115,10 @@ class MaskingCurve(Masking):
         """Return float32 (N, num_steps + 1); (N, 225) for ``"auto"``."""
         if self.num_steps == "auto":
             return self.refine(case).curve
-        frames = MaskingFrames(self, case, self._parts)
+        images = MaskedImages(self, case, self._parts)
         intact = self._intact(case)[:, None]
         steps = torch.arange(self._parts) + (self.direction == "deletion")
-        scores = frames.scores(torch.arange(len(case)).repeat_interleave(len(steps)), steps.repeat(len(case)))
+        scores = images.scores(torch.arange(len(case)).repeat_interleave(len(steps)), steps.repeat(len(case)))
         scores = scores.view(len(case), len(steps))
         return torch.cat([intact, scores] if self.direction == "deletion" else [scores, intact], 1)
 
@@ -128,23 +128,23 @@ class MaskingCurve(Masking):
         The bound is about the area of the 224-part curve and is at most ``tolerance``: three standard deviations if
         every change between two evaluated points happens anywhere between them; see `refinement.error_bound`.
         """
-        frames = MaskingFrames(self, case, FINEST)
+        images = MaskedImages(self, case, FINEST)
         known_step = 0 if self.direction == "deletion" else FINEST
-        return refined(frames.scores, self._intact(case), known_step, self._tolerance, frames.counts)
+        return refined(images.scores, self._intact(case), known_step, self._tolerance, images.num_changed)
 
     @property
-    def changes(self) -> str:
+    def description(self) -> str:
         """What happens along the curve."""
-        return f"{'pixels' if self.grid is None else 'regions'} {_DONE[self.direction]}"
+        return f"{'pixels' if self.grid is None else 'cells'} {_DONE[self.direction]}"
 
-    def shares(self, case: Case) -> Tensor:
-        """Return k / num_steps, rounded to whole pixels (regions), for every image, float32 (N, num_steps + 1)."""
-        return MaskingFrames(self, case, self._parts).shares.expand(len(case), -1)
+    def share_changed(self, case: Case) -> Tensor:
+        """Return k / num_steps, rounded to whole pixels (cells), for every image, float32 (N, num_steps + 1)."""
+        return MaskedImages(self, case, self._parts).share_changed.expand(len(case), -1)
 
-    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+    def changed_images(self, case: Case, image_index: int, points: Sequence[int]) -> Tensor:
         """Return one image at some points of its curve, (n, C, H, W)."""
         step = torch.tensor(points)
-        return MaskingFrames(self, case, self._parts).build(torch.full_like(step, image), step)
+        return MaskedImages(self, case, self._parts).at(torch.full_like(step, image_index), step)
 
     @property
     def _parts(self) -> int:
@@ -164,8 +164,8 @@ def area(curve: Tensor) -> Tensor:
     return torch.trapezoid(curve, dim=1) / (curve.shape[1] - 1)
 
 
-class MaskingFrames:
-    """Every image of a case at every step of a curve; built when its score is asked for.
+class MaskedImages:
+    """Every image of a case at every step of a curve; none exists before it is asked for.
 
     Args:
         curve: Its settings.
@@ -173,8 +173,8 @@ class MaskingFrames:
         num_steps: Equal parts of the curve.
 
     Attributes:
-        counts: How many pixels (regions) are changed at each step, int32 (num_steps + 1,).
-        shares: The same as a share of all, float32 in [0, 1].
+        num_changed: How many pixels (cells) are changed at each step, int32 (num_steps + 1,).
+        share_changed: The same as a share of all, float32 in [0, 1].
     """
 
     def __init__(self, curve: MaskingCurve, case: Case, num_steps: int) -> None:
@@ -183,43 +183,43 @@ class MaskingFrames:
         replaced = baseline_images(images, curve.baseline, case.keys, seed=curve.seed).expand_as(images)
         self._ends = (images, replaced) if curve.direction == "deletion" else (replaced, images)
         self._ranks: Tensor = case[curve.ranking]
-        units = math.prod(curve.grid or images.shape[2:])
+        num_segments = math.prod(curve.grid or images.shape[2:])
         steps = torch.arange(num_steps + 1, dtype=torch.float64, device=images.device)
-        counts = (steps * units / num_steps).round()
-        self.shares = (counts / units).float()
-        self.counts = counts.int()
+        num_changed = (steps * num_segments / num_steps).round()
+        self.share_changed = (num_changed / num_segments).float()
+        self.num_changed = num_changed.int()
 
-    def scores(self, image: Tensor, step: Tensor) -> Tensor:
+    def scores(self, image_index: Tensor, step: Tensor) -> Tensor:
         """Return the probability of the target class, float32 (P,), of each of P pairs of an image and a step.
 
         Args:
-            image: Index of the image, int64 (P,) on the CPU, ascending.
+            image_index: int64 (P,) on the CPU, ascending.
             step: int64 (P,) on the CPU, in [0, num_steps].
         """
 
-        def chunk_of(chunk: slice) -> Tensor:
-            return self.build(image[chunk], step[chunk])
+        def build(chunk: slice) -> Tensor:
+            return self.at(image_index[chunk], step[chunk])
 
         def read(logits: Tensor, chunk: slice) -> Tensor:  # that the model has the target's class was checked once
-            target = self._case.target[image[chunk], None]
+            target = self._case.target[image_index[chunk], None]
             return self._case.classifier.probabilities(logits).gather(1, target)[:, 0]
 
-        return self._case.classifier.evaluate(len(image), chunk_of, read)
+        return self._case.classifier.evaluate(len(image_index), build, read)
 
-    def build(self, image: Tensor, step: Tensor) -> Tensor:
-        """Return the changed images (P, C, H, W) of P pairs; see `scores`."""
+    def at(self, image_index: Tensor, step: Tensor) -> Tensor:
+        """Return the images (P, C, H, W) of P pairs of an image and a step; see `scores`."""
         first, last = self._ends
-        frames = first.new_empty(len(image), *first.shape[1:])
-        for index, place in _runs(image):
-            changed = (self._ranks[index] < self.counts[step[place], None, None, None]).to(frames.dtype)
-            torch.lerp(first[index], last[index], changed, out=frames[place])  # 0 or 1: exact, faster than `where`
-        return frames
+        images = first.new_empty(len(image_index), *first.shape[1:])
+        for index, rows in _runs(image_index):
+            is_changed = (self._ranks[index] < self.num_changed[step[rows], None, None, None]).to(images.dtype)
+            torch.lerp(first[index], last[index], is_changed, out=images[rows])  # 0 or 1: exact, faster than `where`
+        return images
 
 
-def _runs(image: Tensor) -> Iterator[tuple[int, slice]]:
-    """Yield each image of an ascending list, and its places there."""
+def _runs(image_index: Tensor) -> Iterator[tuple[int, slice]]:
+    """Yield each image of an ascending list, and the rows that it takes there."""
     start = 0
-    for index, places in groupby(image.tolist()):
-        stop = start + len(list(places))
+    for index, run in groupby(image_index.tolist()):
+        stop = start + len(list(run))
         yield index, slice(start, stop)
         start = stop

@@ -1,7 +1,8 @@
-"""The order of pixels or regions by relevance, with a stated rule for ties."""
+"""The order of pixels or cells by relevance, with a stated rule for ties."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -9,9 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_xai._randomness import random_bits
-from lightning_xai._segments import grid_labels
+from lightning_xai._segments import grid_labels, segment_means
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.segments import region_means
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -64,14 +64,14 @@ def _ascending(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Ranking(Evidence[Tensor]):
-    """Rank of each pixel (its region's rank), int32 (N, 1, H, W); curves in both directions share the sorting.
+    """Rank of each pixel (its cell's rank), int32 (N, 1, H, W); curves in both directions share the sorting.
 
     Args:
         ties: See `ranks`.
         order: See `ranks`.
-        grid: (rows, columns) of regions that are ranked by their heat; None for pixels.
+        grid: (rows, columns) of cells that are ranked by their heat; None for pixels.
         seed: Of random ties.
-        pooling: Whether the mean or the sum of a region's heat ranks it; they differ where regions differ in size.
+        pooling: Whether the mean or the sum of a cell's heat ranks it; they differ where cells differ in size.
     """
 
     inputs: ClassVar[frozenset[str]] = frozenset({"images", "heatmaps"})
@@ -93,10 +93,10 @@ class Ranking(Evidence[Tensor]):
         relevance, labels = heatmaps.flatten(1), None
         if self.grid is not None:
             labels = grid_labels(size, self.grid, heatmaps.device)
-            regions = self.grid[0] * self.grid[1]
-            relevance = region_means(heatmaps, labels, regions)
+            num_cells = math.prod(self.grid)
+            relevance = segment_means(heatmaps, labels, num_cells)
             if self.pooling == "sum":
-                relevance = relevance * labels.flatten().bincount(minlength=regions)
+                relevance = relevance * labels.flatten().bincount(minlength=num_cells)
         order = ranks(relevance, case.keys, ties=self.ties, order=self.order, seed=self.seed).int()
         pixels = order if labels is None else order[:, labels.flatten()]
         return pixels.view(len(heatmaps), 1, *size)

@@ -30,7 +30,7 @@ class Refinement:
 
 
 def refined(
-    scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_step: int, tolerance: float, counts: Tensor
+    scores: Callable[[Tensor, Tensor], Tensor], known: Tensor, known_step: int, tolerance: float, num_changed: Tensor
 ) -> Refinement:
     """Return curves whose error bound is at most ``tolerance``.
 
@@ -43,10 +43,10 @@ def refined(
         known: Score of each image at ``known_step``, float32 (N,); it is not evaluated again.
         known_step: 0 or ``FINEST``.
         tolerance: Greatest error bound, > 0.
-        counts: How many pixels are changed at each step, (FINEST + 1,), ascending.
+        num_changed: How many pixels are changed at each step, (FINEST + 1,), ascending.
     """
     device, known = known.device, known.cpu()  # which points come next is decided by loops over small tensors
-    differs = torch.nn.functional.pad(counts.cpu().diff() > 0, (1, 0), value=True)
+    differs = torch.nn.functional.pad(num_changed.cpu().diff() > 0, (1, 0), value=True)
     first, place = differs.nonzero()[:, 0], differs.cumsum(0) - 1
     values = known.new_zeros(len(known), len(first))
     seen = torch.zeros_like(values, dtype=torch.bool)

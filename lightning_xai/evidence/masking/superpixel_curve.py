@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_xai._segments import superpixels
+from lightning_xai._segments import segment_means, superpixels
 from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.ranking import ranks
-from lightning_xai.evidence.masking.segments import region_means
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -52,24 +51,24 @@ class SuperpixelCurve(Masking):
         return torch.stack([torch.nn.functional.pad(row, (0, longest - len(row)), value=torch.nan) for row in rows])
 
     @property
-    def changes(self) -> str:
+    def description(self) -> str:
         """What happens along the curve."""
         return "superpixels removed"
 
-    def shares(self, case: Case) -> Tensor:
+    def share_changed(self, case: Case) -> Tensor:
         """Return k / L, float32 (N, max L + 1), NaN where an image has fewer superpixels."""
-        curve: Tensor = case[self]
-        place = torch.arange(curve.shape[1], device=curve.device).where(~curve.isnan(), torch.nan)
-        return place / place.nan_to_num(0.0).amax(1, keepdim=True)
+        curve = case[self]
+        num_removed = torch.arange(curve.shape[1], device=curve.device).where(~curve.isnan(), torch.nan)
+        return num_removed / num_removed.nan_to_num(0.0).amax(1, keepdim=True)
 
-    def frames(self, case: Case, image: int, points: Sequence[int]) -> Tensor:
+    def changed_images(self, case: Case, image_index: int, points: Sequence[int]) -> Tensor:
         """Return one image without its k most relevant superpixels, for each k of ``points``, (n, C, H, W)."""
-        without, _ = self._changed(case, image)
+        without, _ = self._without_most_relevant(case, image_index)
         return without(torch.tensor(points, device=case.images.device))
 
-    def _row(self, case: Case, index: int) -> Tensor:
-        without, count = self._changed(case, index)
-        target = case.target[index : index + 1]
+    def _row(self, case: Case, image_index: int) -> Tensor:
+        without, num_superpixels = self._without_most_relevant(case, image_index)
+        target = case.target[image_index : image_index + 1]
 
         def build(chunk: slice) -> Tensor:
             return without(torch.arange(chunk.start + 1, chunk.stop + 1, device=case.images.device))
@@ -77,14 +76,18 @@ class SuperpixelCurve(Masking):
         def read(logits: Tensor, _: slice) -> Tensor:
             return case.classifier.select(logits, target.expand(len(logits)), "probability")
 
-        return case.classifier.evaluate(count, build, read)
+        return case.classifier.evaluate(num_superpixels, build, read)
 
-    def _changed(self, case: Case, index: int) -> tuple[Callable[[Tensor], Tensor], int]:
-        """Return a function of the numbers of removed superpixels, int64 (n,), that gives images; and their count."""
-        one = slice(index, index + 1)
+    def _without_most_relevant(self, case: Case, image_index: int) -> tuple[Callable[[Tensor], Tensor], int]:
+        """Return a function of numbers of superpixels, int64 (n,), that gives images without as many; and the most."""
+        one = slice(image_index, image_index + 1)
         image, key = case.images[one], case.keys[one]
-        labels, count = superpixels(image[0])
-        relevance = region_means(case.heatmaps[one], labels, count)
-        place = ranks(relevance, key, seed=self.seed)[0][labels]
+        labels, num_superpixels = superpixels(image[0])
+        relevance = segment_means(case.heatmaps[one], labels, num_superpixels)
+        rank = ranks(relevance, key, seed=self.seed)[0][labels]
         replaced = baseline_images(image, self.baseline, key, seed=self.seed)
-        return lambda removed: torch.where(place < removed[:, None, None, None], replaced, image), count
+
+        def without(num_removed: Tensor) -> Tensor:
+            return torch.where(rank < num_removed[:, None, None, None], replaced, image)
+
+        return without, num_superpixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -47,8 +47,6 @@ class ClassHeatmaps(Evidence[ClassMaps]):
         ValueError: If a setting is out of range, or there is no other class than the target.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
-
     num_classes: int = 10
     choice: Literal["confidence", "seed"] = "confidence"
     among: Literal["all", "others"] = "others"
@@ -60,6 +58,12 @@ class ClassHeatmaps(Evidence[ClassMaps]):
         check_choice(self.choice, ("confidence", "seed"), "choice")
         check_choice(self.among, ("all", "others"), "among")
         check_count(self.seed, "seed", least=-math.inf)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Of all classes, the target is not told from the others."""
+        own = frozenset({"model", "images", "explainer"})
+        return own | {"target"} if self.among == "others" else own
 
     def evaluations(self, explaining: int = 1) -> int:
         """Return the cost of ``num_classes`` heatmaps, and the unchanged image."""

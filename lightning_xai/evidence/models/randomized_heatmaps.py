@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.model.randomized import ORDERS, Order, randomized
+from lightning_xai.model.randomized import ORDERS, RandomizationOrder, randomized
 from lightning_xai.model.readout import called_module
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class RandomizedHeatmaps(Evidence[Tensor]):
         ValueError: If a setting is out of range.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
-    order: Order = "top_down"
+    order: RandomizationOrder = "top_down"
     num_steps: int = 8
     seed: int = 0
 

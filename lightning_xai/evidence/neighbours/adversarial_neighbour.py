@@ -47,7 +47,7 @@ class AdversarialNeighbour(Evidence[Attacked]):
         ValueError: If it is not positive.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
     epsilon: float = 2 / 255
 

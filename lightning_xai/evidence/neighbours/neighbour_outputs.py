@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.search import CapturePoint, capture_points
+from lightning_xai.model.layer.capture import CapturePoint, capture
+from lightning_xai.model.layer.search import capture_points
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -27,7 +27,7 @@ class OutputChanges:
     """Changes between an image and its J noisy copies, float32 (N, J).
 
     Attributes:
-        kept: Whether the copy has the image's prediction (class of the largest logit), boolean.
+        same_prediction: Whether the copy has the image's prediction (class of the largest logit), boolean.
         image: Relative change of the image, ``‖x − x'‖ / ‖x‖`` or ``‖(x − x') / x‖``.
         logits: ``‖y(x) − y(x')‖₂`` over all logits.
         activations: Relative change of the target layer's activations; None if the model holds no feature maps.
@@ -35,7 +35,7 @@ class OutputChanges:
             whose heatmap distances are those of the `Neighbourhood`.
     """
 
-    kept: Tensor
+    same_prediction: Tensor
     image: Tensor
     logits: Tensor
     activations: Tensor | None
@@ -60,7 +60,7 @@ class NeighbourOutputs(Evidence[OutputChanges]):
         ValueError: If ``relative`` is unknown.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
 
     neighbourhood: Neighbourhood = Neighbourhood()  # noqa: RUF009 - frozen
     relative: Relative = "norm"
@@ -76,13 +76,13 @@ class NeighbourOutputs(Evidence[OutputChanges]):
 
     def collect(self, case: Case) -> OutputChanges:
         """Return the changes."""
-        versions = self.neighbourhood.num_samples + 1
+        num_versions = self.neighbourhood.num_samples + 1
         copies = _Copies(self, case)
-        rows = torch.cat([copies.changes(chunk) for chunk in case.classifier.chunks(len(case) * versions)])
-        rows = rows.view(len(case), versions, -1)[:, 1:]
-        kept, image, logits, activations, heatmap = rows.unbind(-1)
+        rows = torch.cat([copies.changes(chunk) for chunk in case.classifier.chunks(len(case) * num_versions)])
+        rows = rows.view(len(case), num_versions, -1)[:, 1:]
+        same_prediction, image, logits, activations, heatmap = rows.unbind(-1)
         return OutputChanges(
-            kept > 0,
+            same_prediction > 0,
             image,
             logits,
             None if copies.point is None else activations,
@@ -105,9 +105,9 @@ class _Copies:
 
     def changes(self, chunk: slice) -> Tensor:
         """Return the columns of `OutputChanges` for a chunk, float32 (n, 5); rows of clean images say nothing."""
-        number = torch.arange(chunk.start, chunk.stop, device=self._case.images.device)
-        versions = self._neighbourhood.num_samples + 1
-        image, version = number // versions, number % versions
+        flat_index = torch.arange(chunk.start, chunk.stop, device=self._case.images.device)
+        num_versions = self._neighbourhood.num_samples + 1
+        image, version = flat_index // num_versions, flat_index % num_versions
         images = self._case.images[image]
         noise = self._neighbourhood.draw(self._case.keys[image], tuple(images.shape[1:]), version - 1)
         noise = torch.where(version[:, None, None, None] > 0, noise, 0.0).to(images.dtype)

@@ -89,8 +89,8 @@ class Neighbourhood(Evidence[Neighbours]):
         return uniform(keys, size, seed=self.seed, sample=sample).mul_(2.0).sub_(1.0).mul_(self.radius)
 
     def _distances(self, case: Case, chunk: slice) -> Tensor:
-        number = torch.arange(chunk.start, chunk.stop, device=case.images.device)
-        image, sample = number // self.num_samples, number % self.num_samples
+        flat_index = torch.arange(chunk.start, chunk.stop, device=case.images.device)
+        image, sample = flat_index // self.num_samples, flat_index % self.num_samples
         noise = self.draw(case.keys[image], tuple(case.images.shape[1:]), sample)
         noisy = case.images[image] + noise.to(case.images.dtype)
         heatmaps = case.explainer(case.classifier, noisy, case.target[image])

@@ -24,11 +24,11 @@ class TransformedMaps:
 
     Attributes:
         heatmaps: m(T x) for the class of x, float32 (N, T, H, W).
-        kept: Whether T x has the prediction of x (class of the largest logit), boolean (N, T).
+        same_prediction: Whether T x has the prediction of x (class of the largest logit), boolean (N, T).
     """
 
     heatmaps: Tensor
-    kept: Tensor
+    same_prediction: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Transformed(Evidence[TransformedMaps]):
         ValueError: If a setting is out of range.
     """
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "heatmaps", "target", "explainer"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
     rotation: float = 15.0
     crop: float = 0.9
@@ -65,21 +65,21 @@ class Transformed(Evidence[TransformedMaps]):
         return len(TRANSFORMS) * (1 + explaining) + 1
 
     def collect(self, case: Case) -> TransformedMaps:
-        """Return heatmaps and kept predictions; chunks run across images and transforms."""
-        predicted, heatmaps, kept = case.logits.argmax(1), [], []
+        """Return heatmaps and predictions; chunks run across images and transforms."""
+        predicted, heatmaps, same = case.logits.argmax(1), [], []
         for chunk in case.classifier.chunks(len(case) * len(TRANSFORMS)):
-            number = torch.arange(chunk.start, chunk.stop, device=case.images.device)
-            image, kind = number // len(TRANSFORMS), number % len(TRANSFORMS)
-            images = self._changed(case.images[image], kind)
-            kept.append(case.classifier.logits(images).argmax(1) == predicted[image])
-            heatmaps.append(case.explainer(case.classifier, images, case.target[image]))
+            flat_index = torch.arange(chunk.start, chunk.stop, device=case.images.device)
+            image_index, transform_index = flat_index // len(TRANSFORMS), flat_index % len(TRANSFORMS)
+            images = self._transformed(case.images[image_index], transform_index)
+            same.append(case.classifier.logits(images).argmax(1) == predicted[image_index])
+            heatmaps.append(case.explainer(case.classifier, images, case.target[image_index]))
         size = (len(case), len(TRANSFORMS))
-        return TransformedMaps(torch.cat(heatmaps).view(*size, *case.images.shape[2:]), torch.cat(kept).view(size))
+        return TransformedMaps(torch.cat(heatmaps).view(*size, *case.images.shape[2:]), torch.cat(same).view(size))
 
     def apply(self, transform: str, images: Tensor) -> Tensor:
         """Return T x for images, or heatmaps with a channel axis, (N, C, H, W).
 
-        Resampled in float64 and rounded, so that flat regions stay flat.
+        Resampled in float64 and rounded, so that flat areas stay flat.
         """
         if transform == "flip":
             return images.flip(-1)
@@ -109,13 +109,13 @@ class Transformed(Evidence[TransformedMaps]):
         columns = stretch * (math.cos(angle) * right - math.sin(angle) * down) + (size[1] - 1) / 2
         return rows, columns
 
-    def _changed(self, images: Tensor, kind: Tensor) -> Tensor:
-        changed = torch.empty_like(images)
+    def _transformed(self, images: Tensor, transform_index: Tensor) -> Tensor:
+        transformed = torch.empty_like(images)
         for index, transform in enumerate(TRANSFORMS):
-            rows = (kind == index).nonzero()[:, 0]
+            rows = (transform_index == index).nonzero()[:, 0]
             if len(rows):
-                changed[rows] = self.apply(transform, images[rows])
-        return changed
+                transformed[rows] = self.apply(transform, images[rows])
+        return transformed
 
 
 def _resized(old: int, new: int, device: torch.device) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -13,37 +13,50 @@ from lightning_xai.model.classifier import Score
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
 
-Build = Callable[[Tensor, Tensor], Tensor]
-"""(index of the image, index of its version), int64 (n,) each -> images (n, C, H, W)."""
+
+class BuildChangedImages(Protocol):
+    """Makes changed versions of a case's images when a chunk of them is due."""
+
+    def __call__(self, image_index: Tensor, version_index: Tensor) -> Tensor:
+        """Return images (n, C, H, W).
+
+        Args:
+            image_index: Which image is changed, int64 (n,).
+            version_index: Which of its versions is made, int64 (n,).
+        """
 
 
-def frame_scores(case: Case, versions: int, build: Build, score: Score = "probability") -> Tensor:
-    """Return the target's score of ``versions`` changed versions of each image, float32 (N, versions).
+def scores_of_changed_images(
+    case: Case, num_versions: int, build: BuildChangedImages, score: Score = "probability"
+) -> Tensor:
+    """Return the target's score of ``num_versions`` changed versions of each image, float32 (N, num_versions).
 
     No more than a chunk of changed images exists at a time.
     """
 
-    def read(logits: Tensor, image: Tensor) -> Tensor:
-        return case.classifier.select(logits, case.target[image], score)
+    def read(logits: Tensor, image_index: Tensor) -> Tensor:
+        return case.classifier.select(logits, case.target[image_index], score)
 
-    return _evaluated(case, versions, build, read)
-
-
-def frame_logits(case: Case, versions: int, build: Build) -> Tensor:
-    """Return the logits of ``versions`` changed versions of each image, float32 (N, versions, K)."""
-    return _evaluated(case, versions, build, lambda logits, _: logits)
+    return _evaluated(case, num_versions, build, read)
 
 
-def _evaluated(case: Case, versions: int, build: Build, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def logits_of_changed_images(case: Case, num_versions: int, build: BuildChangedImages) -> Tensor:
+    """Return the logits of ``num_versions`` changed versions of each image, float32 (N, num_versions, K)."""
+    return _evaluated(case, num_versions, build, lambda logits, _: logits)
+
+
+def _evaluated(
+    case: Case, num_versions: int, build: BuildChangedImages, read: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     device = case.images.device
 
-    def numbers(chunk: slice) -> tuple[Tensor, Tensor]:
-        frame = torch.arange(chunk.start, chunk.stop, device=device)
-        return frame // versions, frame % versions
+    def indices(chunk: slice) -> tuple[Tensor, Tensor]:
+        flat_index = torch.arange(chunk.start, chunk.stop, device=device)
+        return flat_index // num_versions, flat_index % num_versions
 
     values = case.classifier.evaluate(
-        len(case) * versions,
-        lambda chunk: build(*numbers(chunk)),
-        lambda logits, chunk: read(logits, numbers(chunk)[0]),
+        len(case) * num_versions,
+        lambda chunk: build(*indices(chunk)),
+        lambda logits, chunk: read(logits, indices(chunk)[0]),
     )
-    return values.view(len(case), versions, *values.shape[1:])
+    return values.view(len(case), num_versions, *values.shape[1:])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.heat import normalized, positive_percentile
+from lightning_xai.evidence.heat import is_degenerate, normalized, positive_percentile
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
+
+Normalization: TypeAlias = Literal["max_abs", "minmax"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,11 @@ class MaskedImage(Evidence[Tensor]):
 
     Args:
         mask: ``"soft"``, the image times the min-max normalised heatmap; ``"hidden"``, pixels with positive heat at or
-            above the percentile of the positive heat set to 0; ``"enhanced"``, intensities in [-1, 1] raised by the
-            heat divided by its largest magnitude.
+            above the percentile of the positive heat set to 0; ``"enhanced"``, intensities in [-1, 1] times 1 + heat.
         percentile: For ``"hidden"``, in percent.
         value_range: For ``"enhanced"``, what becomes [-1, 1]; each image's own range if None.
+        normalize: For ``"enhanced"``, how heat is scaled: ``"max_abs"`` divides it by its largest magnitude,
+            ``"minmax"`` puts its least value at -1 and its greatest at 1.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -36,10 +39,12 @@ class MaskedImage(Evidence[Tensor]):
     mask: Literal["soft", "hidden", "enhanced"] = "soft"
     percentile: float = 10.0
     value_range: tuple[float, float] | None = None
+    normalize: Normalization = "max_abs"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_choice(self.mask, ("soft", "hidden", "enhanced"), "mask")
+        check_choice(self.normalize, ("max_abs", "minmax"), "normalize")
         check_at_least(self.percentile, 0.0, "percentile")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"Expected `value_range` as (low, high) with low < high, but got {self.value_range}.")
@@ -56,26 +61,31 @@ class MaskedImage(Evidence[Tensor]):
 
     def defined(self, heatmaps: Tensor) -> Tensor:
         """Return for which heatmaps the mask exists, boolean (N,)."""
-        if self.mask == "soft":
-            return ~normalized(heatmaps).isnan().flatten(1).any(1)
-        return (heatmaps > 0).flatten(1).any(1) if self.mask == "hidden" else torch.ones_like(heatmaps[:, 0, 0]).bool()
+        if self.mask == "hidden":
+            return (heatmaps > 0).flatten(1).any(1)
+        if self.mask == "enhanced" and self.normalize == "max_abs":
+            return torch.ones(len(heatmaps), dtype=torch.bool, device=heatmaps.device)
+        return ~is_degenerate(heatmaps)
 
     def apply(self, images: Tensor, heatmaps: Tensor) -> Tensor:
         """Return the masked images (N, C, H, W)."""
-        heat = heatmaps[:, None].to(images.dtype)
+        heat = heatmaps[:, None]
         if self.mask == "soft":
             return images * normalized(heatmaps)[:, None].nan_to_num(0.0).to(images.dtype)
         if self.mask == "hidden":
             cut = positive_percentile(heatmaps, self.percentile)[:, None, None, None]
-            return torch.where((heat > 0) & (heatmaps[:, None] >= cut), 0.0, images)
-        return self._enhanced(images, heat)
+            return torch.where((heat > 0) & (heat >= cut), 0.0, images)
+        if self.normalize == "minmax":
+            return self._enhanced(images, (2.0 * normalized(heatmaps)[:, None] - 1.0).nan_to_num(0.0).to(images.dtype))
+        peak = heat.abs().amax((1, 2, 3), keepdim=True)
+        return self._enhanced(images, (heat / torch.where(peak > 0, peak, 1.0)).to(images.dtype))
 
     def _enhanced(self, images: Tensor, heat: Tensor) -> Tensor:
+        """Return the images brightened where ``heat``, in [-1, 1], is positive and greyed where it is negative."""
         if self.value_range is None:
             low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
         else:
             low, high = (torch.tensor(edge, dtype=images.dtype, device=images.device) for edge in self.value_range)
         half = ((high - low) / 2).clamp(min=torch.finfo(images.dtype).tiny)
-        peak = heat.abs().amax((1, 2, 3), keepdim=True)
-        raised = (1 + torch.where(peak > 0, heat / torch.where(peak > 0, peak, 1.0), 0.0)) * ((images - low) / half - 1)
+        raised = (1 + heat) * ((images - low) / half - 1)
         return (raised.clamp(-1, 1) + 1) * half + low

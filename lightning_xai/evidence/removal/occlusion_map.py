@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_at_least
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
-from lightning_xai.evidence.masking.segments import check_grid
-from lightning_xai.evidence.removal.changed_images import frame_logits
+from lightning_xai.evidence.removal.changed_images import logits_of_changed_images
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -63,23 +63,23 @@ class OcclusionMap(Evidence[Tensor]):
         down = _spans(images.shape[2], self.grid[0], side, images.device)
         across = _spans(images.shape[3], self.grid[1], side, images.device)
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            hidden = down[version // self.grid[1]][:, :, None] & across[version % self.grid[1]][:, None, :]
-            return torch.where(hidden[:, None], replaced[image], images[image])
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            hidden = down[version_index // self.grid[1]][:, :, None] & across[version_index % self.grid[1]][:, None, :]
+            return torch.where(hidden[:, None], replaced[image_index], images[image_index])
 
-        return frame_logits(case, math.prod(self.grid), build)
+        return logits_of_changed_images(case, math.prod(self.grid), build)
 
     def drops(self, case: Case) -> Tensor:
         """Return how far each patch lowers the target's probability, f(x) − f(occluded), (N, rows, columns)."""
         occluded: Tensor = case[self]
-        target, cells = case.target, occluded.shape[1]
+        target, num_cells = case.target, occluded.shape[1]
         intact = case.classifier.select(case.logits, target, "probability")
-        scores = case.classifier.select(occluded.flatten(0, 1), target.repeat_interleave(cells), "probability")
-        return (intact[:, None] - scores.view(len(case), cells)).view(len(case), *self.grid)
+        scores = case.classifier.select(occluded.flatten(0, 1), target.repeat_interleave(num_cells), "probability")
+        return (intact[:, None] - scores.view(len(case), num_cells)).view(len(case), *self.grid)
 
 
-def _spans(length: int, cells: int, side: float, device: torch.device) -> Tensor:
-    """Return which pixels of a line the patch of each cell covers, boolean (cells, length)."""
+def _spans(length: int, num_cells: int, side: float, device: torch.device) -> Tensor:
+    """Return which pixels of a line the patch of each cell covers, boolean (num_cells, length)."""
     pixel = torch.arange(length, dtype=torch.float64, device=device) + 0.5
-    centre = (torch.arange(cells, dtype=torch.float64, device=device)[:, None] + 0.5) * length / cells
+    centre = (torch.arange(num_cells, dtype=torch.float64, device=device)[:, None] + 0.5) * length / num_cells
     return (pixel >= centre - side / 2) & (pixel < centre + side / 2)

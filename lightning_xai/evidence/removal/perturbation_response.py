@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,10 +11,13 @@ from torch import Tensor
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._randomness import normal, uniform
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.removal.changed_images import frame_scores
+from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
+
+
+Perturbation: TypeAlias = Literal["square", "gaussian"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,21 @@ class PerturbationResponse(Evidence[Response]):
     """Responses to ``num_samples`` perturbations that belong to the image.
 
     Args:
-        perturbation: ``"square"``, a square of side H // 4 at a random place goes to ``baseline``; or ``"gaussian"``
-            noise of standard deviation ``sigma``.
+        perturbation: ``"square"``, a square at a random place goes to ``baseline``; or ``"gaussian"`` noise of standard
+            deviation ``sigma``.
         num_samples: Perturbations per image.
+        side: Of the square, in pixels; H // 4 if None, W at most.
         baseline: What the square becomes.
         sigma: Standard deviation of gaussian noise, in the units of the images.
         seed: Of places and noise.
 
     Raises:
-        ValueError: If a setting is out of range.
+        ValueError: If a setting is out of range; when collected, if a square of ``side`` is larger than the images.
     """
 
-    perturbation: Literal["square", "gaussian"] = "square"
+    perturbation: Perturbation = "square"
     num_samples: int = 64
+    side: int | None = None
     baseline: float = 0.0
     sigma: float = 0.2
     seed: int = 0
@@ -56,6 +61,8 @@ class PerturbationResponse(Evidence[Response]):
         """Check the settings."""
         check_choice(self.perturbation, ("square", "gaussian"), "perturbation")
         check_count(self.num_samples, "num_samples")
+        if self.side is not None:
+            check_count(self.side, "side")
         check_at_least(self.sigma, 0.0, "sigma", strict=True)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
@@ -66,13 +73,15 @@ class PerturbationResponse(Evidence[Response]):
         """Return the responses."""
         predicted = torch.empty(len(case), self.num_samples, device=case.images.device)
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            images = case.images[image]
-            change = self.draw(images, case.keys[image], version)
-            predicted[image, version] = (change.float().sum(1) * case.heatmaps[image]).flatten(1).sum(1)
-            return images - change
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            images = case.images[image_index]
+            perturbation = self.draw(images, case.keys[image_index], version_index)
+            predicted[image_index, version_index] = (
+                (perturbation.float().sum(1) * case.heatmaps[image_index]).flatten(1).sum(1)
+            )
+            return images - perturbation
 
-        scores = frame_scores(case, self.num_samples, build, "logit")
+        scores = scores_of_changed_images(case, self.num_samples, build, "logit")
         intact = case.classifier.select(case.logits, case.target)
         return Response(predicted, intact[:, None] - scores)
 
@@ -82,7 +91,9 @@ class PerturbationResponse(Evidence[Response]):
             noise = normal(keys, tuple(images.shape[1:]), seed=self.seed, sample=sample)
             return (self.sigma * noise).to(images.dtype)
         height, width = images.shape[2:]
-        side = min(max(height // 4, 1), width)
+        side = min(max(height // 4, 1), width) if self.side is None else self.side
+        if side > min(height, width):
+            raise ValueError(f"Expected `side` to be at most the images' size {(height, width)}, but got {side}.")
         place = uniform(keys, (2,), seed=self.seed, sample=sample, purpose="perturbation")
         corner = (place * torch.tensor([height - side + 1, width - side + 1], device=place.device)).long()
         inside = _within(height, corner[:, 0], side)[:, :, None] & _within(width, corner[:, 1], side)[:, None, :]

@@ -13,7 +13,7 @@ from lightning_xai._randomness import uniform
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.ranking import ranks
-from lightning_xai.evidence.removal.changed_images import frame_scores
+from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.evidence.removal.subset_drops import Drops
 
 if TYPE_CHECKING:
@@ -58,33 +58,27 @@ class SetDrops(Evidence[Drops]):
         """Return the drops."""
         heat = case.heatmaps.flatten(1)
         heat = heat.abs() if self.by == "magnitude" else heat
-        place = ranks(heat, case.keys, seed=self.seed)
+        rank = ranks(heat, case.keys, seed=self.seed)
         edges = torch.arange(self.num_sets + 1, dtype=torch.float64, device=heat.device) * heat.shape[1]
         edges = (edges / self.num_sets).round().long()
-        member = torch.bucketize(place, edges[1:-1], right=True)
-        attribution = torch.zeros(len(case), self.num_sets, device=heat.device).scatter_add_(1, member, heat)
-        member = member.view(len(case), 1, *case.images.shape[2:])
+        set_index = torch.bucketize(rank, edges[1:-1], right=True)
+        attribution = torch.zeros(len(case), self.num_sets, device=heat.device).scatter_add_(1, set_index, heat)
+        set_index = set_index.view(len(case), 1, *case.images.shape[2:])
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            removed = member[image] == (version // self.num_draws)[:, None, None, None]
-            return torch.where(removed, self._replaced(case, image, version), case.images[image])
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            removed = set_index[image_index] == (version_index // self.num_draws)[:, None, None, None]
+            return torch.where(removed, self._replaced(case, image_index, version_index), case.images[image_index])
 
-        scores = frame_scores(case, self.num_sets * self.num_draws, build).view(
-            len(case), self.num_sets, self.num_draws
-        )
+        scores = scores_of_changed_images(case, self.num_sets * self.num_draws, build)
+        scores = scores.view(len(case), self.num_sets, self.num_draws)
         intact = case.classifier.select(case.logits, case.target, "probability")
         return Drops(attribution, intact[:, None, None] - scores)
 
-    def _replaced(self, case: Case, image: Tensor, version: Tensor) -> Tensor:
-        images = case.images[image]
+    def _replaced(self, case: Case, image_index: Tensor, version_index: Tensor) -> Tensor:
+        images, keys = case.images[image_index], case.keys[image_index]
         if self.baseline != "uniform":
-            return baseline_images(images, self.baseline, case.keys[image]).expand_as(images)
+            return baseline_images(images, self.baseline, keys).expand_as(images)
         low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        noise = uniform(
-            case.keys[image],
-            tuple(images.shape[1:]),
-            seed=self.seed,
-            sample=version % self.num_draws,
-            purpose="baseline",
-        )
+        draw = version_index % self.num_draws
+        noise = uniform(keys, tuple(images.shape[1:]), seed=self.seed, sample=draw, purpose="baseline")
         return low + noise.to(images.dtype) * (high - low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from lightning_xai._randomness import uniform
 from lightning_xai._segments import grid_labels
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
-from lightning_xai.evidence.removal.changed_images import frame_scores
+from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.model.classifier import Score
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class SubsetDrops(Evidence[Drops]):
         check_count(self.num_subsets, "num_subsets")
         check_baseline(self.baseline)
         check_choice(self.score, ("probability", "logit"), "score")
-        cells = self.grid[0] * self.grid[1]
-        if not self.sizes or not all(1 <= size <= cells for size in self.sizes):
-            raise ValueError(f"Expected `sizes` between 1 and the {cells} cells of the grid, but got {self.sizes}.")
+        num_cells = math.prod(self.grid)
+        if not self.sizes or not all(1 <= size <= num_cells for size in self.sizes):
+            raise ValueError(f"Expected `sizes` between 1 and the {num_cells} cells of the grid, but got {self.sizes}.")
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return one per subset, and the unchanged image."""
@@ -74,25 +75,27 @@ class SubsetDrops(Evidence[Drops]):
     def collect(self, case: Case) -> Drops:
         """Return the drops."""
         size = (case.images.shape[2], case.images.shape[3])
-        cells = self.grid[0] * self.grid[1]
+        num_cells = math.prod(self.grid)
         labels = grid_labels(size, self.grid, case.images.device)
         replaced = baseline_images(case.images, self.baseline, case.keys, seed=self.seed).expand_as(case.images)
-        wanted = torch.tensor(self.sizes, device=labels.device)
+        sizes = torch.tensor(self.sizes, device=labels.device)
 
-        def removed(image: Tensor, version: Tensor) -> Tensor:
-            """Return the removed cells, boolean (n, cells): those with the smallest random numbers."""
-            numbers = uniform(case.keys[image], (cells,), seed=self.seed, sample=version, purpose="subsets")
-            return numbers.argsort(dim=1).argsort(dim=1) < wanted[version // self.num_subsets][:, None]
+        def removed(image_index: Tensor, version_index: Tensor) -> Tensor:
+            """Return the removed cells, boolean (n, num_cells): those with the smallest random numbers."""
+            keys = case.keys[image_index]
+            random_order = uniform(keys, (num_cells,), seed=self.seed, sample=version_index, purpose="subsets")
+            return random_order.argsort(dim=1).argsort(dim=1) < sizes[version_index // self.num_subsets][:, None]
 
-        def build(image: Tensor, version: Tensor) -> Tensor:
-            return torch.where(removed(image, version)[:, labels][:, None], replaced[image], case.images[image])
+        def build(image_index: Tensor, version_index: Tensor) -> Tensor:
+            is_removed = removed(image_index, version_index)[:, labels][:, None]
+            return torch.where(is_removed, replaced[image_index], case.images[image_index])
 
-        versions = len(self.sizes) * self.num_subsets
-        scores = frame_scores(case, versions, build, self.score)
+        num_versions = len(self.sizes) * self.num_subsets
+        scores = scores_of_changed_images(case, num_versions, build, self.score)
         intact = case.classifier.select(case.logits, case.target, self.score)
-        heat = torch.zeros(len(case), cells, device=labels.device)
+        heat = torch.zeros(len(case), num_cells, device=labels.device)
         heat.scatter_add_(1, labels.flatten().expand(len(case), -1), case.heatmaps.flatten(1))
-        every = torch.arange(versions, device=labels.device)
-        rows = [removed(torch.full_like(every, i), every).float() @ heat[i] for i in range(len(case))]
+        every = torch.arange(num_versions, device=labels.device)
+        attribution = [removed(torch.full_like(every, i), every).float() @ heat[i] for i in range(len(case))]
         shape = (len(case), len(self.sizes), self.num_subsets)
-        return Drops(torch.stack(rows).view(shape), (intact[:, None] - scores).view(shape))
+        return Drops(torch.stack(attribution).view(shape), (intact[:, None] - scores).view(shape))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.forward_from_layer import Head
-from lightning_xai.model.layer.search import CapturePoint
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 _NO_SCORE = 1e-6
 
@@ -21,8 +18,8 @@ class AblationCAM(LayerExplainer):
     all where ``|y| < 1e-6``.
 
     Costs one evaluation per image, plus, for every feature map, what the model computes after the target layer: that
-    part alone runs, for many feature maps at once (see `Head`); such runs are not counted as evaluations. Where it
-    cannot run alone, which is logged, the cost is one evaluation per image and feature map, and one more.
+    part alone runs, for many feature maps at once (see `ForwardFromLayer`); such runs are not counted as evaluations.
+    Where it cannot run alone, which is logged, the cost is one evaluation per image and feature map, and one more.
 
     Source: Desai & Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free
     Localization", WACV 2020, https://openaccess.thecvf.com/content_WACV_2020/html/Desai_Ablation-CAM_WACV_2020_paper.html.
@@ -47,18 +44,13 @@ class AblationCAM(LayerExplainer):
         """Unknown: 1, where the part after the target layer can run alone."""
         return
 
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return ``Σ_k w_k A_k``."""
-        head = Head(classifier, images, point)
-        score = classifier.select(head.logits, target)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``(y − y_k) / |y|``."""
+        forward = layer.forward_from_here
+        score = layer.classifier.select(forward.logits, layer.target)
         drops = []
-        for channels in head.groups():
-            without = head.without(channels)
-            drops.append(score - without.gather(2, target.expand(len(channels), -1)[:, :, None])[:, :, 0])
+        for channels in forward.groups():
+            without = forward.without(channels)
+            drops.append(score - without.gather(2, layer.target.expand(len(channels), -1)[:, :, None])[:, :, 0])
         size = torch.where(score.abs() < _NO_SCORE, 1.0, score.abs())
-        weights = torch.cat(drops).T / size[:, None]
-        return self.combine(head.activations, weights[:, :, None, None])
-
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k w_k A_k``; ``gradients`` are the weights (n, C, 1, 1)."""
-        return (gradients * activations).sum(1)
+        return (torch.cat(drops).T / size[:, None])[:, :, None, None]

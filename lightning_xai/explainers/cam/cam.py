@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import Capture
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class CAM(LayerExplainer):
@@ -47,27 +45,22 @@ class CAM(LayerExplainer):
     ) -> None:
         super().__init__(target_layer, relu=relu)
 
-    def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:
-        """Return ``Σ_k w_k^c A_k`` with the weights of the classifying layer."""
-        weights = _class_weights(classifier, found)[target]
-        return self.combine(found.activations, weights[:, :, None, None])
-
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k w_k A_k``; ``gradients`` are the class weights (n, C, 1, 1)."""
-        return (gradients * activations).sum(1)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``w_k^c`` of the classifying layer."""
+        return _class_weights(layer)[layer.target][:, :, None, None]
 
 
-def _class_weights(classifier: Classifier, found: Capture) -> Tensor:
+def _class_weights(layer: LayerView) -> Tensor:
     """Return the weights (K, C) of the linear layer that maps the means of the feature maps to the logits."""
-    means = found.activations.mean((2, 3))
-    tolerance = 1e-2 * float(found.logits.abs().max())
+    classifier, means = layer.classifier, layer.activations.mean((2, 3))
+    tolerance = 1e-2 * float(layer.logits.abs().max())
     for module in reversed(list(classifier.model.modules())):
         if isinstance(module, nn.Linear) and module.in_features == means.shape[1]:
             weight, bias = module.weight.detach().float(), getattr(module, "bias", None)
             logits = F.linear(means, weight, None if bias is None else bias.detach().float())
             if classifier.task == "binary":
                 weight, logits = torch.cat([-weight, weight]), torch.cat([-logits, logits], 1)
-            if logits.shape == found.logits.shape and torch.allclose(logits, found.logits, rtol=0.0, atol=tolerance):
+            if logits.shape == layer.logits.shape and torch.allclose(logits, layer.logits, rtol=0.0, atol=tolerance):
                 return weight
     raise ValueError(
         "Expected a network that ends in global average pooling and one linear layer for CAM, but no linear layer of "

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import Capture
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class EigenCAM(LayerExplainer):
@@ -43,24 +41,19 @@ class EigenCAM(LayerExplainer):
     ) -> None:
         super().__init__(target_layer, relu=relu)
 
-    def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002
-        """Return ``A v₁``; there are no gradients."""
-        return self.combine(found.activations, found.activations)
-
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
-        """Return ``A v₁`` with the sign that makes the sum ≥ 0."""
-        rows = activations.flatten(2).transpose(1, 2)
-        projected = _first_component(rows)
-        sign = torch.where(projected.sum(1, keepdim=True) < 0, -1.0, 1.0)
-        return (sign * projected).view(len(activations), *activations.shape[2:])
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``v₁`` with the sign that makes the map's sum ≥ 0."""
+        rows = layer.activations.flatten(2).mT
+        component = _first_component(rows)
+        map_sum = (rows @ component).sum(1, keepdim=True)
+        return torch.where(map_sum < 0, -component, component)[..., None]
 
 
 def _first_component(rows: Tensor) -> Tensor:
-    """Return ``A v₁`` (n, T) of A (n, T, C) by the smaller of A Aᵀ and AᵀA, several times as fast as an SVD of A."""
-    if rows.shape[1] <= rows.shape[2]:
-        values, vectors = torch.linalg.eigh(rows @ rows.mT)
-        projected: Tensor = vectors[:, :, -1] * values[:, -1:].clamp(min=0.0).sqrt()
-    else:
-        _, vectors = torch.linalg.eigh(rows.mT @ rows)
-        projected = (rows @ vectors[:, :, -1:])[:, :, 0]
-    return projected
+    """Return v₁ (n, C, 1) of A (n, T, C) by the smaller of A Aᵀ and AᵀA, several times as fast as an SVD of A."""
+    if rows.shape[1] > rows.shape[2]:
+        vectors: Tensor = torch.linalg.eigh(rows.mT @ rows)[1]
+        return vectors[:, :, -1:]
+    values, vectors = torch.linalg.eigh(rows @ rows.mT)
+    size = values[:, None, -1:].clamp(min=0.0).sqrt()
+    return rows.mT @ vectors[:, :, -1:] / torch.where(size > 0, size, 1.0)

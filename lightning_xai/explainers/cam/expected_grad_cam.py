@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._randomness import uniform
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 from lightning_xai.explainers.noise import Noise, noisy_copy
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import capture, layer_gradients
-from lightning_xai.model.layer.search import CapturePoint
 
 
 class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
@@ -56,6 +53,8 @@ class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
         tensor([[[1.5000, 4.5000]]])
     """
 
+    needs_gradients = False  # of the images themselves
+
     def __init__(
         self,
         target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto",
@@ -83,35 +82,24 @@ class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
         """Unknown per image: a chunk's images share the references'."""
         return
 
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return ``Σ_k w_k A_k(x)``."""
-        clean = capture(classifier, images, target, point, gradients=False).activations
-        return self.combine(clean, self.products(classifier, images, target, point, clean))
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``mean_ij P_k``."""
+        return self.products(layer).mean((2, 3), keepdim=True)
 
-    def products(
-        self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint, clean: Tensor
-    ) -> Tensor:
-        """Return P (n, C, h, w) of images with activations ``clean``, a chunk of references at a time."""
+    def products(self, layer: LayerView) -> Tensor:
+        """Return P (n, C, h, w), a chunk of references at a time."""
+        images = layer.images
         references, starts, alphas = self._draws(images)
-        total = torch.zeros_like(clean)
-        for chunk in classifier.chunks(self.num_samples):
+        total = torch.zeros_like(layer.activations)
+        for chunk in layer.classifier.chunks(self.num_samples):
             drawn = references[starts[chunk]]
-            no_class = torch.zeros(len(drawn), dtype=torch.int64, device=images.device)
-            there = capture(classifier, drawn, no_class, point, gradients=False).activations
-            for sample, start, reference in zip(range(self.num_samples)[chunk], drawn, there, strict=True):
+            of_references = layer.of(drawn, gradients=False).activations
+            for sample, start, reference in zip(range(self.num_samples)[chunk], drawn, of_references, strict=True):
                 noisy = noisy_copy(images, self.noise_level, seed=self.seed, sample=sample, noise=self.noise)
-                between = start + alphas[sample] * (noisy - start)
-                gradients = layer_gradients(classifier, between, target, point)
-                if self.noise_level > 0:
-                    here = capture(classifier, noisy, target, point, gradients=False).activations
-                else:
-                    here = clean
-                total = total + (here - reference) * gradients
+                between = layer.of(start + alphas[sample] * (noisy - start), gradients=True)
+                here = layer if self.noise_level == 0 else layer.of(noisy, gradients=False)
+                total = total + (here.activations - reference) * between.gradients
         return total / self.num_samples
-
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k mean(P_k) A_k``; ``gradients`` are P (n, C, h, w)."""
-        return (gradients.mean((2, 3), keepdim=True) * activations).sum(1)
 
     def _draws(self, images: Tensor) -> tuple[Tensor, Tensor, list[float]]:
         """Return the references, and of each sample which one it starts from, int64, and its α."""

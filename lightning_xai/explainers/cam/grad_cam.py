@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class GradCAM(LayerExplainer):
@@ -29,7 +29,6 @@ class GradCAM(LayerExplainer):
         tensor([[[1., 3.]]])
     """
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k mean(g_k) A_k``."""
-        weights = gradients.mean((2, 3), keepdim=True)
-        return (weights * activations).sum(1)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``mean_ij g_k``."""
+        return layer.gradients.mean((2, 3), keepdim=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class GradCAMPlusPlus(LayerExplainer):
@@ -47,13 +47,12 @@ class GradCAMPlusPlus(LayerExplainer):
         super().__init__(target_layer, relu=relu)
         self.normalize_alpha = normalize_alpha
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k (Σ_ij α ReLU(g)) A_k``."""
-        positive = gradients.relu()
-        total = activations.sum((2, 3), keepdim=True).relu()
-        alpha = torch.where(gradients > 0, 1.0 / (2.0 + positive * total), 0.0)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``Σ_ij α ReLU(g)``."""
+        positive = layer.gradients.relu()
+        total = layer.activations.sum((2, 3), keepdim=True).relu()
+        alpha = torch.where(positive > 0, 1.0 / (2.0 + positive * total), 0.0)
         if self.normalize_alpha:
             mass = alpha.sum((2, 3), keepdim=True)
             alpha = alpha / torch.where(mass > 0, mass, 1.0)
-        weights = (alpha * positive).sum((2, 3), keepdim=True)
-        return (weights * activations).sum(1)
+        return (alpha * positive).sum((2, 3), keepdim=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class HiResCAM(LayerExplainer):
@@ -31,6 +31,6 @@ class HiResCAM(LayerExplainer):
         tensor([[[ 3., -2.]]])
     """
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k g_k ⊙ A_k``."""
-        return (gradients * activations).sum(1)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``g_k``."""
+        return layer.gradients

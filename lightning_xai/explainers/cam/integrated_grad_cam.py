@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_count
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.search import CapturePoint
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class IntegratedGradCAM(LayerExplainer):
@@ -63,18 +59,15 @@ class IntegratedGradCAM(LayerExplainer):
         """The images on the path and the black one, for each layer."""
         return self.num_layers * (self.num_steps + 1)
 
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return the mean of the steps' maps, each of them rectified already."""
-        start = capture(classifier, torch.zeros_like(images), target, point, gradients=False).activations
-        total = torch.zeros(len(images), *start.shape[2:], device=images.device)
-        for step in range(1, self.num_steps + 1):
-            found = capture(classifier, images * (step / self.num_steps), target, point)
-            change = replace(found, activations=found.activations - start)
-            raw = self.from_capture(change, classifier, target)
-            total = total + (raw.relu() if self.relu else raw)
-        return total / self.num_steps
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``mean_ij g_k`` of one step's images."""
+        return layer.gradients.mean((2, 3), keepdim=True)
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k mean(g_k) A_k``; ``activations`` are differences from the black image's."""
-        weights = gradients.mean((2, 3), keepdim=True)
-        return (weights * activations).sum(1)
+    def layer_map(self, layer: LayerView) -> Tensor:
+        """Return the mean of the steps' maps: maps are averaged, not weights."""
+        start = layer.of(torch.zeros_like(layer.images), gradients=False).activations
+        total = torch.zeros_like(start[:, 0])
+        for step in range(1, self.num_steps + 1):
+            there = layer.of(layer.images * (step / self.num_steps), gradients=True)
+            total = total + self.weighted_sum(self.feature_weights(there), there.activations - start)
+        return total / self.num_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class LayerCAM(LayerExplainer):
@@ -28,6 +28,6 @@ class LayerCAM(LayerExplainer):
         tensor([[[3., 0.]]])
     """
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k ReLU(g_k) ⊙ A_k``."""
-        return (gradients.relu() * activations).sum(1)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``ReLU(g_k)``."""
+        return layer.gradients.relu()

@@ -1,10 +1,11 @@
-"""What the CAM family shares: a target layer, one capture there, a map at the layer's resolution."""
+"""What the CAM family shares: a target layer, and a weighted sum of its feature maps."""
 
 from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from weakref import WeakSet
 
 import torch
@@ -12,16 +13,78 @@ from torch import Tensor, nn
 
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import Capture, capture
-from lightning_xai.model.layer.search import CapturePoint, Layer, attends_globally, capture_points
+from lightning_xai.model.layer.capture import Capture, CapturePoint, capture
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
+from lightning_xai.model.layer.search import Layer, attends_globally, capture_points
 
 _warned: WeakSet[nn.Module] = WeakSet()
 
 
-class LayerExplainer(Explainer):
-    """Explain by the feature maps A and the gradients g = ∂y/∂A of one layer, where y is the target's logit.
+class LayerView:
+    """What a target layer holds for a chunk of images: one forward pass of the model, when it is first needed.
 
-    A subclass overrides `combine`: activations and gradients in, one map per image out.
+    Args:
+        classifier: The model.
+        images: (n, C, H, W).
+        target: int64 (n,).
+        point: Where the layer is.
+        gradients: Whether the pass gives gradients too.
+
+    Attributes:
+        classifier: As given; methods that evaluate more than the images use it.
+        images: As given.
+        target: As given.
+    """
+
+    def __init__(
+        self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint, *, gradients: bool
+    ) -> None:
+        self.classifier = classifier
+        self.images = images
+        self.target = target
+        self._point = point
+        self._with_gradients = gradients
+
+    @property
+    def activations(self) -> Tensor:
+        """A, the feature maps, float32 (n, C, h, w)."""
+        return self._captured.activations
+
+    @property
+    def gradients(self) -> Tensor:
+        """G = ∂y/∂A, float32 (n, C, h, w)."""
+        if self._captured.gradients is None:
+            raise RuntimeError("Expected the pass to give gradients, but it did not: set `needs_gradients = True`.")
+        return self._captured.gradients
+
+    @property
+    def logits(self) -> Tensor:
+        """Of the images, float32 (n, K)."""
+        return self._captured.logits
+
+    def of(self, images: Tensor, *, gradients: bool) -> LayerView:
+        """Return the same layer for other images; with gradients, as many images, of the same classes."""
+        return LayerView(self.classifier, images, self.target, self._point, gradients=gradients)
+
+    @cached_property
+    def forward_from_here(self) -> ForwardFromLayer:
+        """What the model computes after the layer; the pass that records it shows the activations as well."""
+        forward = ForwardFromLayer(self.classifier, self.images, self._point)
+        self._captured = Capture(forward.activations, None, forward.logits)
+        return forward
+
+    @cached_property
+    def _captured(self) -> Capture:
+        return capture(self.classifier, self.images, self.target, self._point, gradients=self._with_gradients)
+
+
+class LayerExplainer(Explainer):
+    """Explain by a weighted sum of the feature maps A of one layer: ``ReLU(Σ_k w_k A_k)``.
+
+    A subclass overrides `feature_weights`. That is all of Grad-CAM::
+
+        def feature_weights(self, layer):
+            return layer.gradients.mean((2, 3), keepdim=True)
 
     Args:
         target_layer: ``"auto"`` (what enters the last pooling, attention or flattening, or, where these see a single
@@ -32,11 +95,14 @@ class LayerExplainer(Explainer):
 
     On a vision transformer, ``"auto"`` warns once per model: examples/transformers.py measures why.
 
+    Attributes:
+        needs_gradients: Whether the pass over the images has to give gradients; a fact of the method.
+
     Raises:
         TypeError: If ``target_layer`` is none of these.
     """
 
-    needs_gradients = True
+    needs_gradients: bool = True
 
     def __init__(
         self, target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto", *, relu: bool = True
@@ -62,38 +128,33 @@ class LayerExplainer(Explainer):
 
     @property
     def picked(self) -> list[str]:
-        """What the last call captured, in words, such as ``["the output of `layer4`"]``."""
+        """What the last call captured, in words, one per layer."""
         return list(self._picked)
 
     @abstractmethod
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return the map (n, h, w) of activations and gradients (n, C, h, w), before the ReLU."""
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return what each feature map is multiplied by, (n, C, 1, 1), or each of its places, (n, C, h, w)."""
+
+    def layer_map(self, layer: LayerView) -> Tensor:
+        """Return the map (n, h, w) of one layer; for methods that are no weighted sum of the images' activations."""
+        return self.weighted_sum(self.feature_weights(layer), layer.activations)
+
+    def weighted_sum(self, weights: Tensor, activations: Tensor) -> Tensor:
+        """Return ``Σ_k w_k A_k``, (n, h, w), rectified where the setting ``relu`` says so."""
+        heat = (weights * activations).sum(1)
+        return heat.relu() if self.relu else heat
 
     def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return maps (n, h, w) at the resolution of the (first) layer."""
         points = capture_points(classifier, self.target_layer, images)
         self._picked = [str(point) for point in points]
-        maps = [self.layer_map(classifier, images, target, point) for point in points]
+        maps = [
+            self.layer_map(LayerView(classifier, images, target, point, gradients=self.needs_gradients))
+            for point in points
+        ]
         if self.target_layer == "auto" and attends_globally(classifier.model):
             self._warn_once(classifier.model)
         return maps[0] if len(maps) == 1 else _averaged(maps)
-
-    def layer_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return the map (n, h, w) of one layer."""
-        raw = self.raw_map(classifier, images, target, point)
-        return raw.relu() if self.relu else raw
-
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return the map of one layer before the ReLU; for methods that evaluate more than the images."""
-        found = capture(classifier, images, target, point, gradients=self.needs_gradients)
-        with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
-            return self.from_capture(found, classifier, target)
-
-    def from_capture(self, found: Capture, classifier: Classifier, target: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the map of a capture; for methods that need more than activations and gradients."""
-        if found.gradients is None:
-            raise RuntimeError(f"{type(self).__name__} needs gradients: set `needs_gradients = True`.")
-        return self.combine(found.activations, found.gradients)
 
     def _warn_once(self, model: nn.Module) -> None:
         if model not in _warned:

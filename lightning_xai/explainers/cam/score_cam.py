@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_xai._checks import check_choice
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
-from lightning_xai.model.classifier import Classifier, Score
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.search import CapturePoint
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
+from lightning_xai.model.classifier import Score
 
 Weights = Literal["softmax", "probability"]
 
@@ -65,39 +63,29 @@ class ScoreCAM(LayerExplainer):
         """One per feature map, which depends on the network."""
         return
 
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return ``Σ_k w_k A_k``."""
-        activations = capture(classifier, images, target, point, gradients=False).activations
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return the softmax, or the probabilities, of the images seen through each feature map."""
+        activations = layer.activations
         rows, channels = (activations.amax((2, 3)) > activations.amin((2, 3))).nonzero(as_tuple=True)
-        weights = torch.full(activations.shape[:2], -torch.inf, device=images.device)
+        weights = torch.full(activations.shape[:2], -torch.inf, device=activations.device)
         if len(rows):
-            weights[rows, channels] = self._scores(classifier, images, target, activations, rows, channels)
+            weights[rows, channels] = self._scores(layer, rows, channels)
         if self.weights == "softmax":
             weights = weights.softmax(1).nan_to_num(0.0)  # of an image whose feature maps are all constant
-        return self.combine(activations, weights.clamp(min=0.0)[:, :, None, None])
+        return weights.clamp(min=0.0)[:, :, None, None]
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k w_k A_k``; ``gradients`` are the weights (n, C, 1, 1)."""
-        return (gradients * activations).sum(1)
-
-    def _scores(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        target: Tensor,
-        activations: Tensor,
-        rows: Tensor,
-        channels: Tensor,
-    ) -> Tensor:
+    def _scores(self, layer: LayerView, rows: Tensor, channels: Tensor) -> Tensor:
         """Return the score of each of some images (rows) seen through one of its channels."""
+        images = layer.images
 
         def masked(chunk: slice) -> Tensor:
-            maps = activations[rows[chunk], channels[chunk]][:, None]
+            maps = layer.activations[rows[chunk], channels[chunk]][:, None]
             masks = F.interpolate(maps, size=images.shape[2:], mode="bilinear", align_corners=False)
             low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
             return images[rows[chunk]] * ((masks - low) / torch.where(high > low, high - low, 1.0)).to(images.dtype)
 
-        score: Score = "logit" if self.weights == "softmax" else "probability"
-        return classifier.evaluate(
-            len(rows), masked, lambda logits, chunk: classifier.select(logits, target[rows[chunk]], score)
-        )
+        def read(logits: Tensor, chunk: slice) -> Tensor:
+            score: Score = "logit" if self.weights == "softmax" else "probability"
+            return layer.classifier.select(logits, layer.target[rows[chunk]], score)
+
+        return layer.classifier.evaluate(len(rows), masked, read)

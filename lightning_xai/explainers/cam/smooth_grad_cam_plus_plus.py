@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_at_least, check_count
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 from lightning_xai.explainers.noise import noisy_copy
-from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import capture, layer_gradients
-from lightning_xai.model.layer.search import CapturePoint
 
 
 class SmoothGradCAMPlusPlus(LayerExplainer):
@@ -51,6 +48,8 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         tensor([[[0.6000, 0.2000]]])
     """
 
+    needs_gradients = False  # of the clean images
+
     def __init__(
         self,
         target_layer: str | nn.Module | Sequence[str | nn.Module] = "auto",
@@ -73,21 +72,16 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         """The noisy copies and the clean image, for each layer."""
         return self.num_layers * (self.num_samples + 1)
 
-    def raw_map(self, classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-        """Return ``Σ_k w_k A_k`` of the clean images."""
-        activations = capture(classifier, images, target, point, gradients=False).activations
-        moments = _Moments(len(images), images.device)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``Σ_ij α ReLU(D₁)``."""
+        moments = _GradientMoments(len(layer.images), layer.images.device)
         for sample in range(self.num_samples):
-            noisy = noisy_copy(images, self.noise_level, seed=self.seed, sample=sample)
-            moments.add(layer_gradients(classifier, noisy, target, point))
-        return self.combine(activations, moments.contributions(activations, self.num_samples))
-
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k w_k A_k``; ``gradients`` are ``α ReLU(D₁)`` (n, C, h, w)."""
-        return (gradients.sum((2, 3), keepdim=True) * activations).sum(1)
+            noisy = noisy_copy(layer.images, self.noise_level, seed=self.seed, sample=sample)
+            moments.add(layer.of(noisy, gradients=True).gradients)
+        return moments.contributions(layer.activations, self.num_samples).sum((2, 3), keepdim=True)
 
 
-class _Moments:
+class _GradientMoments:
     """Sums of g, g² and g³ over the samples, in units of each image's greatest magnitude so far."""
 
     def __init__(self, count: int, device: torch.device) -> None:

@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from lightning_xai.explainers.cam.layer_explainer import LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 _CANCELLED = 1e-3
 
@@ -35,16 +35,16 @@ class XGradCAM(LayerExplainer):
         tensor([[[6., 2.]]])
     """
 
-    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``Σ_k (Σ(A_k ⊙ g_k) / ΣA_k) A_k``."""
-        total = activations.sum((2, 3), keepdim=True)
-        size = activations.abs().sum((2, 3), keepdim=True)
+    def feature_weights(self, layer: LayerView) -> Tensor:
+        """Return ``Σ_ij (A_k ⊙ g_k) / Σ_ij A_k``."""
+        activations = layer.activations
         if bool((activations.amin((1, 2, 3)) < -0.1 * activations.amax((1, 2, 3))).any()):
             warnings.warn(
                 "XGradCAM divides by the sum of activations, which are signed at this layer: its weights explode. "
                 "Prefer GradCAM, or a rectified target layer.",
                 stacklevel=2,
             )
-        defined = total.abs() > _CANCELLED * size
-        weights = (activations * gradients).sum((2, 3), keepdim=True) / torch.where(defined, total, 1.0)
-        return (torch.where(defined, weights, 0.0) * activations).sum(1)
+        total = activations.sum((2, 3), keepdim=True)
+        defined = total.abs() > _CANCELLED * activations.abs().sum((2, 3), keepdim=True)
+        weights = (activations * layer.gradients).sum((2, 3), keepdim=True) / torch.where(defined, total, 1.0)
+        return torch.where(defined, weights, 0.0)

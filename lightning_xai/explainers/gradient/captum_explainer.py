@@ -62,7 +62,7 @@ class CaptumExplainer(PixelExplainer):
         self.attribution = attribution
         self.layer = layer
         super().__init__(reduction=reduction)
-        self._arguments = arguments
+        self.arguments = arguments
         construct, _ = _parameters(attribution)
         if ("layer" in construct) is not (layer is not None):
             needed = "the name of a layer" if "layer" in construct else "None"
@@ -71,7 +71,12 @@ class CaptumExplainer(PixelExplainer):
 
     def settings(self) -> dict[str, Any]:
         """Return all arguments by name."""
-        return {**super().settings(), **self._arguments}
+        return {**super().settings(), **self.arguments}
+
+    def __repr__(self) -> str:
+        """Return the class with all settings, those of the attribution included."""
+        further = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return f"{super().__repr__().removesuffix(')')}{further})"
 
     def attributions(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return what the method attributes, (n, C, h, w)."""
@@ -82,13 +87,13 @@ class CaptumExplainer(PixelExplainer):
             warnings.filterwarnings("ignore", message="Setting .*hooks|.*did not already require gradients")
             if self.layer is not None:
                 construct["layer"] = _layer(module, self.layer)
-            found = _loaded(self.attribution)(module, **construct).attribute(images, **attribute)
-        return self._maps(found, images)
+            attributed = _loaded(self.attribution)(module, **construct).attribute(images, **attribute)
+        return self._maps(attributed, images)
 
-    def _maps(self, found: Any, images: Tensor) -> Tensor:
-        tensor = found[0] if isinstance(found, tuple) else found
+    def _maps(self, attributed: Any, images: Tensor) -> Tensor:
+        tensor = attributed[0] if isinstance(attributed, tuple) else attributed
         if not isinstance(tensor, Tensor) or len(tensor) != len(images):
-            got = shape(tensor) if isinstance(tensor, Tensor) else type(found).__name__
+            got = shape(tensor) if isinstance(tensor, Tensor) else type(attributed).__name__
             raise ValueError(
                 f"Expected {self.attribution} to return a Tensor of shape ({len(images)}, C, h, w), but got {got}."
             )
@@ -99,11 +104,11 @@ class CaptumExplainer(PixelExplainer):
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments of the constructor and those of ``attribute``."""
         construct, attribute = _parameters(self.attribution)
-        unknown = sorted(self._arguments.keys() - construct - attribute)
+        unknown = sorted(self.arguments.keys() - construct - attribute)
         if unknown:
             taken = ", ".join(sorted((construct | attribute) - _OURS))
             raise TypeError(f"Expected arguments of {self.attribution} ({taken}), but got {', '.join(unknown)}.")
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in self._arguments.items()}
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in self.arguments.items()}
         first = {name: value for name, value in values.items() if name in construct}
         return first, {name: value for name, value in values.items() if name not in first}
 

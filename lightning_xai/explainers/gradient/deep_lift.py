@@ -76,11 +76,11 @@ class DeepLift(PixelExplainer):
             reference = classifier.forward(empty.clone().requires_grad_().clone()).detach()
         with ruled(classifier, rescale.of_images, _refuse):
             multipliers, logits = input_gradient(classifier, images, lambda z: classifier.select(z, target))
-        found = (images - empty) * multipliers
+        attributions = (images - empty) * multipliers
         before = classifier.select(reference.expand_as(logits), target)
         if rescale.in_full_precision:
-            _check_complete(found, classifier.select(logits, target), before)
-        return found
+            _check_complete(attributions, classifier.select(logits, target), before)
+        return attributions
 
 
 def _check_complete(attributions: Tensor, after: Tensor, before: Tensor) -> None:
@@ -91,9 +91,9 @@ def _check_complete(attributions: Tensor, after: Tensor, before: Tensor) -> None
     excess = error - _INCOMPLETE * attributions.flatten(1).abs().sum(1) - rounding
     worst = int(excess.argmax())  # of several NaN or one, that
     if not bool(excess[worst] <= 0):
-        change, found = float(after[worst] - before[worst]), float(attributions[worst].sum())
+        change, total = float(after[worst] - before[worst]), float(attributions[worst].sum())
         raise ValueError(
-            f"Expected DeepLIFT's map to sum to the change of the score, {change:.4g}, but got {found:.4g}: the "
+            f"Expected DeepLIFT's map to sum to the change of the score, {change:.4g}, but got {total:.4g}: the "
             "network has an operation without a rule that is not seen (a custom autograd function, a scripted module). "
             "Use IntegratedGradients."
         )
@@ -105,8 +105,8 @@ def _check_finite(after: Tensor, before: Tensor) -> None:
         (after, "image", "check the image and the weights"),
     ):
         if not bool(scores.isfinite().all()):
-            found = float(scores[~scores.isfinite()][0])
+            score = float(scores[~scores.isfinite()][0])
             raise ValueError(
-                f"Expected finite scores for DeepLIFT, but got {found}: the score of the {whose} is not finite; "
+                f"Expected finite scores for DeepLIFT, but got {score}: the score of the {whose} is not finite; "
                 f"{advice}."
             )

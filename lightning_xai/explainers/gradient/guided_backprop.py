@@ -11,7 +11,7 @@ from lightning_xai.explainers.gradient.operations import SMOOTH_RECTIFIERS
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import target_gradient
-from lightning_xai.model.backward.operation_rules import Call, ruled
+from lightning_xai.model.backward.operation_rules import OperationCall, ruled
 from lightning_xai.model.classifier import Classifier
 
 
@@ -56,7 +56,7 @@ def guided_gradient(classifier: Classifier, images: Tensor, target: Tensor) -> T
     """Return the guided gradient of the target's logit by the images, float32 (n, C, H, W); see `GuidedBackprop`."""
     guided: list[str] = []
 
-    def rectifier(call: Call) -> Tensor:
+    def rectifier(call: OperationCall) -> Tensor:
         result = _rectified(call)
         if result is None:
             return call.proceed()
@@ -80,7 +80,7 @@ _BOUNDS = {  # torch's ReLU6 is a Hardtanh
 """What rectifies where all of these arguments, its first ones after the source, are 0."""
 
 
-def _rectified(call: Call) -> Tensor | None:
+def _rectified(call: OperationCall) -> Tensor | None:
     """Return what the call returns, with the derivative of a ReLU, or None if the call is none."""
     if call.name in ("relu", "relu6"):
         return call.proceed()

@@ -63,11 +63,11 @@ class IntegratedGradients(PixelExplainer):
         """Return ``(x − x') ⊙ ∫ ∂y/∂x``."""
         from captum.attr import IntegratedGradients as Captum
 
-        found: Tensor = Captum(LogitsModule(classifier)).attribute(
+        attributions: Tensor = Captum(LogitsModule(classifier)).attribute(
             at_least_float(images),
             self.baseline,
             target,
             n_steps=self.num_steps,
             internal_batch_size=classifier.chunk_size,
         )
-        return found
+        return attributions

@@ -10,7 +10,7 @@ from lightning_xai.explainers.gradient.operations import MAX_POOLS, THROUGH_ZERO
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import target_gradient
-from lightning_xai.model.backward.operation_rules import Call, ruled, sent_back
+from lightning_xai.model.backward.operation_rules import OperationCall, ruled, sent_back
 from lightning_xai.model.classifier import Classifier
 
 _LAYERS = ("conv2d", "conv_transpose2d", "linear", "batch_norm", *MAX_POOLS, "avg_pool2d", "adaptive_avg_pool2d")
@@ -65,14 +65,14 @@ class LRP(PixelExplainer):
         with ruled(classifier, rules, _refuse):
             return images * target_gradient(classifier, images, target)
 
-    def _stabilised(self, call: Call) -> Tensor:
+    def _stabilised(self, call: OperationCall) -> Tensor:
         result = call.proceed()
         share = _ratio(result.detach(), self.epsilon)
         result.register_hook(lambda g: (g * share).to(g.dtype))  # type: ignore[no-untyped-call]
         return result
 
 
-def _handed_on(call: Call) -> Tensor:
+def _handed_on(call: OperationCall) -> Tensor:
     """Pass relevance through a function of each value: multiply by ``f(z) / z``, at 0 by its derivative."""
     with torch.no_grad():
         result = call.run(call.source)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_xai.explainers.gradient.operations import ELEMENTWISE, MAX_POOLS
-from lightning_xai.model.backward.operation_rules import Call, Rule, sent_back
+from lightning_xai.model.backward.operation_rules import OperationCall, Rule, sent_back
 
 _EQUAL = 1e-6
 
@@ -19,7 +19,7 @@ _Pull: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _BaselineCall:
     """One call in the baseline's pass."""
 
     name: str
@@ -36,29 +36,29 @@ class Rescale:
     """
 
     in_full_precision: bool = True
-    _noted: list[_Seen] = field(default_factory=list)
-    _left: Iterator[_Seen] = field(default_factory=lambda: iter(()))
+    _baseline_calls: list[_BaselineCall] = field(default_factory=list)
+    _remaining: Iterator[_BaselineCall] = field(default_factory=lambda: iter(()))
 
     @property
     def of_baseline(self) -> dict[str, Rule]:
         """Rules for the pass of one baseline image."""
-        self._noted.clear()
+        self._baseline_calls.clear()
         return dict.fromkeys(ELEMENTWISE | MAX_POOLS, self._note)
 
     @property
     def of_images(self) -> dict[str, Rule]:
         """Rules for the pass of the images, which comes next."""
-        self._left = iter(self._noted)
+        self._remaining = iter(self._baseline_calls)
         return dict.fromkeys(ELEMENTWISE | MAX_POOLS, self._compare)
 
-    def _note(self, call: Call) -> Tensor:
+    def _note(self, call: OperationCall) -> Tensor:
         result = call.run(call.source)
-        self._noted.append(_Seen(call.name, call.source.detach().clone(), result.detach().clone()))
+        self._baseline_calls.append(_BaselineCall(call.name, call.source.detach().clone(), result.detach().clone()))
         self.in_full_precision &= result.dtype in (torch.float32, torch.float64)
         return result
 
-    def _compare(self, call: Call) -> Tensor:
-        before = next(self._left, None)
+    def _compare(self, call: OperationCall) -> Tensor:
+        before = next(self._remaining, None)
         if before is None or before.name != call.name or before.entering.shape[1:] != call.source.shape[1:]:
             raise ValueError(
                 f"Expected the network to take one path through its layers for DeepLIFT, but `{call.name}` differs "
@@ -71,7 +71,7 @@ class Rescale:
         return sent_back(call.source, result, pull)
 
 
-def _rescaled(call: Call, result: Tensor, before: _Seen) -> _Pull:
+def _rescaled(call: OperationCall, result: Tensor, before: _BaselineCall) -> _Pull:
     """Return the rule of a function of each value: multiply by its slope between baseline and image."""
     change, equal = _difference(call.source, before.entering)
     slope = (_wide(result) - _wide(before.leaving)) / change
@@ -80,7 +80,7 @@ def _rescaled(call: Call, result: Tensor, before: _Seen) -> _Pull:
     return lambda gradient: (gradient * slope).to(gradient.dtype)
 
 
-def _pooled(call: Call, result: Tensor, before: _Seen) -> _Pull:
+def _pooled(call: OperationCall, result: Tensor, before: _BaselineCall) -> _Pull:
     """Return the rule of max pooling: a rise belongs to the image's maximum, a fall to the baseline's."""
     places, former = _winners(call, call.source), _winners(call, before.entering)
     top = torch.maximum(result, before.leaving)
@@ -102,11 +102,11 @@ def _difference(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(equal, 1.0, change), equal
 
 
-def _winners(call: Call, source: Tensor) -> Tensor:
+def _winners(call: OperationCall, source: Tensor) -> Tensor:
     """Return the place of each maximum, counted along the rows of its channel, (n, C, places)."""
     pool = getattr(F, call.name)
-    found: Tensor = pool(source.detach(), *call.arguments, **{**call.keywords, "return_indices": True})[1]
-    return found.flatten(2)
+    indices: Tensor = pool(source.detach(), *call.arguments, **{**call.keywords, "return_indices": True})[1]
+    return indices.flatten(2)
 
 
 def _scattered(values: Tensor, places: Tensor, like: Tensor) -> Tensor:

@@ -41,10 +41,8 @@ class Bottleneck:
 
     def information(self, alpha: Tensor) -> Tensor:
         """Return how many nats about R each unit of Z holds at most, (n, C, h, w); see `divergence`."""
-        found = divergence(
-            self._normalized.to(alpha), self._blurred(alpha.sigmoid()), self._blurred((-alpha).sigmoid())
-        )
-        return torch.where(self._active, found, 0.0)
+        nats = divergence(self._normalized.to(alpha), self._blurred(alpha.sigmoid()), self._blurred((-alpha).sigmoid()))
+        return torch.where(self._active, nats, 0.0)
 
     def _blurred(self, mask: Tensor) -> Tensor:
         return self._rows.to(mask) @ mask @ self._columns.to(mask).T
@@ -67,13 +65,10 @@ def divergence(normalized: Tensor, passing: Tensor, closed: Tensor) -> Tensor:
 
 def blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
     """Return what blurs a line of ``size`` places by multiplying it: a Gaussian cut at 2σ, reflected at the borders."""
-    matrix = torch.eye(size, dtype=torch.float64, device=like.device)
     radius = round(2 * sigma)
-    if radius == 0 or size == 1:
-        return matrix.to(like.dtype)
-    offset = torch.arange(-radius, radius + 1, device=like.device)
-    weight = torch.exp(-0.5 * (offset / sigma).double() ** 2)
-    place = (torch.arange(size, device=like.device)[:, None] + offset).remainder(2 * (size - 1))
-    reflected = torch.minimum(place, 2 * (size - 1) - place)
-    shares = (weight / weight.sum()).expand_as(reflected)
-    return torch.zeros_like(matrix).scatter_add_(1, reflected, shares).to(like.dtype)
+    impulses = torch.eye(size, dtype=torch.float64, device="cpu")
+    if radius > 0 and size > 1:
+        from scipy.ndimage import gaussian_filter1d
+
+        impulses = torch.from_numpy(gaussian_filter1d(impulses.numpy(), sigma, axis=0, mode="mirror", radius=radius))
+    return impulses.to(like)

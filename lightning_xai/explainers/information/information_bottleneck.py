@@ -14,9 +14,9 @@ from lightning_xai._randomness import normal
 from lightning_xai.explainers.information.bottleneck import Bottleneck
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.forward_from_layer import Head
-from lightning_xai.model.layer.search import CapturePoint, capture_points
+from lightning_xai.model.layer.capture import CapturePoint, capture
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
+from lightning_xai.model.layer.search import capture_points
 
 _ACTIVE_SHARE = 0.01
 
@@ -123,32 +123,35 @@ class InformationBottleneck(ReferenceExplainer):
         (point,) = capture_points(classifier, self.target_layer, images)
         self._picked = [str(point)]
         mean, std, active = _spread(classifier, references, point)
-        head = Head(classifier, images, point)
-        classifier.check_classes(head.logits, target)
-        bottleneck = Bottleneck(head.activations, mean, std.clamp(min=self.min_std), active, self.blur)
-        alpha = torch.full_like(head.activations, self.initial_alpha, requires_grad=True)
+        forward = ForwardFromLayer(classifier, images, point)
+        classifier.check_classes(forward.logits, target)
+        bottleneck = Bottleneck(forward.activations, mean, std.clamp(min=self.min_std), active, self.blur)
+        alpha = torch.full_like(forward.activations, self.initial_alpha, requires_grad=True)
         optimizer = torch.optim.Adam([alpha], lr=self.learning_rate)
         for step in range(self.num_steps):
-            alpha.grad = self._gradient(classifier, head, bottleneck, alpha, target, step)
+            alpha.grad = self._gradient(classifier, forward, bottleneck, alpha, target, step)
             optimizer.step()
-        with torch.autocast(images.device.type, enabled=False):
-            return bottleneck.information(alpha.detach().double()).sum(1) / math.log(2.0)
+        return bottleneck.information(alpha.detach().double()).sum(1) / math.log(2.0)
 
     def _gradient(
-        self, classifier: Classifier, head: Head, bottleneck: Bottleneck, alpha: Tensor, target: Tensor, step: int
+        self,
+        classifier: Classifier,
+        forward: ForwardFromLayer,
+        bottleneck: Bottleneck,
+        alpha: Tensor,
+        target: Tensor,
+        step: int,
     ) -> Tensor:
         """Return the gradient of the images' losses, of which each knows its own α only; few copies at a time."""
-        with torch.autocast(alpha.device.type, enabled=False):
-            information = bottleneck.information(alpha).mean((1, 2, 3))
-            (gradient,) = torch.autograd.grad(self.beta * information.sum(), alpha)
+        information = bottleneck.information(alpha).mean((1, 2, 3))
+        (gradient,) = torch.autograd.grad(self.beta * information.sum(), alpha)
         surprise = partial(_surprise, classifier, target)
         copies = torch.arange(self.num_copies, device=alpha.device)
         for some in torch.split(copies, max(1, classifier.chunk_size // len(alpha))):
-            with torch.autocast(alpha.device.type, enabled=False):
-                samples = step * self.num_copies + some
-                noise = normal(torch.zeros_like(some), tuple(alpha.shape[1:]), seed=self.seed, sample=samples)
-                mixed = bottleneck.mixed(alpha, noise)
-            by_maps = head.gradient(mixed, surprise) / self.num_copies
+            samples = step * self.num_copies + some
+            noise = normal(torch.zeros_like(some), tuple(alpha.shape[1:]), seed=self.seed, sample=samples)
+            mixed = bottleneck.mixed(alpha, noise)
+            by_maps = forward.gradient(mixed, surprise) / self.num_copies
             gradient = gradient + torch.autograd.grad(mixed, alpha, by_maps)[0]
         return gradient
 
@@ -168,8 +171,12 @@ def _spread(classifier: Classifier, references: Tensor, point: CapturePoint) -> 
     for chunk in classifier.chunks(len(references)):
         some = references[chunk]
         target = torch.zeros(len(some), dtype=torch.int64, device=some.device)
-        found = capture(classifier, some, target, point, gradients=False).activations.double()
-        total, squares, active = total + found.sum(0), squares + (found**2).sum(0), active + (found != 0).sum(0)
+        activations = capture(classifier, some, target, point, gradients=False).activations.double()
+        total, squares, active = (
+            total + activations.sum(0),
+            squares + (activations**2).sum(0),
+            active + (activations != 0).sum(0),
+        )
     count = len(references)
     mean = total / count
     variance = (squares - count * mean**2).clamp(min=0.0) / (count - 1)

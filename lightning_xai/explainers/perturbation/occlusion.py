@@ -11,7 +11,6 @@ from lightning_xai.explainers.perturbation.perturbation_explainer import (
     both_sides_of,
     check_value,
     exact_side,
-    exactly,
 )
 from lightning_xai.model.classifier import Classifier
 
@@ -77,17 +76,16 @@ class Occlusion(PerturbationExplainer):
         down, across = (_windows(length, window, stride, images.device) for length in (height, width))
         windows = (len(down), len(across))
 
-        def build(version: Tensor, image: Tensor) -> Tensor:
+        def build(image: Tensor, version: Tensor) -> Tensor:
             hidden = down[version // windows[1]][:, :, None] & across[version % windows[1]][:, None, :]
             return images[image].masked_fill_(hidden[:, None], self.baseline)
 
         read = both_sides_of(classifier, target)
-        hidden = self.evaluated(classifier, images, windows[0] * windows[1], build, read)
-        intact = self.evaluated(classifier, images, 1, lambda _, image: images[image], read)
+        hidden = self.version_scores(classifier, images, windows[0] * windows[1], build, read)
+        intact = self.version_scores(classifier, images, 1, lambda image, _: images[image], read)
         drops = exact_side(intact, intact[:, 0]) - exact_side(hidden, intact[:, 0])
-        with exactly(images):
-            rows, columns = down.float(), across.float()
-            return rows.T @ drops.view(-1, *windows) @ columns / (rows.sum(0)[:, None] * columns.sum(0))
+        rows, columns = down.float(), across.float()
+        return rows.T @ drops.view(-1, *windows) @ columns / (rows.sum(0)[:, None] * columns.sum(0))
 
 
 def _windows(length: int, window: int, stride: int, device: torch.device) -> Tensor:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,11 +11,19 @@ from torch import Tensor
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.classifier import Classifier
 
-Build: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(index of the version, index of the image), int64 (m,) each -> changed images (m, C, H, W)."""
 
-Read: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(index of the version, index of the image, logits (m, K)) of a chunk -> what is kept of them, (m, ...)."""
+class BuildVersions(Protocol):
+    """Makes versions of images."""
+
+    def __call__(self, image_index: Tensor, version_index: Tensor, /) -> Tensor:
+        """Return changed images (m, C, H, W) for int64 (m,) each."""
+
+
+class ReadScores(Protocol):
+    """Reads the scores of versions of images, right after these were built."""
+
+    def __call__(self, image_index: Tensor, version_index: Tensor, logits: Tensor, /) -> Tensor:
+        """Return what is needed of ``logits`` (m, K), (m, ...)."""
 
 
 class PerturbationExplainer(Explainer):
@@ -29,7 +35,9 @@ class PerturbationExplainer(Explainer):
     ``Classifier(model, chunk_size=64)`` to explain one image quickly.
     """
 
-    def evaluated(self, classifier: Classifier, images: Tensor, versions: int, build: Build, read: Read) -> Tensor:
+    def version_scores(
+        self, classifier: Classifier, images: Tensor, versions: int, build: BuildVersions, read: ReadScores
+    ) -> Tensor:
         """Return what is read of ``versions`` versions of each image, float32 (n, versions, ...).
 
         Args:
@@ -41,33 +49,31 @@ class PerturbationExplainer(Explainer):
         """
         count = len(images)
 
-        def numbers(chunk: slice) -> tuple[Tensor, Tensor]:
-            number = torch.arange(chunk.start, chunk.stop, device=images.device)
-            return number // count, number % count
+        def indices(chunk: slice) -> tuple[Tensor, Tensor]:
+            place = torch.arange(chunk.start, chunk.stop, device=images.device)
+            return place % count, place // count
 
-        def built(chunk: slice) -> Tensor:
-            with exactly(images):
-                return build(*numbers(chunk))
-
-        def kept(logits: Tensor, chunk: slice) -> Tensor:
-            with exactly(images):
-                return read(*numbers(chunk), logits)
-
-        values = classifier.evaluate(count * versions, built, kept)
+        values = classifier.evaluate(
+            count * versions,
+            lambda chunk: build(*indices(chunk)),
+            lambda logits, chunk: read(*indices(chunk), logits),
+        )
         return values.view(versions, count, *values.shape[1:]).transpose(0, 1)
 
 
-def probability_of(classifier: Classifier, target: Tensor) -> Read:
+def probability_of(classifier: Classifier, target: Tensor) -> ReadScores:
     """Return what reads the probability of each image's target (n,)."""
-    return lambda _, image, logits: classifier.select(logits, target[image], "probability")
+    return lambda image, _, logits: classifier.select(logits, target[image], "probability")
 
 
-def both_sides_of(classifier: Classifier, target: Tensor) -> Read:
+def both_sides_of(classifier: Classifier, target: Tensor) -> ReadScores:
     """Return what reads p and −(1 − p) of each image's target (n,), (m, 2); the latter is exact where p rounds to 1."""
 
-    def read(_: Tensor, image: Tensor, logits: Tensor) -> Tensor:
+    def read(image: Tensor, _: Tensor, logits: Tensor) -> Tensor:
         own = target[image]
-        return torch.stack([classifier.select(logits, own, "probability"), -classifier.rest(logits, own)], 1)
+        return torch.stack(
+            [classifier.select(logits, own, "probability"), -classifier.probability_of_others(logits, own)], 1
+        )
 
     return read
 
@@ -83,11 +89,6 @@ def exact_side(scores: Tensor, intact: Tensor) -> Tensor:
         (n, versions).
     """
     return torch.where(intact[:, None, 0] > 0.5, scores[..., 1], scores[..., 0])
-
-
-def exactly(images: Tensor) -> AbstractContextManager[Any]:
-    """Return a context without the user's autocast, which is for the model and not for this arithmetic."""
-    return torch.autocast(images.device.type, enabled=False)
 
 
 def check_value(value: object, name: str) -> None:

@@ -10,7 +10,11 @@ from torch.nn import functional as F
 
 from lightning_xai._checks import check_at_least, check_count
 from lightning_xai._randomness import uniform
-from lightning_xai.explainers.perturbation.perturbation_explainer import PerturbationExplainer, Read, probability_of
+from lightning_xai.explainers.perturbation.perturbation_explainer import (
+    PerturbationExplainer,
+    ReadScores,
+    probability_of,
+)
 from lightning_xai.model.classifier import Classifier
 
 
@@ -67,7 +71,7 @@ class RISE(PerturbationExplainer):
     def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return maps (n, H, W)."""
         average = _Average(self, images, probability_of(classifier, target))
-        self.evaluated(classifier, images, self.num_masks, average.build, average.read)
+        self.version_scores(classifier, images, self.num_masks, average.build, average.read)
         return average.total / (self.num_masks * self.probability)
 
     def masks(self, index: Tensor, size: tuple[int, int]) -> Tensor:
@@ -86,22 +90,22 @@ class RISE(PerturbationExplainer):
 class _Average:
     """The weighed sum of the masks (n, H, W), and the masks of one chunk, which are drawn once for all images."""
 
-    def __init__(self, rise: RISE, images: Tensor, probability: Read) -> None:
+    def __init__(self, rise: RISE, images: Tensor, probability: ReadScores) -> None:
         self.total = torch.zeros_like(images[:, 0], dtype=torch.float32)
         self._rise = rise
         self._images = images
         self._probability = probability
         self._masks = self.total
 
-    def build(self, version: Tensor, image: Tensor) -> Tensor:
+    def build(self, image: Tensor, version: Tensor) -> Tensor:
         """Return the images seen through masks."""
         index = torch.arange(int(version[0]), int(version[-1]) + 1, device=version.device)
         self._masks = self._rise.masks(index, (self.total.shape[1], self.total.shape[2]))
         return self._images[image] * self._masks[version - version[0], None]
 
-    def read(self, version: Tensor, image: Tensor, logits: Tensor) -> Tensor:
+    def read(self, image: Tensor, version: Tensor, logits: Tensor) -> Tensor:
         """Add the masks of the chunk, which was built last, and return the probabilities."""
-        scores = self._probability(version, image, logits)
+        scores = self._probability(image, version, logits)
         weights = scores.new_zeros((len(self.total), len(self._masks)))
         weights[image, version - version[0]] = scores
         self.total += (weights @ self._masks.flatten(1)).view_as(self.total)

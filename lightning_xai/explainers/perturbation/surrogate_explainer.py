@@ -17,7 +17,6 @@ from lightning_xai.explainers.perturbation.perturbation_explainer import (
     both_sides_of,
     check_value,
     exact_side,
-    exactly,
 )
 from lightning_xai.model.classifier import Classifier
 
@@ -115,12 +114,11 @@ class SurrogateExplainer(PerturbationExplainer):
         """Return maps of images that share their segments ``labels`` (H, W)."""
         seen = self.coalitions(count, images.device)
 
-        def build(version: Tensor, image: Tensor) -> Tensor:
+        def build(image: Tensor, version: Tensor) -> Tensor:
             hidden = ~seen[version][:, labels]
             return images[image].masked_fill_(hidden[:, None], self.baseline)
 
-        found = self.evaluated(classifier, images, len(seen), build, both_sides_of(classifier, target))
+        both_sides = self.version_scores(classifier, images, len(seen), build, both_sides_of(classifier, target))
         intact = int(seen.all(1).int().argmax())
-        scores = exact_side(found, found[:, intact])
-        with exactly(images):
-            return self.coefficients(seen.double(), scores.double())[:, labels]
+        scores = exact_side(both_sides, both_sides[:, intact])
+        return self.coefficients(seen.double(), scores.double())[:, labels]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from lightning_xai.explainers.explainer import Explainer
@@ -32,14 +31,13 @@ class AttentionExplainer(Explainer):
     refuses = "CNNs, and transformers whose attention is windowed or whose tokens change (Swin, PVT, CaiT)"
 
     @abstractmethod
-    def relevance(self, found: AttentionMaps) -> Tensor:
+    def relevance(self, maps: AttentionMaps) -> Tensor:
         """Return how much each row of the last attention, the tokens or a pooling's queries, gathers, (n, rows, T)."""
 
     def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return maps (n, h, w) at the resolution of the patches."""
-        found = attention_maps(classifier, images, target, gradients=self.needs_gradients, what=type(self).__name__)
-        rows = read_rows(classifier, images, found).float()
-        with torch.autocast(images.device.type, enabled=False):  # the user's is for the model, not for this arithmetic
-            read = (rows[:, None] @ self.relevance(found))[:, 0] / rows.sum(1, keepdim=True)
-        height, width = found.grid
+        maps = attention_maps(classifier, images, target, gradients=self.needs_gradients, what=type(self).__name__)
+        rows = read_rows(classifier, images, maps).float()
+        read = (rows[:, None] @ self.relevance(maps))[:, 0] / rows.sum(1, keepdim=True)
+        height, width = maps.grid
         return read[:, -height * width :].reshape(len(read), height, width)

@@ -37,11 +37,11 @@ class AttentionRollout(AttentionExplainer):
     class_discriminative = False
     needs_gradients = False
 
-    def relevance(self, found: AttentionMaps) -> Tensor:
+    def relevance(self, maps: AttentionMaps) -> Tensor:
         """Return R; an attention that pools has no residual connection, hence no I."""
-        identity = torch.eye(found.weights[0].shape[3], device=found.weights[0].device)
-        relevance = identity.expand(len(found.weights[0]), -1, -1)
-        for weights in found.weights:
+        identity = torch.eye(maps.weights[0].shape[3], device=maps.weights[0].device)
+        relevance = identity.expand(len(maps.weights[0]), -1, -1)
+        for weights in maps.weights:
             step = weights.mean(1)
             if step.shape[1] == step.shape[2]:
                 step = step + identity

@@ -40,11 +40,11 @@ class TransformerAttribution(AttentionExplainer):
 
     needs_gradients = True
 
-    def relevance(self, found: AttentionMaps) -> Tensor:
+    def relevance(self, maps: AttentionMaps) -> Tensor:
         """Return R − I, where flows far below 1 keep their digits."""
-        tokens = found.weights[0].shape[3]
-        gathered = torch.zeros(len(found.weights[0]), tokens, tokens, device=found.weights[0].device)
-        for weights, gradients in zip(found.weights, found.gradients or [], strict=True):
+        tokens = maps.weights[0].shape[3]
+        gathered = torch.zeros(len(maps.weights[0]), tokens, tokens, device=maps.weights[0].device)
+        for weights, gradients in zip(maps.weights, maps.gradients or [], strict=True):
             flow = (weights * gradients).relu().mean(1)
             passed = flow + flow @ gathered
             gathered = gathered + passed if flow.shape[1] == tokens else passed  # an attention that pools has no I

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def occlusion_correlation(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    grid: tuple[int, int] = (14, 14),
-    patch: float = 45 / 224,
-    baseline: Baseline = 0.0,
-    seed: int = 0,
-) -> Tensor:
-    """Return how well each heatmap's ranks agree with occlusion, float32 (N,) in [-1, 1]; see `OcclusionCorrelation`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        grid: Rows and columns of cells.
-        patch: Side of the patch as a share of the image's height.
-        baseline: What the patch becomes; see `baseline_images`.
-        seed: Of a noise baseline.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> occlusion_correlation(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = OcclusionCorrelation(grid, patch, baseline, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class OcclusionCorrelation(ExplanationMetric):
@@ -68,22 +33,25 @@ class OcclusionCorrelation(ExplanationMetric):
         patch: Side of the patch as a share of the image's height.
         baseline: What the patch becomes; see `baseline_images`.
         seed: Of a noise baseline.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = OcclusionCorrelation()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+        >>> net[1].weight.data = torch.tensor([[0.3, 0.1, 0.2, -0.4]])  # what hiding a pixel takes from the logit
+        >>> metric = OcclusionCorrelation(grid=(2, 2), patch=0.5)
+        >>> heatmaps = torch.tensor([[[4.0, 2.0], [1.0, 3.0]]])
+        >>> metric.update(model=net, images=torch.ones(1, 1, 2, 2), heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # ranks 4 2 1 3 and 4 2 3 1
+        tensor(0.2000)
     """
 
     higher_is_better = True
     range = (-1.0, 1.0)
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
     def __init__(
@@ -92,13 +60,16 @@ class OcclusionCorrelation(ExplanationMetric):
         patch: float = 45 / 224,
         baseline: Baseline = 0.0,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        occlusion = OcclusionMap(grid, patch, baseline, seed)
-        super().__init__([occlusion], **kwargs)
-        self._occlusion = occlusion
+        super().__init__(**options)
+        self.occlusion = OcclusionMap(grid, patch, baseline, seed)
+        self.grid = self.occlusion.grid
+        self.patch = patch
+        self.baseline = baseline
+        self.seed = seed
 
     def score(self, case: Case) -> Tensor:
         """Return the correlation of heatmap and occlusion map, (N,)."""
-        drops = self._occlusion.drops(case)
-        return spearman(F.adaptive_avg_pool2d(case.heatmaps[:, None], self._occlusion.grid)[:, 0], drops)
+        pooled = F.adaptive_avg_pool2d(case.heatmaps[:, None], self.grid)[:, 0]
+        return spearman(pooled, self.occlusion.drops(case))

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from lightning_xai._checks import check_at_least, check_maps
+from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def effective_complexity(heatmaps: Tensor, *, threshold: float = 1e-5) -> Tensor:
-    """Return the number of pixels of each heatmap that carry heat, float32 (N,); see `EffectiveComplexity`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        threshold: Share of the largest magnitude that a pixel must exceed.
-
-    Raises:
-        ValueError: If ``threshold`` is not in [0, 1).
-
-    Example:
-        >>> effective_complexity(torch.tensor([[[0.0, 2.0, -0.5, 1e-6]]]))
-        tensor([2.])
-    """
-    _check_threshold(threshold)
-    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().abs()
-    peak = heat.amax(1, keepdim=True)
-    return torch.where(peak[:, 0] > 0, (heat > threshold * peak).sum(1).float(), torch.nan)
-
-
-def _check_threshold(threshold: float) -> None:
-    check_at_least(threshold, 0.0, "threshold")
-    if threshold >= 1:
-        raise ValueError(f"Expected `threshold` to be a share of the maximum, below 1, but got {threshold}.")
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class EffectiveComplexity(ExplanationMetric):
@@ -51,7 +24,7 @@ class EffectiveComplexity(ExplanationMetric):
 
     Args:
         threshold: Share of the largest magnitude that a pixel must exceed.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``threshold`` is not in [0, 1).
@@ -59,7 +32,7 @@ class EffectiveComplexity(ExplanationMetric):
     Example:
         >>> metric = EffectiveComplexity()
         >>> metric.update(heatmaps=torch.tensor([[[0.0, 2.0, -0.5, 1e-6]]]))
-        >>> metric.compute()
+        >>> metric.compute()  # 1e-6 is not above 1e-5 of 2
         tensor(2.)
     """
 
@@ -67,10 +40,15 @@ class EffectiveComplexity(ExplanationMetric):
     range = (1.0, float("inf"))
     can_be_undefined = True
 
-    def __init__(self, threshold: float = 1e-5, **kwargs: Any) -> None:
-        _check_threshold(threshold)
-        super().__init__(settings={"threshold": threshold}, **kwargs)
+    def __init__(self, threshold: float = 1e-5, **options: Unpack[MetricOptions]) -> None:
+        check_at_least(threshold, 0.0, "threshold")
+        if threshold >= 1:
+            raise ValueError(f"Expected `threshold` to be a share of the maximum, below 1, but got {threshold}.")
+        super().__init__(**options)
+        self.threshold = threshold
 
     def score(self, case: Case) -> Tensor:
         """Return the number of pixels, (N,)."""
-        return effective_complexity(case.heatmaps, threshold=self.settings["threshold"])
+        heat = case.heatmaps.flatten(1).abs()
+        peak = heat.amax(1, keepdim=True)
+        return torch.where(peak[:, 0] > 0, (heat > self.threshold * peak).sum(1).float(), torch.nan)

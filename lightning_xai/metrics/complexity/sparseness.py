@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_maps
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def sparseness(heatmaps: Tensor) -> Tensor:
-    """Return the Gini index of each heatmap, float32 (N,) in [0, 1], higher is sparser; see `Sparseness`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-
-    Example:
-        >>> sparseness(torch.tensor([[[0.0, 0.0, 0.0, 1.0]], [[1.0, 1.0, 1.0, 1.0]]]))
-        tensor([0.7500, 0.0000])
-    """
-    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().abs().sort(dim=1).values
-    count = heat.shape[1]
-    weights = 2.0 * torch.arange(1, count + 1, device=heat.device) - count - 1.0
-    total = heat.sum(1)
-    gini = (heat / total[:, None] * weights).sum(1) / count
-    return torch.where(total > 0, gini.clamp(0.0, 1.0), torch.nan)
 
 
 class Sparseness(ExplanationMetric):
@@ -43,22 +22,25 @@ class Sparseness(ExplanationMetric):
     https://arxiv.org/abs/1810.06583.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> metric = Sparseness()
         >>> metric.update(heatmaps=torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
-        >>> metric.compute()
+        >>> metric.compute()  # one hot pixel of four
         tensor(0.7500)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
     can_be_undefined = True
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    in_default_suite = True
 
     def score(self, case: Case) -> Tensor:
         """Return the Gini index, (N,)."""
-        return sparseness(case.heatmaps)
+        heat = case.heatmaps.flatten(1).abs().sort(dim=1).values
+        pixels = heat.shape[1]
+        weights = 2.0 * torch.arange(1, pixels + 1, device=heat.device) - pixels - 1.0
+        total = heat.sum(1)
+        gini = (heat / total[:, None] * weights).sum(1) / pixels
+        return torch.where(total > 0, gini.clamp(0.0, 1.0), torch.nan)

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.explanation_seconds import ExplanationSeconds
-from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def explanation_time(
-    model: Model, images: Tensor, explainer: Explainer, target: Tensor | int, *, num_repeats: int = 1
-) -> Tensor:
-    """Return the seconds that each heatmap takes, float32 (N,) > 0, lower is better; see `ExplanationTime`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Class per image, int64 (N,), or one class for all.
-        num_repeats: Timed repeats, of which the fastest counts.
-
-    Example:
-        >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> explanation_time(torch.nn.Flatten(), torch.rand(2, 1, 3, 3), CenterHeatmap(), target=0) > 0
-        tensor([True, True])
-    """
-    metric = ExplanationTime(num_repeats)
-    return metric.score(Case(model, images, target, explainer=explainer))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class ExplanationTime(ExplanationMetric):
@@ -49,28 +24,33 @@ class ExplanationTime(ExplanationMetric):
 
     Args:
         num_repeats: Timed repeats, of which the fastest counts.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``num_repeats`` is below 1.
 
     Example:
-        >>> import torch
+        >>> import time, torch
         >>> from lightning_xai import CenterHeatmap
+        >>> class Slow(CenterHeatmap):
+        ...     def explain(self, classifier, images, target):
+        ...         time.sleep(0.02)
+        ...         return super().explain(classifier, images, target)
         >>> metric = ExplanationTime()
-        >>> metric.update(model=torch.nn.Flatten(), images=torch.rand(2, 1, 3, 3), explainer=CenterHeatmap(), target=0)
-        >>> bool(metric.compute() > 0)
+        >>> metric.update(model=torch.nn.Flatten(), images=torch.ones(2, 1, 3, 3), explainer=Slow(), target=0)
+        >>> bool(metric.compute() >= 0.01)  # two images in at least 0.02 s
         True
     """
 
     higher_is_better = False
     range = (0.0, float("inf"))
-    needs = frozenset({"explainer"})
+    inputs = frozenset()
 
-    def __init__(self, num_repeats: int = 1, **kwargs: Any) -> None:
-        super().__init__([ExplanationSeconds(num_repeats)], **kwargs)
+    def __init__(self, num_repeats: int = 1, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.num_repeats = num_repeats
+        self.seconds = ExplanationSeconds(num_repeats)
 
     def score(self, case: Case) -> Tensor:
         """Return the seconds per image, (N,)."""
-        seconds: Tensor = case[self.evidence[0]]
-        return seconds
+        return case[self.seconds]

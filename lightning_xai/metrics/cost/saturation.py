@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.masking_curve import area
-from lightning_xai.evidence.neighbours.scaled_images import Scaled, ScaledImages
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def saturation(model: Model, images: Tensor, *, num_steps: int = 25, target_layer: str = "auto") -> Tensor:
-    """Return how early the target layer's answer to each image settles, float32 (N,) in [-1, 1]; see `Saturation`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        num_steps: Values of α.
-        target_layer: ``"auto"`` or a dotted name.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> saturation(net, torch.rand(1, 2, 4, 4), target_layer="0")  # linear: the direction never changes
-        tensor([1.])
-    """
-    return Saturation(num_steps, target_layer).score(Case(model, images))
+from lightning_xai.evidence.neighbours.scaled_images import ScaledImages
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ class Saturation(ExplanationMetric):
     Args:
         num_steps: Values of α.
         target_layer: ``"auto"`` or a dotted name; see `LayerExplainer`.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -75,33 +56,35 @@ class Saturation(ExplanationMetric):
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> metric = Saturation(target_layer="0")
-        >>> metric.update(model=net, images=torch.rand(1, 2, 4, 4))
-        >>> metric.compute().round(decimals=4)
-        tensor(1.)
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Flatten())
+        >>> net[0].weight.data, net[0].bias.data = torch.ones(1, 1, 1, 1), torch.ones(1)
+        >>> metric = Saturation(num_steps=2, target_layer="0")
+        >>> metric.update(model=net, images=torch.tensor([[[[4.0, 0.0]]]]))
+        >>> metric.compute()  # activations 3 1 halfway, 5 1 at the end: the mean of 16 / √260 and 1
+        tensor(0.9961)
     """
 
     higher_is_better = None
     range = (-1.0, 1.0)
+    inputs = frozenset()
     can_be_undefined = True
 
-    def __init__(self, num_steps: int = 25, target_layer: str = "auto", **kwargs: Any) -> None:
-        scaled = ScaledImages(num_steps, target_layer)
-        super().__init__([scaled], **kwargs)
-        self._scaled = scaled
+    def __init__(self, num_steps: int = 25, target_layer: str = "auto", **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.num_steps = num_steps
+        self.target_layer = target_layer
+        self.scaled = ScaledImages(num_steps, target_layer)
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the cosine's curve, (N,)."""
-        found: Scaled = case[self._scaled]
-        return area(found.cosine)
+        return area(case[self.scaled].cosine)
 
     def curves(self, case: Case) -> SaturationCurves:
         """Return the curves of a case with a target; its evidence is shared with `score`."""
-        found: Scaled = case[self._scaled]
-        classifier, steps = case.classifier, found.logits.shape[1]
-        logits, target = found.logits.flatten(0, 1), case.target.repeat_interleave(found.logits.shape[1])
+        scaled, classifier = case[self.scaled], case.classifier
+        images, steps = scaled.cosine.shape
+        logits, target = scaled.logits.flatten(0, 1), case.target.repeat_interleave(steps)
         probability, logit = (
-            classifier.select(logits, target, score).view(-1, steps) for score in ("probability", "logit")
+            classifier.select(logits, target, score).view(images, steps) for score in ("probability", "logit")
         )
-        return SaturationCurves(self._scaled.alphas, found.cosine, probability, logit)
+        return SaturationCurves(self.scaled.alphas, scaled.cosine, probability, logit)

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate, normalized
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.evidence.removal.masked_heatmap import MaskedHeatmap
 from lightning_xai.evidence.removal.masked_image import MaskedImage
-from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.faithfulness.seen_through import LEAST_SCORE, scores_seen_through
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def adcc(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    *,
-    heatmaps: Tensor | None = None,
-) -> Tensor:
-    """Return the ADCC of each image, float32 (N,) in [0, 1], higher is better; see `ADCC`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Class per image, int64 (N,), or one class for all.
-        heatmaps: Of the images, float (N, H, W); made by ``explainer`` if None.
-
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> from lightning_xai import CenterHeatmap
-        >>> adcc(net, torch.rand(3, 1, 4, 4), CenterHeatmap(), target=1).shape
-        torch.Size([3])
-    """
-    metric = ADCC()
-    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class ADCC(ExplanationMetric):
@@ -62,33 +30,35 @@ class ADCC(ExplanationMetric):
     https://arxiv.org/abs/2104.10252.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
         >>> from lightning_xai import CenterHeatmap
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[0.0, 1.0, 0.0]])  # the pixel in the centre alone decides
+        >>> images = torch.ones(1, 1, 1, 3)
         >>> metric = ADCC()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), explainer=CenterHeatmap(), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> metric.update(model=net, images=images, explainer=CenterHeatmap(), target=1)
+        >>> metric.compute()  # coherency 1, conciseness 2/3, nothing dropped: 3 / (1 + 3/2 + 1)
+        tensor(0.8571)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"explainer"})
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
-    def __init__(
-        self,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__([MaskedImage(), MaskedHeatmap(), Logits()], **kwargs)
+    def __init__(self, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.masked_image = MaskedImage()
+        self.masked_heatmap = MaskedHeatmap()
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return the harmonic mean, (N,); NaN where undefined."""
-        before, after = scores_seen_through(case, self.evidence[0])
-        again = case[self.evidence[1]]
+        before, after = scores_seen_through(case, self.masked_image)
+        again = case[self.masked_heatmap]
         coherency = (1.0 + pearson(case.heatmaps, again)) / 2.0
         terms = torch.stack(
             [

@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.ranking import Order
-from lightning_xai.evidence.masking.segments import check_grid
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def aopc(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    grid: tuple[int, int] = (8, 8),
-    baseline: Baseline = "uniform",
-    order: Order = "morf",
-    seed: int = 0,
-) -> Tensor:
-    """Return the AOPC of each image, float32 (N,) in [-1, 1], higher is better; see `AOPC`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        grid: Rows and columns of regions.
-        baseline: What removed regions become; see `baseline_images`.
-        order: Most (``"morf"``) or least (``"lerf"``) relevant region first.
-        seed: Of noise and random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> aopc(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1, grid=(2, 2)).shape
-        torch.Size([3])
-    """
-    metric = AOPC(grid, baseline, order, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class AOPC(ExplanationMetric):
-    """How much does the class score fall, on average, while regions are removed, most relevant first?
+    """How much does the class score fall, on average, while cells are removed, most relevant first?
 
-    ``1 / (L + 1) · Σ_{k=1..L} [f(x⁰) − f(xᵏ)]`` over the L regions of a grid, ranked by their mean heat, with ``f`` the
-    probability of the target class and xᵏ the image without the first k regions; in [-1, 1], higher is better (lower
+    ``1 / (L + 1) · Σ_{k=1..L} [f(x⁰) − f(xᵏ)]`` over the L cells of a grid, ranked by their mean heat, with ``f`` the
+    probability of the target class and xᵏ the image without the first k cells; in [-1, 1], higher is better (lower
     for ``order="lerf"``). It moves with the model's confidence for any heatmap: read it against a random one. Fake-CAM
-    does not fool it: equal regions are removed in random order.
+    does not fool it: equal cells are removed in random order.
 
     Evaluations per image: L + 1, the unchanged image shared.
 
@@ -63,22 +30,24 @@ class AOPC(ExplanationMetric):
     image, the same for every heatmap, instead of anew at every step.
 
     Args:
-        grid: Rows and columns of regions.
-        baseline: What removed regions become; see `baseline_images`.
-        order: Most (``"morf"``) or least (``"lerf"``) relevant region first.
+        grid: Rows and columns of cells.
+        baseline: What removed cells become; see `baseline_images`.
+        order: Most (``"morf"``) or least (``"lerf"``) relevant cell first.
         seed: Of noise and random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = AOPC(grid=(2, 2))
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = AOPC(grid=(1, 2), baseline=0.0)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # falls of 0, 1/4 and 1/4
+        tensor(0.1667)
     """
 
     range = (-1.0, 1.0)
@@ -90,18 +59,21 @@ class AOPC(ExplanationMetric):
         baseline: Baseline = "uniform",
         order: Order = "morf",
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        rows, columns = check_grid(grid)
-        curve = MaskingCurve("deletion", baseline, rows * columns, order, grid=(rows, columns), seed=seed)
-        super().__init__([curve], {"order": order}, **kwargs)
+        super().__init__(**options)
+        self.grid = check_grid(grid)
+        self.baseline = baseline
+        self.order: Order = order
+        self.seed = seed
+        self.curve = MaskingCurve("deletion", baseline, math.prod(self.grid), order, grid=self.grid, seed=seed)
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
-        """A greater drop is better where the most relevant regions go first, worse where the least relevant do."""
-        return bool(self.settings["order"] == "morf")
+        """A greater drop is better where the most relevant cells go first, worse where the least relevant do."""
+        return self.order == "morf"
 
     def score(self, case: Case) -> Tensor:
         """Return the mean drop over all points, (N,)."""
-        curve: Tensor = case[self.evidence[0]]
+        curve = case[self.curve]
         return (curve[:, :1] - curve).mean(1)

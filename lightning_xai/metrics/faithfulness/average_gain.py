@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.evidence.removal.masked_image import MaskedImage
 from lightning_xai.metrics.faithfulness.seen_through import LEAST_SCORE
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def average_gain(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-) -> Tensor:
-    """Return the average gain of each image in percent, float32 (N,), higher is better; see `AverageGain`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> average_gain(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = AverageGain()
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class AverageGain(ExplanationMetric):
@@ -54,31 +27,33 @@ class AverageGain(ExplanationMetric):
     https://arxiv.org/abs/2301.07002.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[-1.0, 0.0]]]]), torch.tensor([[[1.0, 2.0]]])
         >>> metric = AverageGain()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # from 1/4 to 1/2, of 3/4 that could be gained
+        tensor(33.3333)
     """
 
     higher_is_better = True
     range = (0.0, 100.0)
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
-    def __init__(
-        self,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__([MaskedImage(), Logits()], **kwargs)
+    def __init__(self, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.masked_image = MaskedImage()
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return the gain in percent, (N,); NaN where undefined."""
-        classifier, logits = case.classifier, case[self.evidence[0]]
-        rest_before = classifier.rest(case.logits, case.target)
-        rest_after = classifier.rest(logits, case.target)
+        classifier, logits = case.classifier, case[self.masked_image]
+        rest_before = classifier.probability_of_others(case.logits, case.target)
+        rest_after = classifier.probability_of_others(logits, case.target)
         gain = (rest_before - rest_after).clamp(min=0) / rest_before * 100.0
         return torch.where(rest_before >= LEAST_SCORE, gain, torch.nan)

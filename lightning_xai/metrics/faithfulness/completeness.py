@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import BaselineLogits, Logits
-from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def completeness(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    *,
-    heatmaps: Tensor | None = None,
-    baseline: float = 0.0,
-    relative: bool = True,
-) -> Tensor:
-    """Return the completeness error of each image, float32 (N,) ≥ 0, lower is better; see `Completeness`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Class per image, int64 (N,), or one class for all.
-        heatmaps: Of the images, float (N, H, W); made by ``explainer`` if None.
-        baseline: Value of the image from which the explainer attributes.
-        relative: Whether the error is divided by the difference of logits.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> from lightning_xai import CenterHeatmap
-        >>> class Promising(CenterHeatmap):
-        ...     completeness = True
-        >>> completeness(net, torch.rand(3, 1, 4, 4), Promising(), target=1).shape
-        torch.Size([3])
-    """
-    metric = Completeness(baseline, relative)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class Completeness(ExplanationMetric):
@@ -63,7 +26,7 @@ class Completeness(ExplanationMetric):
     Args:
         baseline: Value of the image from which the explainer attributes.
         relative: Whether the error is divided by the difference of logits.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range; when updated, if the explainer does not promise completeness, or
@@ -71,28 +34,32 @@ class Completeness(ExplanationMetric):
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> from lightning_xai import CenterHeatmap
-        >>> class Promising(CenterHeatmap):
-        ...     completeness = True
+        >>> from lightning_xai import IntegratedGradients
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.ones(1, 2)
+        >>> images, heatmaps = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[2.0, 1.0]]])
         >>> metric = Completeness()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), explainer=Promising(), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> explainer = IntegratedGradients()  # promises completeness
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, explainer=explainer, target=1)
+        >>> metric.compute()  # the heat sums to 3, the logit rises by 4
+        tensor(0.2500)
     """
 
     higher_is_better = False
     range = (0.0, float("inf"))
-    needs = frozenset({"explainer"})
+    inputs = frozenset({"heatmaps", "target", "explainer"})
 
     def __init__(
         self,
         baseline: float = 0.0,
         relative: bool = True,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([BaselineLogits(baseline), Logits()], {"relative": relative}, **kwargs)
+        super().__init__(**options)
         self.baseline = baseline
+        self.relative = relative
+        self.baseline_logits = BaselineLogits(baseline)
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return the error, (N,)."""
@@ -108,6 +75,7 @@ class Completeness(ExplanationMetric):
                 f"{self.baseline}."
             )
         classifier = case.classifier
-        change = classifier.select(case.logits, case.target) - classifier.select(case[self.evidence[0]], case.target)
+        from_logits, to_logits = case[self.baseline_logits], case[self.logits]
+        change = classifier.select(to_logits, case.target) - classifier.select(from_logits, case.target)
         error = (case.heatmaps.flatten(1).sum(1) - change).abs()
-        return error / change.abs().clamp(min=1e-6) if self.settings["relative"] else error
+        return error / change.abs().clamp(min=1e-6) if self.relative else error

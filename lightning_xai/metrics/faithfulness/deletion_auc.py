@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.masking.ranking import Ties
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def deletion_auc(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_steps: Steps = 32,
-    baseline: Baseline = 0.0,
-    ties: Ties = "random",
-    seed: int = 0,
-    tolerance: float | None = None,
-) -> Tensor:
-    """Return the deletion AUC of each image, float32 (N,) in [0, 1], lower is better; see `DeletionAUC`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
-        baseline: What removed pixels become; see `baseline_images`.
-        ties: How equally hot pixels are ordered.
-        seed: Of random ties.
-        tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> deletion_auc(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
-        torch.Size([3])
-    """
-    metric = DeletionAUC(num_steps, baseline, ties, seed, tolerance)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class DeletionAUC(ExplanationMetric):
@@ -69,22 +32,25 @@ class DeletionAUC(ExplanationMetric):
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of the area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> metric = DeletionAUC(num_steps=4)
-        >>> metric.update(model=net, images=torch.rand(3, 1, 2, 2), heatmaps=torch.rand(3, 2, 2), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = DeletionAUC(num_steps=2)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # under 3/4, 1/2, 1/2
+        tensor(0.5625)
     """
 
     higher_is_better = False
     range = (0.0, 1.0)
+    in_default_suite = True
 
     def __init__(
         self,
@@ -93,12 +59,16 @@ class DeletionAUC(ExplanationMetric):
         ties: Ties = "random",
         seed: int = 0,
         tolerance: float | None = None,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [MaskingCurve("deletion", baseline, num_steps, ties=ties, seed=seed, tolerance=tolerance)], **kwargs
-        )
+        super().__init__(**options)
+        self.num_steps: Steps = num_steps
+        self.baseline = baseline
+        self.ties: Ties = ties
+        self.seed = seed
+        self.tolerance = tolerance
+        self.curve = MaskingCurve("deletion", baseline, num_steps, ties=ties, seed=seed, tolerance=tolerance)
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the deletion curve, (N,)."""
-        return area(case[self.evidence[0]])
+        return area(case[self.curve])

@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.subset_drops import SubsetDrops
 from lightning_xai.metrics.correlation import pearson
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def faithfulness_correlation(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_subsets: int = 100,
-    share: float = 0.2,
-    grid: tuple[int, int] = (14, 14),
-    baseline: Baseline = 0.0,
-    seed: int = 0,
-) -> Tensor:
-    """Return each image's faithfulness correlation, float32 (N,) in [-1, 1]; see `FaithfulnessCorrelation`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_subsets: Random subsets.
-        share: Share of the cells in a subset.
-        grid: Rows and columns of cells.
-        baseline: What removed cells become; see `baseline_images`.
-        seed: Of the subsets.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> faithfulness_correlation(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1, grid=(4, 4)).shape
-        torch.Size([3])
-    """
-    metric = FaithfulnessCorrelation(num_subsets, share, grid, baseline, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class FaithfulnessCorrelation(ExplanationMetric):
@@ -67,18 +33,20 @@ class FaithfulnessCorrelation(ExplanationMetric):
         grid: Rows and columns of cells.
         baseline: What removed cells become; see `baseline_images`.
         seed: Of the subsets.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = FaithfulnessCorrelation(grid=(4, 4))
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = FaithfulnessCorrelation(share=0.5, grid=(1, 2))
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # one pixel at a time: heat 2 and 1, drops of 1/4 and 0
+        tensor(1.)
     """
 
     higher_is_better = True
@@ -92,18 +60,18 @@ class FaithfulnessCorrelation(ExplanationMetric):
         grid: tuple[int, int] = (14, 14),
         baseline: Baseline = 0.0,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [
-                SubsetDrops(
-                    (max(1, round(share * grid[0] * grid[1])),), num_subsets, (grid[0], grid[1]), baseline, seed=seed
-                )
-            ],
-            **kwargs,
-        )
+        super().__init__(**options)
+        self.num_subsets = num_subsets
+        self.share = share
+        self.grid = check_grid(grid)
+        self.baseline = baseline
+        self.seed = seed
+        size = max(1, round(share * math.prod(self.grid)))
+        self.drops = SubsetDrops((size,), num_subsets, self.grid, baseline, seed=seed)
 
     def score(self, case: Case) -> Tensor:
         """Return Pearson's correlation of attribution and drop, (N,); NaN where undefined."""
-        drops = case[self.evidence[0]]
+        drops = case[self.drops]
         return pearson(drops.attribution[:, 0], drops.drop[:, 0])

@@ -2,47 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import pearson
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def faithfulness_estimate(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_chunks: int = 64,
-    baseline: Baseline = "minimum",
-    seed: int = 0,
-) -> Tensor:
-    """Return each image's faithfulness estimate, float32 (N,) in [-1, 1]; see `FaithfulnessEstimate`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_chunks: Sets of pixels.
-        baseline: What a removed set becomes; see `baseline_images`.
-        seed: Of random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> faithfulness_estimate(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1, num_chunks=8).shape
-        torch.Size([3])
-    """
-    metric = FaithfulnessEstimate(num_chunks, baseline, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class FaithfulnessEstimate(ExplanationMetric):
@@ -61,18 +28,20 @@ class FaithfulnessEstimate(ExplanationMetric):
         num_chunks: Sets of pixels.
         baseline: What a removed set becomes; see `baseline_images`.
         seed: Of random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = FaithfulnessEstimate(num_chunks=8)
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = FaithfulnessEstimate(num_chunks=2)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # heat 2 and 1, drops of 1/4 and 0
+        tensor(1.)
     """
 
     higher_is_better = True
@@ -84,11 +53,15 @@ class FaithfulnessEstimate(ExplanationMetric):
         num_chunks: int = 64,
         baseline: Baseline = "minimum",
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([SetDrops(num_chunks, "value", baseline, seed=seed)], **kwargs)
+        super().__init__(**options)
+        self.num_chunks = num_chunks
+        self.baseline = baseline
+        self.seed = seed
+        self.drops = SetDrops(num_chunks, "value", baseline, seed=seed)
 
     def score(self, case: Case) -> Tensor:
         """Return Pearson's correlation of attribution and drop, (N,); NaN where undefined."""
-        drops = case[self.evidence[0]]
+        drops = case[self.drops]
         return pearson(drops.attribution, drops.drop[:, :, 0])

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.evidence.removal.masked_image import MaskedImage
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def fidelity(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    percentile: float = 10.0,
-) -> Tensor:
-    """Return the fidelity of each image, float32 (N,) in {-1, 0, 1}, higher is better; see `Fidelity`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        percentile: Percentile of the positive heat from which pixels are hidden.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> fidelity(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = Fidelity(percentile)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class Fidelity(ExplanationMetric):
@@ -55,33 +26,39 @@ class Fidelity(ExplanationMetric):
 
     Args:
         percentile: Percentile of the positive heat from which pixels are hidden.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[2.0, 1.0]])
+        >>> images, heatmaps = torch.tensor([[[[1.0, -1.0]]]]), torch.tensor([[[2.0, 1.0]]])
         >>> metric = Fidelity()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # logit 1 as it is, -1 without the first pixel
+        tensor(1.)
     """
 
     higher_is_better = True
     range = (-1.0, 1.0)
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
     def __init__(
         self,
         percentile: float = 10.0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([MaskedImage("hidden", percentile), Logits()], **kwargs)
+        super().__init__(**options)
+        self.percentile = percentile
+        self.hidden = MaskedImage("hidden", percentile)
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return the difference of correctness, (N,); NaN where undefined."""
-        hidden = case[self.evidence[0]]
-        before, after = (logits.argmax(1) == case.target for logits in (case.logits, hidden))
+        intact, hidden = case[self.logits], case[self.hidden]
+        before, after = (logits.argmax(1) == case.target for logits in (intact, hidden))
         return torch.where(hidden.isnan().any(1), torch.nan, before.float() - after.float())

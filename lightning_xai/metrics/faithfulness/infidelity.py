@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate
-from lightning_xai.evidence.removal.perturbation_response import PerturbationResponse
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def infidelity(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    perturbation: Literal["square", "gaussian"] = "square",
-    num_samples: int = 64,
-    baseline: float = 0.0,
-    sigma: float = 0.2,
-    normalize: bool = False,
-    relative: bool = False,
-    seed: int = 0,
-) -> Tensor:
-    """Return the infidelity of each image, float32 (N,) ≥ 0, lower is better; see `Infidelity`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        perturbation: A square of side H // 4 that goes to the baseline, or gaussian noise.
-        num_samples: Perturbations per image.
-        baseline: What the square becomes.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
-        normalize: Whether the heatmap is first scaled by the factor that fits the responses best.
-        relative: Whether the error is divided by the mean squared real response.
-        seed: Of places and noise.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> infidelity(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = Infidelity(perturbation, num_samples, baseline, sigma, normalize, relative, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.evidence.removal.perturbation_response import Perturbation, PerturbationResponse
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class Infidelity(ExplanationMetric):
@@ -68,25 +27,28 @@ class Infidelity(ExplanationMetric):
     https://arxiv.org/abs/1901.09392.
 
     Args:
-        perturbation: A square of side H // 4 that goes to the baseline, or gaussian noise.
+        perturbation: ``"square"``, one that goes to the baseline at a random place, or ``"gaussian"`` noise.
         num_samples: Perturbations per image.
+        side: Of the square, in pixels; H // 4 if None.
         baseline: What the square becomes.
         sigma: Standard deviation of gaussian noise, in the units of the images.
         normalize: Whether the heatmap is first scaled by the factor that fits the responses best.
         relative: Whether the error is divided by the mean squared real response.
         seed: Of places and noise.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
-        ValueError: If a setting is out of range.
+        ValueError: If a setting is out of range; when updated, if the square is larger than the images.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = Infidelity()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1, bias=False))
+        >>> net[1].weight.data = torch.ones(1, 4)
+        >>> images, heatmaps = torch.ones(1, 1, 2, 2), torch.eye(2)[None]
+        >>> metric = Infidelity(side=2)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # every square is the whole image: the heat says 2, the logit falls by 4
+        tensor(4.)
     """
 
     higher_is_better = False
@@ -95,28 +57,34 @@ class Infidelity(ExplanationMetric):
 
     def __init__(
         self,
-        perturbation: Literal["square", "gaussian"] = "square",
+        perturbation: Perturbation = "square",
         num_samples: int = 64,
+        side: int | None = None,
         baseline: float = 0.0,
         sigma: float = 0.2,
         normalize: bool = False,
         relative: bool = False,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [PerturbationResponse(perturbation, num_samples, baseline, sigma, seed)],
-            {"normalize": normalize, "relative": relative},
-            **kwargs,
-        )
+        super().__init__(**options)
+        self.perturbation: Perturbation = perturbation
+        self.num_samples = num_samples
+        self.side = side
+        self.baseline = baseline
+        self.sigma = sigma
+        self.normalize = normalize
+        self.relative = relative
+        self.seed = seed
+        self.responses = PerturbationResponse(perturbation, num_samples, side, baseline, sigma, seed)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean squared error of the predictions, (N,); NaN where undefined."""
-        response = case[self.evidence[0]]
-        predicted, real = response.predicted, response.real
-        if self.settings["normalize"]:
+        responses = case[self.responses]
+        predicted, real = responses.predicted, responses.real
+        if self.normalize:
             power = predicted.square().mean(1, keepdim=True)
             predicted = predicted * torch.where(power > 0, (predicted * real).mean(1, keepdim=True) / power, 0.0)
         error, effect = (predicted - real).square().mean(1), real.square().mean(1)
-        error = error / effect if self.settings["relative"] else error
+        error = error / effect if self.relative else error
         return torch.where(is_degenerate(case.heatmaps) | (effect == 0), torch.nan, error)

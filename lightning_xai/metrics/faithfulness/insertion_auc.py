@@ -40,9 +40,7 @@ class InsertionAUC(ExplanationMetric):
     Example:
         >>> import torch
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
-        >>> net[1].weight.data = torch.tensor(
-        ...     [[3.0, 1.0]]
-        ... ).log()  # the first pixel alone decides: odds 3 to 1 where it is 1
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
         >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
         >>> metric = InsertionAUC(num_steps=2, baseline=0.0)
         >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)

@@ -2,48 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.masking.ranking import Ties
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def insertion_deletion(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_steps: Steps = 32,
-    ties: Ties = "random",
-    seed: int = 0,
-    tolerance: float | None = None,
-) -> Tensor:
-    """Return insertion minus deletion of each image, float32 (N,) in [-1, 1]; see `InsertionDeletion`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
-        ties: How equally hot pixels are ordered.
-        seed: Of random ties.
-        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> insertion_deletion(net, torch.rand(3, 1, 2, 2), torch.rand(3, 2, 2), target=1, num_steps=4).shape
-        torch.Size([3])
-    """
-    metric = InsertionDeletion(num_steps, ties, seed, tolerance)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class InsertionDeletion(ExplanationMetric):
@@ -65,23 +30,27 @@ class InsertionDeletion(ExplanationMetric):
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> metric = InsertionDeletion(num_steps=4)
-        >>> metric.update(model=net, images=torch.rand(3, 1, 2, 2), heatmaps=torch.rand(3, 2, 2), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> blind = torch.nn.Threshold(0.5, 0.0)  # to what is left of the first pixel in the blurred image
+        >>> net = torch.nn.Sequential(blind, torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[2].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = InsertionDeletion(num_steps=2)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # under 1/2, 3/4, 3/4 minus under 3/4, 1/2, 1/2
+        tensor(0.1250)
     """
 
     key = "faithfulness"
     higher_is_better = True
     range = (-1.0, 1.0)
+    in_default_suite = True
     logs_gain = True
 
     def __init__(
@@ -90,13 +59,16 @@ class InsertionDeletion(ExplanationMetric):
         ties: Ties = "random",
         seed: int = 0,
         tolerance: float | None = None,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)
-        deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed, tolerance=tolerance)
-        super().__init__([insertion, deletion], **kwargs)
+        super().__init__(**options)
+        self.num_steps: Steps = num_steps
+        self.ties: Ties = ties
+        self.seed = seed
+        self.tolerance = tolerance
+        self.insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)
+        self.deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed, tolerance=tolerance)
 
     def score(self, case: Case) -> Tensor:
         """Return the difference of the areas, (N,)."""
-        insertion, deletion = (area(case[curve]) for curve in self.evidence)
-        return insertion - deletion
+        return area(case[self.insertion]) - area(case[self.deletion])

@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 _LEAST_SCORE = 1e-3
-
-
-def irof(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    baseline: Baseline = "mean",
-    seed: int = 0,
-) -> Tensor:
-    """Return the IROF score of each image, float32 (N,) in [0, 1], higher is better; see `IROF`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        baseline: What removed superpixels become; see `baseline_images`.
-        seed: Of random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
-        >>> irof(net, torch.rand(3, 1, 16, 16), torch.rand(3, 16, 16), target=1).shape
-        torch.Size([3])
-    """
-    metric = IROF(baseline, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
 
 
 class IROF(ExplanationMetric):
@@ -61,18 +30,20 @@ class IROF(ExplanationMetric):
     Args:
         baseline: What removed superpixels become; see `baseline_images`.
         seed: Of random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
-        >>> metric = IROF()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 16, 16), heatmaps=torch.rand(3, 16, 16), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 1, bias=False))
+        >>> net[1].weight.data = torch.full((1, 64), 3.0).log() / 64  # odds of 3 to 1 where all pixels are 1
+        >>> images, heatmaps = torch.ones(1, 1, 8, 8), torch.rand(1, 8, 8)
+        >>> metric = IROF(baseline=0.0)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # one superpixel: above 1, 2/3
+        tensor(0.1667)
     """
 
     higher_is_better = True
@@ -84,13 +55,16 @@ class IROF(ExplanationMetric):
         self,
         baseline: Baseline = "mean",
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([SuperpixelCurve(baseline, seed)], **kwargs)
+        super().__init__(**options)
+        self.baseline = baseline
+        self.seed = seed
+        self.curve = SuperpixelCurve(baseline, seed)
 
     def score(self, case: Case) -> Tensor:
         """Return 1 − the area under the relative curve, (N,); NaN where the score is too small to divide by."""
-        curve: Tensor = case[self.evidence[0]]
+        curve = case[self.curve]
         relative = (curve / curve[:, :1]).clamp(max=1.0)
         steps = (~curve.isnan()).sum(1) - 1
         trapezoids = (relative[:, 1:] + relative[:, :-1]) / 2

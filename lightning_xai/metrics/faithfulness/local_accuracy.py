@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.evidence.removal.masked_image import MaskedImage
 from lightning_xai.metrics.faithfulness.seen_through import scores_seen_through
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def local_accuracy(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-) -> Tensor:
-    """Return the local accuracy error of each image, float32 (N,) ≥ 0, lower is better; see `LocalAccuracy`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> local_accuracy(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = LocalAccuracy()
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class LocalAccuracy(ExplanationMetric):
@@ -53,28 +26,30 @@ class LocalAccuracy(ExplanationMetric):
     to Image Classifiers", 2024.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[1.0, 2.0]]])
         >>> metric = LocalAccuracy()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # log 3 - log 1
+        tensor(1.0986)
     """
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
-    def __init__(
-        self,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__([MaskedImage(), Logits()], **kwargs)
+    def __init__(self, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.masked_image = MaskedImage()
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return the absolute difference of logits, (N,); NaN where undefined."""
-        before, after = scores_seen_through(case, self.evidence[0], "logit")
+        before, after = scores_seen_through(case, self.masked_image, "logit")
         return (before - after).abs()

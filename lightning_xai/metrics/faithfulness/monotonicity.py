@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def monotonicity(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_sets: int = 32,
-    baseline: Baseline = "minimum",
-    strict: bool = False,
-    correlation: bool = False,
-    seed: int = 0,
-) -> Tensor:
-    """Return the monotonicity of each image, float32 (N,) in [0, 1], higher is better; see `Monotonicity`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_sets: Sets of pixels.
-        baseline: What the image starts from; see `baseline_images`.
-        strict: Whether an image counts 1 only if no step falls, else 0.
-        correlation: Whether to return Spearman's correlation of the score with the step instead.
-        seed: Of random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> monotonicity(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = Monotonicity(num_sets, baseline, strict, correlation, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class Monotonicity(ExplanationMetric):
@@ -70,18 +33,20 @@ class Monotonicity(ExplanationMetric):
         strict: Whether an image counts 1 only if no step falls, else 0.
         correlation: Whether to return Spearman's correlation of the score with the step instead.
         seed: Of random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = Monotonicity()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 0.5]]).log()  # odds of 3 to 1, of 1 to 2
+        >>> images, heatmaps = torch.tensor([[[[1.0, 1.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = Monotonicity(num_sets=2, baseline=0.0)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # 1/2, then 1/3, then 3/5
+        tensor(0.5000)
     """
 
     higher_is_better = True
@@ -96,20 +61,22 @@ class Monotonicity(ExplanationMetric):
         strict: bool = False,
         correlation: bool = False,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [MaskingCurve("insertion", baseline, num_sets, "lerf", seed=seed)],
-            {"strict": strict, "correlation": correlation},
-            **kwargs,
-        )
+        super().__init__(**options)
+        self.num_sets = num_sets
+        self.baseline = baseline
+        self.strict = strict
+        self.correlation = correlation
+        self.seed = seed
+        self.curve = MaskingCurve("insertion", baseline, num_sets, "lerf", seed=seed)
         if correlation:
             self.range = (-1.0, 1.0)  # type: ignore[misc]
 
     def score(self, case: Case) -> Tensor:
         """Return the share of steps that do not fall, (N,)."""
-        curve: Tensor = case[self.evidence[0]]
-        if self.settings["correlation"]:
+        curve = case[self.curve]
+        if self.correlation:
             return spearman(curve, torch.arange(curve.shape[1], device=curve.device).float().expand_as(curve))
         rises = curve.diff(dim=1) >= 0
-        return rises.all(1).float() if self.settings["strict"] else rises.float().mean(1)
+        return rises.all(1).float() if self.strict else rises.float().mean(1)

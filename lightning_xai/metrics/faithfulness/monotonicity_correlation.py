@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def monotonicity_correlation(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    num_sets: int = 32,
-    num_draws: int = 10,
-    seed: int = 0,
-) -> Tensor:
-    """Return each image's monotonicity correlation, float32 (N,) in [-1, 1]; see `MonotonicityCorrelation`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        num_sets: Sets of pixels.
-        num_draws: Draws of the noise.
-        seed: Of noise and random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> monotonicity_correlation(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1, num_sets=4).shape
-        torch.Size([3])
-    """
-    metric = MonotonicityCorrelation(num_sets, num_draws, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class MonotonicityCorrelation(ExplanationMetric):
@@ -61,22 +28,25 @@ class MonotonicityCorrelation(ExplanationMetric):
         num_sets: Sets of pixels.
         num_draws: Draws of the noise.
         seed: Of noise and random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = MonotonicityCorrelation(num_sets=4)
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = MonotonicityCorrelation(num_sets=2)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # noise moves the score in the hotter pixel alone
+        tensor(1.)
     """
 
     higher_is_better = True
     range = (-1.0, 1.0)
+    inputs = frozenset({"heatmaps", "target"})
     can_be_undefined = True
 
     def __init__(
@@ -84,12 +54,16 @@ class MonotonicityCorrelation(ExplanationMetric):
         num_sets: int = 32,
         num_draws: int = 10,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([SetDrops(num_sets, "magnitude", "uniform", num_draws, seed)], **kwargs)
+        super().__init__(**options)
+        self.num_sets = num_sets
+        self.num_draws = num_draws
+        self.seed = seed
+        self.drops = SetDrops(num_sets, "magnitude", "uniform", num_draws, seed)
 
     def score(self, case: Case) -> Tensor:
         """Return Spearman's correlation of attribution and uncertainty, (N,); NaN where undefined."""
-        drops = case[self.evidence[0]]
+        drops = case[self.drops]
         before = case.classifier.select(case.logits, case.target, "probability")
         return spearman(drops.attribution, drops.drop.square().mean(2) / before.square()[:, None])

@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.imputation_curve import ImputationCurve
 from lightning_xai.evidence.masking.ranking import Order
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
+Direction: TypeAlias = Literal["morf", "lerf", "combined"]
 
-def road(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    percentages: Sequence[float] = (20.0, 40.0, 60.0, 80.0),
-    order: Literal["morf", "lerf", "combined"] = "morf",
-    noise: float = 0.01,
-    seed: int = 0,
-) -> Tensor:
-    """Return the ROAD score of each image, float32 (N,); lower is better for most relevant first; see `ROAD`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        percentages: Of pixels that are removed.
-        order: Most or least relevant first, or half the difference least − most.
-        noise: Standard deviation of the noise as a share of the image's range.
-        seed: Of noise and random ties.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> road(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1).shape
-        torch.Size([3])
-    """
-    metric = ROAD(percentages, order, noise, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
-
-
-def _ways(order: str) -> tuple[Order, ...]:
-    check_choice(order, ("morf", "lerf", "combined"), "order")
-    ways: dict[str, tuple[Order, ...]] = {"morf": ("morf",), "lerf": ("lerf",), "combined": ("morf", "lerf")}
-    return ways[order]
+_CURVES_OF: dict[str, tuple[Order, ...]] = {"morf": ("morf",), "lerf": ("lerf",), "combined": ("morf", "lerf")}
 
 
 class ROAD(ExplanationMetric):
     """Does the class score fall when relevant pixels are removed without leaving a visible hole?
 
     Mean probability of the target class after the given percentages of pixels are replaced by noisy linear imputation:
-    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed region gives nothing
+    each removed pixel is the weighted mean of its neighbours, so that the shape of the removed area gives nothing
     away. In [0, 1], lower is better for ``order="morf"``, higher for ``"lerf"``; ``"combined"`` is (lerf − morf) / 2
     in [-0.5, 0.5], higher is better. Fake-CAM does not fool it: equal pixels are removed in random order.
 
@@ -72,18 +37,20 @@ class ROAD(ExplanationMetric):
         order: Most or least relevant first, or half the difference least − most.
         noise: Standard deviation of the noise as a share of the image's range.
         seed: Of noise and random ties.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = ROAD()
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = ROAD(percentages=(50.0,), noise=0.0)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # without the first pixel, which becomes like the second
+        tensor(0.5000)
     """
 
     range = (0.0, 1.0)
@@ -91,23 +58,27 @@ class ROAD(ExplanationMetric):
     def __init__(
         self,
         percentages: Sequence[float] = (20.0, 40.0, 60.0, 80.0),
-        order: Literal["morf", "lerf", "combined"] = "morf",
+        order: Direction = "morf",
         noise: float = 0.01,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [ImputationCurve(tuple(percentages), way, noise, seed) for way in _ways(order)], {"order": order}, **kwargs
-        )
+        super().__init__(**options)
+        check_choice(order, tuple(_CURVES_OF), "order")
+        self.percentages = tuple(percentages)
+        self.order: Direction = order
+        self.noise = noise
+        self.seed = seed
+        self.curves = tuple(ImputationCurve(self.percentages, way, noise, seed) for way in _CURVES_OF[order])
         if order == "combined":
             self.range = (-0.5, 0.5)  # type: ignore[misc]
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
         """Only where the most relevant pixels go first is a lower score better."""
-        return bool(self.settings["order"] != "morf")
+        return self.order != "morf"
 
     def score(self, case: Case) -> Tensor:
         """Return the mean probability, or half the difference of the two, (N,)."""
-        means: list[Tensor] = [case[curve].mean(1) for curve in self.evidence]
+        means = [case[curve].mean(1) for curve in self.curves]
         return means[0] if len(means) == 1 else (means[1] - means[0]) / 2

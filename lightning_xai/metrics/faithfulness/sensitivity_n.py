@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.subset_drops import SubsetDrops
 from lightning_xai.metrics.correlation import pearson
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def sensitivity_n(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    target: Tensor | int,
-    *,
-    sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
-    num_subsets: int = 25,
-    grid: tuple[int, int] = (14, 14),
-    baseline: Baseline = 0.0,
-    seed: int = 0,
-) -> Tensor:
-    """Return the mean sensitivity-n of each image, float32 (N,) in [-1, 1], higher is better; see `SensitivityN`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        target: Class per image, int64 (N,), or one class for all.
-        sizes: Numbers n of cells that are removed together.
-        num_subsets: Random subsets of each size.
-        grid: Rows and columns of cells.
-        baseline: What removed cells become; see `baseline_images`.
-        seed: Of the subsets.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> sensitivity_n(
-        ...     net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), target=1, sizes=(1, 2, 4), grid=(4, 4)
-        ... ).shape
-        torch.Size([3])
-    """
-    metric = SensitivityN(sizes, num_subsets, grid, baseline, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps))
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class SensitivityN(ExplanationMetric):
@@ -71,18 +34,20 @@ class SensitivityN(ExplanationMetric):
         grid: Rows and columns of cells.
         baseline: What removed cells become; see `baseline_images`.
         seed: Of the subsets.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> metric = SensitivityN(sizes=(1, 2, 4), grid=(4, 4))
-        >>> metric.update(model=net, images=torch.rand(3, 1, 4, 4), heatmaps=torch.rand(3, 4, 4), target=1)
-        >>> metric.compute().shape
-        torch.Size([])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.tensor([[3.0, 1.0]]).log()  # odds of 3 to 1 where the first pixel is 1
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[2.0, 1.0]]])
+        >>> metric = SensitivityN(sizes=(1,), grid=(1, 2))
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=1)
+        >>> metric.compute()  # one pixel at a time: heat 2 and 1, drops of log 3 and 0
+        tensor(1.)
     """
 
     higher_is_better = True
@@ -96,15 +61,18 @@ class SensitivityN(ExplanationMetric):
         grid: tuple[int, int] = (14, 14),
         baseline: Baseline = 0.0,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__(
-            [SubsetDrops(tuple(sizes), num_subsets, (grid[0], grid[1]), baseline, "logit", seed)], **kwargs
-        )
+        super().__init__(**options)
+        self.sizes = tuple(sizes)
+        self.num_subsets = num_subsets
+        self.grid = check_grid(grid)
+        self.baseline = baseline
+        self.seed = seed
+        self.drops = SubsetDrops(self.sizes, num_subsets, self.grid, baseline, "logit", seed)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean correlation of attribution and drop, (N,); NaN where undefined."""
-        drops = case[self.evidence[0]]
-        return torch.stack(
-            [pearson(drops.attribution[:, i], drops.drop[:, i]) for i in range(drops.drop.shape[1])]
-        ).mean(0)
+        drops = case[self.drops]
+        by_size = zip(drops.attribution.unbind(1), drops.drop.unbind(1), strict=True)
+        return torch.stack([pearson(attribution, drop) for attribution, drop in by_size]).mean(0)

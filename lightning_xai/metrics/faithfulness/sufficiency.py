@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import Logits
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
+from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 _CELLS = (14, 14)
 _EXACTLY = 100  # images; the time of the plain jackknife grows with their third power
-
-
-def sufficiency(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor,
-    *,
-    threshold: float = 1.0,
-) -> Tensor:
-    """Return each image's share of neighbours with its prediction, float32 (N,) in [0, 1]; see `Sufficiency`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw.
-        threshold: Distance below which heatmaps are neighbours.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-        >>> sufficiency(net, torch.rand(3, 1, 4, 4), torch.ones(3, 4, 4)).shape
-        torch.Size([3])
-    """
-    metric = Sufficiency(threshold)
-    return shares_of_alike(metric.score(Case(model, images, heatmaps=heatmaps)), threshold)
-
-
-def shares_of_alike(rows: Tensor, threshold: float) -> Tensor:
-    """Return the share of neighbours with the same prediction, (N,); NaN without neighbours.
-
-    Args:
-        rows: As `Sufficiency.score` returns them, (N, 197).
-        threshold: Distance below which heatmaps are neighbours.
-    """
-    known = ~rows.isnan().any(1) if len(rows) else torch.zeros(0, dtype=torch.bool, device=rows.device)
-    shares = torch.full((len(rows),), torch.nan, device=rows.device)
-    if int(known.sum()) < 2:
-        return shares
-    near, alike = _neighbours(rows[known], threshold)
-    shares[known] = (alike.sum(1) / near.sum(1)).to(shares)
-    return shares
-
-
-def _neighbours(rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Return which images are neighbours, and which of these have the same prediction, 0 or 1, float64 (N, N)."""
-    cells, label = rows[:, :-1], rows[:, -1]
-    sigma = cells.std(0, correction=0)
-    scaled = cells[:, sigma > 0] / sigma[sigma > 0]
-    distance = torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / max(scaled.shape[1], 1) ** 0.5
-    near = (distance <= threshold) & ~torch.eye(len(cells), dtype=torch.bool, device=rows.device)
-    return near.double(), (near & (label[:, None] == label[None, :])).double()
 
 
 class Sufficiency(ExplanationMetric):
@@ -84,18 +32,21 @@ class Sufficiency(ExplanationMetric):
 
     Args:
         threshold: Distance below which heatmaps are neighbours.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
+        >>> net[1].weight.data = torch.ones(1, 2)
+        >>> images = torch.tensor([1.0, 1.0, 1.0, -1.0])[:, None, None, None].expand(4, 1, 1, 2)  # classes 1, 1, 1, 0
+        >>> heatmaps = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]])  # two pairs of neighbours
         >>> metric = Sufficiency()
-        >>> metric.update(model=net, images=torch.zeros(3, 1, 4, 4), heatmaps=torch.ones(3, 4, 4))
-        >>> metric.compute()
-        tensor(1.)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps)
+        >>> metric.compute()  # the first two agree, the others do not
+        tensor(0.5000)
     """
 
     higher_is_better = True
@@ -105,30 +56,46 @@ class Sufficiency(ExplanationMetric):
     def __init__(
         self,
         threshold: float = 1.0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([Logits()], {"threshold": threshold}, **kwargs)
+        super().__init__(**options)
+        self.threshold = threshold
+        self.logits = Logits()
 
     def score(self, case: Case) -> Tensor:
         """Return each image's pooled heatmap and predicted class, (N, 197); NaN where the heatmap is zero."""
         cells = torch.nn.functional.adaptive_avg_pool2d(case.heatmaps.float(), _CELLS).flatten(1)
         peak = cells.abs().amax(1, keepdim=True)
-        rows = torch.cat([cells / torch.where(peak > 0, peak, 1.0), case.logits.argmax(1, keepdim=True)], 1)
+        rows = torch.cat([cells / torch.where(peak > 0, peak, 1.0), case[self.logits].argmax(1, keepdim=True)], 1)
         return torch.where(peak > 0, rows, torch.nan)
+
+    def per_image(self, rows: Tensor) -> Tensor:
+        """Return the share of neighbours with the same prediction, in [0, 1], higher is better; NaN without any."""
+        share = torch.full((len(rows),), torch.nan, device=rows.device)
+        defined = ~undefined_rows(rows)
+        if int(defined.sum()) > 1:
+            near, alike = self._neighbours(rows[defined])
+            share[defined] = (alike.sum(1) / near.sum(1)).to(share)
+        return share
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean over images with neighbours."""
-        return shares_of_alike(rows, self.settings["threshold"]).nanmean()
+        return self.per_image(rows).nanmean()
 
-    def standard_error(self) -> Tensor:
-        """Return the jackknife's standard error; of more than 100 images with σ of all, which hardly changes then."""
-        rows = self.rows
-        known = rows[~rows.isnan().any(1)] if rows.ndim > 1 else rows[:0]
-        count = len(known)
-        if count <= _EXACTLY:
-            return super().standard_error()
-        near, alike = _neighbours(known, self.settings["threshold"])
-        shares = (alike.sum(1)[:, None] - alike) / (near.sum(1)[:, None] - near)  # of each image (row) without another
-        shares.fill_diagonal_(torch.nan)
-        left_out = shares.nanmean(0)
-        return ((count - 1) / count * (left_out - left_out.mean()).square().sum()).sqrt().float()
+    def left_out(self, rows: Tensor) -> Tensor:
+        """Return the value without each image; of more than 100 with σ of all, which hardly changes then."""
+        if len(rows) <= _EXACTLY:
+            return super().left_out(rows)
+        near, alike = self._neighbours(rows)
+        share = (alike.sum(1)[:, None] - alike) / (near.sum(1)[:, None] - near)  # of an image (row), another left out
+        return share.fill_diagonal_(torch.nan).nanmean(0)
+
+    def _neighbours(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which images are neighbours, and which of these have the same prediction, 0 or 1, float64 (N, N)."""
+        cells, label = rows[:, :-1], rows[:, -1]
+        sigma = cells.std(0, correction=0)
+        scaled = cells[:, sigma > 0] / sigma[sigma > 0]
+        distance = torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist")
+        near = distance / max(scaled.shape[1], 1) ** 0.5 <= self.threshold
+        near &= ~torch.eye(len(cells), dtype=torch.bool, device=rows.device)
+        return near.double(), (near & (label[:, None] == label[None, :])).double()

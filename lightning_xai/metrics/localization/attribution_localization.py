@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
-from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
-from lightning_xai.metrics.localization.relevance_mass_accuracy import relevance_mass_accuracy
-from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def attribution_localization(heatmaps: Tensor, masks: Tensor, *, weighted: bool = False) -> Tensor:
-    """Return how much positive heat lies inside each mask, float32 (N,) ≥ 0; see `AttributionLocalization`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        masks: Boolean (N, H, W).
-        weighted: Whether the share of the heat is divided by the object's share of the image.
-
-    Example:
-        >>> import torch
-        >>> heatmaps, masks = torch.tensor([[[1.0, 3.0, -5.0, 0.0]]]), torch.tensor([[[False, True, True, False]]])
-        >>> attribution_localization(heatmaps, masks), attribution_localization(heatmaps, masks, weighted=True)
-        (tensor([0.7500]), tensor([1.5000]))
-    """
-    share = relevance_mass_accuracy(heatmaps, masks)
-    if not weighted:
-        return share
-    return share / check_masks(masks, heatmaps).flatten(1).float().mean(1)
+from lightning_xai.metrics.localization.relevance_mass_accuracy import share_of_heat_inside
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class AttributionLocalization(ExplanationMetric):
@@ -46,24 +24,27 @@ class AttributionLocalization(ExplanationMetric):
 
     Args:
         weighted: Whether the share of the heat is divided by the object's share of the image.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
         >>> metric = AttributionLocalization(weighted=True)
-        >>> metric.update(heatmaps=torch.tensor([[[1.0, 3.0]]]), masks=torch.tensor([[[False, True]]]))
-        >>> metric.compute()
+        >>> heatmaps, masks = torch.tensor([[[1.0, 3.0, -5.0, 0.0]]]), torch.tensor([[[False, True, True, False]]])
+        >>> metric.update(heatmaps=heatmaps, masks=masks)
+        >>> metric.compute()  # 3/4 of the heat on 1/2 of the image
         tensor(1.5000)
     """
 
     higher_is_better = True
     range = (0.0, float("inf"))
-    needs = frozenset({"masks"})
+    inputs = frozenset({"heatmaps", "masks"})
     can_be_undefined = True
 
-    def __init__(self, weighted: bool = False, **kwargs: Any) -> None:
-        super().__init__(settings={"weighted": weighted}, **kwargs)
+    def __init__(self, weighted: bool = False, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.weighted = weighted
 
     def score(self, case: Case) -> Tensor:
-        """Return the share of heat in the mask, (N,)."""
-        return attribution_localization(case.heatmaps, case.masks, weighted=self.settings["weighted"])
+        """Return the share of heat in the mask, (N,), over that of the image if weighted."""
+        share = share_of_heat_inside(case.heatmaps, case.masks)
+        return share / case.masks.flatten(1).float().mean(1) if self.weighted else share

@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from scipy import ndimage
 from torch import Tensor
+from typing_extensions import Unpack
 
-from lightning_xai._checks import check_at_least, check_choice, check_maps
-from lightning_xai.evidence.annotations import check_boxes
+from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import Logits
-from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 _SLACK, _SLACK_SIDE = 10.0, 224.0
-
-
-def box_localization(heatmaps: Tensor, boxes: Tensor, *, threshold: float = 0.15) -> tuple[Tensor, Tensor]:
-    """Return whether each heatmap's box fits an annotated one, and how well; see `BoxLocalization`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        boxes: x0, y0, x1, y1 in pixels, ends exclusive, (N, 4) or (N, M, 4) padded with NaN.
-        threshold: Share of the maximum above which pixels count as hot.
-
-    Returns:
-        Correct, float32 (N,) in {0, 1}, and best IoU, float32 (N,) in [0, 1]; NaN where there is no box.
-
-    Example:
-        >>> heatmaps = torch.tensor([[[0.0, 1.0, 1.0, 0.0]]])
-        >>> box_localization(heatmaps, torch.tensor([[[1.0, 0.0, 4.0, 1.0]]]))
-        (tensor([1.]), tensor([0.6667]))
-    """
-    _check_threshold(threshold)
-    boxes = check_boxes(boxes, check_maps(heatmaps, None, "heatmaps"))
-    found = torch.stack([_hot_box(heatmap, threshold) for heatmap in heatmaps.float()]).to(boxes)
-    overlap = _iou(found[:, None], boxes)
-    best, index = overlap.nan_to_num(-1.0).max(1)
-    size = (boxes[..., 2:] - boxes[..., :2])[torch.arange(len(boxes)), index]
-    slack = _SLACK * min(heatmaps.shape[1:]) / _SLACK_SIDE
-    needed = (size.prod(1) / (size + slack).prod(1)).clamp(max=0.5)
-    correct = (best >= needed).float()
-    absent = best < 0
-    return correct.masked_fill(absent, torch.nan), best.masked_fill(absent, torch.nan)
-
-
-def _check_threshold(threshold: float) -> None:
-    check_at_least(threshold, 0.0, "threshold", strict=True)
-    if threshold > 1:
-        raise ValueError(f"Expected `threshold` to be a share of the maximum, at most 1, but got {threshold}.")
-
-
-def _hot_box(heatmap: Tensor, threshold: float) -> Tensor:
-    """Return the box of the largest 8-connected hot region; without area if no heat is positive."""
-    peak = heatmap.max()
-    if not peak > 0:
-        return torch.zeros(4)
-    labels, count = ndimage.label((heatmap >= threshold * peak).cpu().numpy(), structure=[[1, 1, 1]] * 3)
-    sizes = ndimage.sum_labels(labels > 0, labels, range(1, count + 1))
-    rows, columns = ndimage.find_objects(labels)[int(sizes.argmax())]
-    return torch.tensor([columns.start, rows.start, columns.stop, rows.stop], dtype=torch.float32)
-
-
-def _iou(first: Tensor, second: Tensor) -> Tensor:
-    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (first, second)]
-    return shared / (areas[0] + areas[1] - shared)
 
 
 class BoxLocalization(ExplanationMetric):
@@ -87,38 +34,53 @@ class BoxLocalization(ExplanationMetric):
     Args:
         threshold: Share of the maximum above which pixels are hot; 0.15, 0.5 for chest X-rays.
         top_k: Also ask for the target among the 1 or 5 most probable classes; None asks for the box alone.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``threshold`` or ``top_k`` is out of range.
 
     Example:
         >>> metric = BoxLocalization()
-        >>> metric.update(heatmaps=torch.tensor([[[0.0, 1.0, 1.0, 0.0]]]), boxes=torch.tensor([[1, 0, 3, 1]]))
+        >>> metric.update(heatmaps=torch.tensor([[[0.0, 1.0, 1.0, 0.0]]]), boxes=torch.tensor([[1, 0, 4, 1]]))
         >>> metric.compute(), metric.mean_iou()
-        (tensor(1.), tensor(1.))
+        (tensor(1.), tensor(0.6667))
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"masks"})
+    inputs = frozenset({"heatmaps", "boxes"})
+    optional_inputs = frozenset({"model", "images", "target"})
+    columns = ("hit", "iou")
     can_be_undefined = True
+    in_default_suite = True
 
-    def __init__(self, threshold: float = 0.15, top_k: Literal[1, 5] | None = None, **kwargs: Any) -> None:
-        _check_threshold(threshold)
+    def __init__(
+        self, threshold: float = 0.15, top_k: Literal[1, 5] | None = None, **options: Unpack[MetricOptions]
+    ) -> None:
+        check_at_least(threshold, 0.0, "threshold", strict=True)
+        if threshold > 1:
+            raise ValueError(f"Expected `threshold` to be a share of the maximum, at most 1, but got {threshold}.")
         check_choice(top_k, (None, 1, 5), "top_k")
-        evidence = [] if top_k is None else [Logits()]
-        super().__init__(evidence, {"threshold": threshold, "top_k": top_k}, **kwargs)
+        super().__init__(**options)
+        self.threshold = threshold
+        self.top_k: Literal[1, 5] | None = top_k
+        self.logits = None if top_k is None else Logits()
+
+    @property
+    def all_inputs(self) -> frozenset[str]:
+        """Fields of a case that the metric reads: with ``top_k`` also the target, and what the logits come from."""
+        return super().all_inputs if self.top_k is None else super().all_inputs | {"target"}
 
     def score(self, case: Case) -> Tensor:
         """Return correctness and best IoU, (N, 2)."""
-        correct, iou = box_localization(case.heatmaps, case.boxes, threshold=self.settings["threshold"])
-        top_k = self.settings["top_k"]
-        if top_k is not None:
-            logits: Tensor = case[self.evidence[0]]
-            named = logits.topk(min(top_k, logits.shape[1])).indices == case.target[:, None]
-            correct = correct * named.any(1)
-        return torch.stack([correct, iou], 1)
+        heatmaps, boxes = case.heatmaps, case.boxes
+        hot = torch.stack([_hot_box(heatmap, self.threshold) for heatmap in heatmaps]).to(boxes)
+        iou, index = _iou(hot[:, None], boxes).nan_to_num(-1.0).max(1)
+        size = (boxes[..., 2:] - boxes[..., :2])[torch.arange(len(boxes)), index]
+        slack = _SLACK * min(heatmaps.shape[1:]) / _SLACK_SIDE
+        needed = (size.prod(1) / (size + slack).prod(1)).clamp(max=0.5)
+        rows = torch.stack([(iou >= needed).float() * self._is_named(case), iou], 1)
+        return rows.masked_fill(iou[:, None] < 0, torch.nan)
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean correctness."""
@@ -128,3 +90,28 @@ class BoxLocalization(ExplanationMetric):
         """Return the mean of the best IoU over the images so far on this process."""
         rows = self.rows
         return rows[:, 1].nanmean() if len(rows) else rows.new_tensor(torch.nan)
+
+    def _is_named(self, case: Case) -> Tensor | float:
+        """Return whether the target is among the ``top_k`` most probable classes; 1 where that is not asked."""
+        if self.logits is None or self.top_k is None:
+            return 1.0
+        logits = case[self.logits]
+        return (logits.topk(min(self.top_k, logits.shape[1])).indices == case.target[:, None]).any(1)
+
+
+def _hot_box(heatmap: Tensor, threshold: float) -> Tensor:
+    """Return the box of the largest 8-connected hot region; without area if no heat is positive."""
+    peak = heatmap.max()
+    if not peak > 0:
+        return torch.zeros(4)
+    labels, count = ndimage.label((heatmap >= threshold * peak).cpu().numpy(), structure=[[1, 1, 1]] * 3)
+    sizes = ndimage.sum_labels(labels > 0, labels, range(1, count + 1))
+    rows, columns = ndimage.find_objects(labels)[int(sizes.argmax())]
+    return torch.tensor([columns.start, rows.start, columns.stop, rows.stop], dtype=torch.float32)
+
+
+def _iou(first: Tensor, second: Tensor) -> Tensor:
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (first, second)]
+    return shared / (areas[0] + areas[1] - shared)

@@ -51,12 +51,16 @@ class PointingGame(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the share of maximal pixels in the mask, (N,)."""
-        heat, inside = case.heatmaps.flatten(1), _dilated(case.masks, self.tolerance).flatten(1)
-        peak = heat.amax(1, keepdim=True)
-        hottest = heat == peak
-        hits = (hottest & inside).sum(1) / hottest.sum(1)
-        hits = torch.where(peak[:, 0] > 0, hits, 0.0)
+        hits = share_of_peak_inside(case.heatmaps, _dilated(case.masks, self.tolerance))
         return torch.where(case.masks.flatten(1).any(1), hits, torch.nan)
+
+
+def share_of_peak_inside(heatmaps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share of each heatmap's maximal pixels that lie in its mask, (N,); 0 where none is positive."""
+    heat, inside = heatmaps.flatten(1), masks.flatten(1)
+    peak = heat.amax(1, keepdim=True)
+    hottest = heat == peak
+    return torch.where(peak[:, 0] > 0, (hottest & inside).sum(1) / hottest.sum(1), 0.0)
 
 
 def _dilated(masks: Tensor, tolerance: float) -> Tensor:

@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from lightning_xai._checks import check_at_least, check_count
+from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
-from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.localization.pointing_game import pointing_game
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def pointing_game_recall(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    masks: Tensor,
-    *,
-    threshold: float = 0.5,
-    relative: bool = True,
-    num_classes: int = 5,
-) -> Tensor:
-    """Return the share of predicted classes judged rightly, float32 (N,) in [0, 1]; see `PointingGameRecall`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Annotated class per image, int64 (N,), or one class for all.
-        masks: Boolean (N, H, W), the object of that class.
-        threshold: Heat below which a class is rejected.
-        relative: Whether the threshold is a share of the largest of the classes' maxima, or in the heatmaps' own unit.
-        num_classes: Most probable classes that are judged.
-
-    Example:
-        >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> images, masks = torch.rand(1, 1, 3, 3), torch.ones(1, 3, 3, dtype=torch.bool)
-        >>> pointing_game_recall(torch.nn.Flatten(), images, CenterHeatmap(), 0, masks, num_classes=9)
-        tensor([0.1111])
-    """
-    metric = PointingGameRecall(threshold, relative, num_classes)
-    return metric.score(Case(model, images, target, masks=masks, explainer=explainer))
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps
+from lightning_xai.metrics.localization.pointing_game import share_of_peak_inside
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class PointingGameRecall(ExplanationMetric):
@@ -70,39 +33,48 @@ class PointingGameRecall(ExplanationMetric):
         threshold: Heat below which a class is rejected.
         relative: Whether the threshold is a share of the largest of the classes' maxima, or in the heatmaps' own unit.
         num_classes: Most probable classes that are judged.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> from lightning_xai import FakeCAM
+        >>> from lightning_xai import Saliency
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3))
+        >>> net[1].weight.data = torch.tensor([[0.0, 4.0], [3.0, 0.0], [1.0, 0.0]])  # the heatmaps of the three classes
+        >>> images, masks = torch.ones(1, 1, 1, 2), torch.tensor([[[False, True]]])
         >>> metric = PointingGameRecall()
-        >>> images, masks = torch.rand(1, 1, 3, 3), torch.ones(1, 3, 3, dtype=torch.bool)
-        >>> metric.update(model=torch.nn.Flatten(), images=images, explainer=FakeCAM(), masks=masks, target=0)
-        >>> bool(metric.compute() <= 0.2)
-        True
+        >>> metric.update(model=net, images=images, explainer=Saliency(), masks=masks, target=0)
+        >>> metric.compute()  # the first points at the object, 3 is not below half of 4, 1 is
+        tensor(0.6667)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"masks", "explainer"})
+    inputs = frozenset({"masks", "target"})
     can_be_undefined = True
 
-    def __init__(self, threshold: float = 0.5, relative: bool = True, num_classes: int = 5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        relative: bool = True,
+        num_classes: int = 5,
+        **options: Unpack[MetricOptions],
+    ) -> None:
         check_at_least(threshold, 0.0, "threshold")
-        check_count(num_classes, "num_classes")
-        settings = {"threshold": threshold, "relative": relative}
-        super().__init__([ClassHeatmaps(num_classes, "confidence", "all")], settings, **kwargs)
+        super().__init__(**options)
+        self.threshold = threshold
+        self.relative = relative
+        self.num_classes = num_classes
+        self.class_heatmaps = ClassHeatmaps(num_classes, "confidence", "all")
 
     def score(self, case: Case) -> Tensor:
         """Return the share of classes judged rightly, (N,)."""
-        masks, target = case.masks, case.target
-        found: ClassMaps = case[self.evidence[0]]
-        peaks = found.heatmaps.flatten(2).amax(2)
-        scale = peaks.amax(1, keepdim=True) if self.settings["relative"] else 1.0
-        kept = (peaks > 0) & (peaks >= self.settings["threshold"] * scale)
-        inside = torch.stack([pointing_game(maps, masks) for maps in found.heatmaps.unbind(1)], 1)
-        hits = torch.where(found.classes == target[:, None], kept * inside, (~kept).float())
+        masks, judged = case.masks, case[self.class_heatmaps]
+        peaks = judged.heatmaps.flatten(2).amax(2)
+        scale = peaks.amax(1, keepdim=True) if self.relative else 1.0
+        kept = (peaks > 0) & (peaks >= self.threshold * scale)
+        inside = torch.stack([share_of_peak_inside(heatmaps, masks) for heatmaps in judged.heatmaps.unbind(1)], 1)
+        hits = torch.where(judged.classes == case.target[:, None], kept * inside, (~kept).float())
         return torch.where(masks.flatten(1).any(1), hits.mean(1), torch.nan)

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_maps
-from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def relevance_mass_accuracy(heatmaps: Tensor, masks: Tensor) -> Tensor:
-    """Return the share of positive heat inside each mask, float32 (N,) in [0, 1]; see `RelevanceMassAccuracy`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        masks: Boolean (N, H, W).
-
-    Example:
-        >>> relevance_mass_accuracy(torch.tensor([[[1.0, 3.0, -5.0]]]), torch.tensor([[[False, True, True]]]))
-        tensor([0.7500])
-    """
-    heat = check_maps(heatmaps, None, "heatmaps").flatten(1).float().relu()
-    inside = check_masks(masks, heatmaps).flatten(1)
-    total = heat.sum(1)
-    defined = (total > 0) & inside.any(1)
-    return torch.where(defined, (heat * inside).sum(1) / torch.where(total > 0, total, 1.0), torch.nan)
 
 
 class RelevanceMassAccuracy(ExplanationMetric):
@@ -44,23 +22,29 @@ class RelevanceMassAccuracy(ExplanationMetric):
     explanations", Information Fusion 2022, https://arxiv.org/abs/2003.07258.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> metric = RelevanceMassAccuracy()
-        >>> metric.update(heatmaps=torch.tensor([[[1.0, 3.0]]]), masks=torch.tensor([[[False, True]]]))
-        >>> metric.compute()
+        >>> metric.update(heatmaps=torch.tensor([[[1.0, 3.0, -5.0]]]), masks=torch.tensor([[[False, True, True]]]))
+        >>> metric.compute()  # negative heat does not count
         tensor(0.7500)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"masks"})
+    inputs = frozenset({"heatmaps", "masks"})
     can_be_undefined = True
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    in_default_suite = True
 
     def score(self, case: Case) -> Tensor:
         """Return the share of heat in the mask, (N,)."""
-        return relevance_mass_accuracy(case.heatmaps, case.masks)
+        return share_of_heat_inside(case.heatmaps, case.masks)
+
+
+def share_of_heat_inside(heatmaps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share of each heatmap's positive heat inside its mask, (N,); NaN without heat or without a mask."""
+    heat, inside = heatmaps.flatten(1).relu(), masks.flatten(1)
+    total = heat.sum(1)
+    defined = (total > 0) & inside.any(1)
+    return torch.where(defined, (heat * inside).sum(1) / torch.where(total > 0, total, 1.0), torch.nan)

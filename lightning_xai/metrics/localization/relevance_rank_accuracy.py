@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_maps
-from lightning_xai.evidence.annotations import check_masks
 from lightning_xai.evidence.case import Case
 from lightning_xai.metrics.metric import ExplanationMetric
-
-
-def relevance_rank_accuracy(heatmaps: Tensor, masks: Tensor) -> Tensor:
-    """Return the share of the K hottest pixels inside each mask of K pixels, float32 (N,); see `RelevanceRankAccuracy`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        masks: Boolean (N, H, W).
-
-    Example:
-        >>> relevance_rank_accuracy(torch.tensor([[[1.0, 3.0, 2.0]]]), torch.tensor([[[True, True, False]]]))
-        tensor([0.5000])
-    """
-    inside = check_masks(masks, check_maps(heatmaps, None, "heatmaps")).flatten(1)
-    return share_of_hottest_inside(heatmaps, inside, inside.sum(1))
-
-
-def share_of_hottest_inside(heatmaps: Tensor, inside: Tensor, count: Tensor) -> Tensor:
-    """Return the share of each row's ``count`` hottest pixels that lie inside; ties at the cut count by their share.
-
-    Args:
-        heatmaps: (N, H, W).
-        inside: Boolean (N, HW).
-        count: int64 (N,); a row with 0 gives NaN.
-    """
-    heat = heatmaps.flatten(1).float()
-    cut = heat.sort(dim=1, descending=True).values.gather(1, (count - 1).clamp(min=0)[:, None])
-    above, at_cut = heat > cut, heat == cut
-    share = (count - above.sum(1)) / at_cut.sum(1)
-    hits = (above & inside).sum(1) + share * (at_cut & inside).sum(1)
-    return torch.where(count > 0, hits / count.clamp(min=1), torch.nan)
 
 
 class RelevanceRankAccuracy(ExplanationMetric):
@@ -57,23 +22,38 @@ class RelevanceRankAccuracy(ExplanationMetric):
     explanations", Information Fusion 2022, https://arxiv.org/abs/2003.07258.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> metric = RelevanceRankAccuracy()
-        >>> metric.update(heatmaps=torch.tensor([[[1.0, 3.0]]]), masks=torch.tensor([[[False, True]]]))
-        >>> metric.compute()
-        tensor(1.)
+        >>> metric.update(heatmaps=torch.tensor([[[1.0, 3.0, 2.0]]]), masks=torch.tensor([[[True, True, False]]]))
+        >>> metric.compute()  # of the two hottest pixels, one
+        tensor(0.5000)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
-    needs = frozenset({"masks"})
+    inputs = frozenset({"heatmaps", "masks"})
     can_be_undefined = True
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    in_default_suite = True
 
     def score(self, case: Case) -> Tensor:
         """Return the share of the hottest pixels in the mask, (N,)."""
-        return relevance_rank_accuracy(case.heatmaps, case.masks)
+        inside = case.masks.flatten(1)
+        return share_of_hottest_inside(case.heatmaps, inside, inside.sum(1))
+
+
+def share_of_hottest_inside(heatmaps: Tensor, inside: Tensor, count: Tensor) -> Tensor:
+    """Return the share of each row's ``count`` hottest pixels that lie inside; ties at the cut count by their share.
+
+    Args:
+        heatmaps: (N, H, W).
+        inside: Boolean (N, HW).
+        count: int64 (N,); a row with 0 gives NaN.
+    """
+    heat = heatmaps.flatten(1)
+    cut = heat.sort(dim=1, descending=True).values.gather(1, (count - 1).clamp(min=0)[:, None])
+    above, at_cut = heat > cut, heat == cut
+    share = (count - above.sum(1)) / at_cut.sum(1)
+    hits = (above & inside).sum(1) + share * (at_cut & inside).sum(1)
+    return torch.where(count > 0, hits / count.clamp(min=1), torch.nan)

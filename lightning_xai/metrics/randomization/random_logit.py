@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps, ClassMaps
-from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 from lightning_xai.metrics.similarity import SIMILARITIES, Similarity, similarity
-from lightning_xai.model.classifier import Model
-
-
-def random_logit(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    *,
-    heatmaps: Tensor | None = None,
-    similarity: Similarity = "ssim",
-    seed: int = 0,
-) -> Tensor:
-    """Return how similar each heatmap is to another class's, float32 (N,) in [-1, 1]; see `RandomLogit`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Class per image, int64 (N,), or one class for all.
-        heatmaps: Of the target, float (N, H, W); made by ``explainer`` if None.
-        similarity: ``"ssim"`` or ``"spearman"``.
-        seed: Of the other class.
-
-    Example:
-        >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> random_logit(torch.nn.Flatten(), torch.rand(1, 1, 3, 3), CenterHeatmap(), target=0)
-        tensor([1.])
-    """
-    metric = RandomLogit(similarity, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
 
 
 class RandomLogit(ExplanationMetric):
@@ -61,30 +27,33 @@ class RandomLogit(ExplanationMetric):
     Args:
         similarity: ``"ssim"`` or ``"spearman"``.
         seed: Of the other class.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``similarity`` is unknown; when updated, if the model has only one class.
 
     Example:
         >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> metric = RandomLogit()
-        >>> metric.update(model=torch.nn.Flatten(), images=torch.rand(1, 1, 3, 3), explainer=CenterHeatmap(), target=0)
+        >>> from lightning_xai import Saliency
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2))
+        >>> net[1].weight.data = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])  # the heatmaps of the two classes
+        >>> metric = RandomLogit("spearman")
+        >>> metric.update(model=net, images=torch.ones(1, 1, 1, 3), explainer=Saliency(), target=0)
         >>> metric.compute()
-        tensor(1.)
+        tensor(-1.)
     """
 
     higher_is_better = False
     range = (-1.0, 1.0)
-    needs = frozenset({"explainer"})
     can_be_undefined = True
 
-    def __init__(self, similarity: Similarity = "ssim", seed: int = 0, **kwargs: Any) -> None:
+    def __init__(self, similarity: Similarity = "ssim", seed: int = 0, **options: Unpack[MetricOptions]) -> None:
         check_choice(similarity, SIMILARITIES, "similarity")
-        super().__init__([ClassHeatmaps(1, "seed", "others", seed)], {"similarity": similarity}, **kwargs)
+        super().__init__(**options)
+        self.similarity: Similarity = similarity
+        self.seed = seed
+        self.other_class = ClassHeatmaps(1, "seed", "others", seed)
 
     def score(self, case: Case) -> Tensor:
         """Return the similarity of the two classes' heatmaps, (N,)."""
-        other: ClassMaps = case[self.evidence[0]]
-        return similarity(case.heatmaps, other.heatmaps[:, 0], self.settings["similarity"])
+        return similarity(case.heatmaps, case[self.other_class].heatmaps[:, 0], self.similarity)

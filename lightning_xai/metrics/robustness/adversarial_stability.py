@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbours.adversarial_neighbour import AdversarialNeighbour, Attacked
-from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.evidence.neighbours.adversarial_neighbour import AdversarialNeighbour
 from lightning_xai.metrics.correlation import spearman
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def adversarial_stability(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    *,
-    heatmaps: Tensor | None = None,
-    epsilon: float = 2 / 255,
-) -> tuple[Tensor, Tensor]:
-    """Return how alike the heatmaps before and after an attack are, and its success; see `AdversarialStability`.
-
-    Args:
-        model: A module or a `Classifier`; its scores must be differentiable by the images.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Label per image, int64 (N,), or one for all.
-        heatmaps: Of the unchanged images, float (N, H, W); made by ``explainer`` if None.
-        epsilon: Step of the attack, in the units of the images.
-
-    Returns:
-        Spearman's correlation, float32 (N,) in [-1, 1], NaN where a heatmap is constant; and success, float32 (N,): 1
-        or 0, −1 where the image was not classified as its target to begin with.
-
-    Example:
-        >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> adversarial_stability(net, torch.rand(1, 1, 2, 2), CenterHeatmap(), target=0)[0]
-        tensor([nan])
-    """
-    case = Case(model, images, target, heatmaps=heatmaps, explainer=explainer)
-    correlation, success = AdversarialStability(epsilon).score(case).unbind(1)
-    return correlation, success
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class AdversarialStability(ExplanationMetric):
@@ -66,34 +28,38 @@ class AdversarialStability(ExplanationMetric):
 
     Args:
         epsilon: Step of the attack, in the units of the images; 2/255 suits images in [0, 1].
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> from lightning_xai import FakeCAM
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> metric = AdversarialStability()
-        >>> metric.update(model=net, images=torch.rand(1, 1, 2, 2), explainer=FakeCAM(), target=0)
-        >>> bool(metric.compute() > 0.99)
-        True
+        >>> from lightning_xai import InputXGradient
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+        >>> net[1].weight.data = torch.tensor([[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
+        >>> metric = AdversarialStability(epsilon=1.0)  # takes 1 from the first two pixels and gives it to the others
+        >>> images = torch.tensor([[[[4.0, 0.0], [0.0, 1.5]]]])  # heat 4 0 0 -1.5 becomes 3 -1 -1 -2.5, the logit -1.5
+        >>> metric.update(model=net, images=images, explainer=InputXGradient(), target=0)
+        >>> metric.compute(), metric.success_rate()
+        (tensor(1.), tensor(1.))
     """
 
     higher_is_better = True
     range = (-1.0, 1.0)
-    needs = frozenset({"explainer"})
+    columns = ("correlation", "success")
     can_be_undefined = True
 
-    def __init__(self, epsilon: float = 2 / 255, **kwargs: Any) -> None:
-        super().__init__([AdversarialNeighbour(epsilon)], **kwargs)
+    def __init__(self, epsilon: float = 2 / 255, **options: Unpack[MetricOptions]) -> None:
+        super().__init__(**options)
+        self.epsilon = epsilon
+        self.neighbour = AdversarialNeighbour(epsilon)
 
     def score(self, case: Case) -> Tensor:
         """Return the correlation and the attack's success (1, 0, or −1 for images that were wrong), (N, 2)."""
-        found: Attacked = case[self.evidence[0]]
-        success = torch.where(found.correct_before, (~found.correct_after).float(), -1.0)
-        return torch.stack([spearman(case.heatmaps, found.heatmaps), success], 1)
+        attacked = case[self.neighbour]
+        success = torch.where(attacked.correct_before, (~attacked.correct_after).float(), -1.0)
+        return torch.stack([spearman(case.heatmaps, attacked.heatmaps), success], 1)
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean correlation."""

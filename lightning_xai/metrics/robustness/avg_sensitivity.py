@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood, Neighbours
-from lightning_xai.explainers.explainer import Explainer
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def avg_sensitivity(
-    model: Model,
-    images: Tensor,
-    explainer: Explainer,
-    target: Tensor | int,
-    *,
-    heatmaps: Tensor | None = None,
-    radius: float = 0.02,
-    num_samples: int = 10,
-    relative: bool = True,
-    seed: int = 0,
-) -> Tensor:
-    """Return the mean change of each image's heatmap under noise, float32 (N,) ≥ 0; see `AvgSensitivity`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        explainer: What makes the heatmaps.
-        target: Class per image, int64 (N,), or one class for all.
-        heatmaps: Of the clean images, float (N, H, W); made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
-        num_samples: Noisy copies per image.
-        relative: Whether the change is divided by the norm of the clean heatmap.
-        seed: Of the noise.
-
-    Example:
-        >>> import torch
-        >>> from lightning_xai import CenterHeatmap
-        >>> avg_sensitivity(torch.nn.Flatten(), torch.rand(1, 1, 2, 2), CenterHeatmap(), target=0)
-        tensor([0.])
-    """
-    metric = AvgSensitivity(radius, num_samples, relative, seed)
-    return metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer))
+from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class AvgSensitivity(ExplanationMetric):
@@ -66,31 +28,43 @@ class AvgSensitivity(ExplanationMetric):
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> from lightning_xai import CenterHeatmap
+        >>> from lightning_xai import Saliency
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1))
+        >>> net[1].weight.data = torch.tensor([[3.0, 0.0]])  # the heatmap of every noisy copy is 3 0
+        >>> heatmaps = torch.tensor([[[3.0, 4.0]]])
         >>> metric = AvgSensitivity()
-        >>> metric.update(model=torch.nn.Flatten(), images=torch.rand(1, 1, 2, 2), explainer=CenterHeatmap(), target=0)
-        >>> metric.compute()
-        tensor(0.)
+        >>> metric.update(model=net, images=torch.ones(1, 1, 1, 2), heatmaps=heatmaps, explainer=Saliency(), target=1)
+        >>> metric.compute()  # 4 over 5
+        tensor(0.8000)
     """
 
     higher_is_better = False
     range = (0.0, float("inf"))
-    needs = frozenset({"explainer"})
     can_be_undefined = True
+    in_default_suite = True
 
     def __init__(
-        self, radius: float = 0.02, num_samples: int = 10, relative: bool = True, seed: int = 0, **kwargs: Any
+        self,
+        radius: float = 0.02,
+        num_samples: int = 10,
+        relative: bool = True,
+        seed: int = 0,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        super().__init__([Neighbourhood(radius, num_samples, "uniform", seed)], {"relative": relative}, **kwargs)
+        super().__init__(**options)
+        self.radius = radius
+        self.num_samples = num_samples
+        self.relative = relative
+        self.seed = seed
+        self.neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean change, (N,); NaN where the clean heatmap is zero and the change is relative."""
-        neighbours: Neighbours = case[self.evidence[0]]
-        return neighbours.change(relative=self.settings["relative"]).mean(1)
+        return case[self.neighbourhood].change(relative=self.relative).mean(1)

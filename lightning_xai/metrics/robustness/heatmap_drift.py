@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from lightning_xai._checks import check_maps
-from lightning_xai.evidence.annotations import check_previous
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import LARGEST_KEPT, compact
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric
-
-_LARGEST = 56
-
-
-def heatmap_drift(heatmaps: Tensor, previous_heatmaps: Tensor) -> Tensor:
-    """Return how far each heatmap's ranking moved from an earlier one, float32 (N,) in [0, 2]; see `HeatmapDrift`.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        previous_heatmaps: Floating point (N, h, w) of the same images; a row of NaN where there is none.
-
-    Example:
-        >>> heatmap_drift(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]))
-        tensor([2.])
-    """
-    previous = check_previous(previous_heatmaps, check_maps(heatmaps, None, "heatmaps"))
-    size = (min(previous.shape[1], _LARGEST), min(previous.shape[2], _LARGEST))
-    return 1.0 - spearman(compact(heatmaps, size).float(), compact(previous, size).float())
-
-
-def compact(heatmaps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Return heatmaps (N, H, W) as they are kept between epochs: averaged to at most 56×56, peak 1, float16.
-
-    Args:
-        heatmaps: Floating point (N, H, W).
-        size: Height and width to return; each side at most 56 if None.
-    """
-    if size is None:
-        size = (min(heatmaps.shape[1], _LARGEST), min(heatmaps.shape[2], _LARGEST))
-    pooled = F.adaptive_avg_pool2d(heatmaps.float(), size)
-    peak = pooled.flatten(1).abs().amax(1)[:, None, None]
-    return torch.where(peak > 0, pooled / peak, pooled).half()
 
 
 class HeatmapDrift(ExplanationMetric):
@@ -60,24 +23,24 @@ class HeatmapDrift(ExplanationMetric):
     Source: this package.
 
     Args:
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Example:
         >>> metric = HeatmapDrift()
-        >>> heatmaps = torch.tensor([[[0.0, 1.0]]])
-        >>> metric.update(heatmaps=heatmaps, previous_heatmaps=heatmaps)
-        >>> bool(metric.compute() < 1e-6)
-        True
+        >>> heatmaps = torch.tensor([[[1.0, 2.0, 3.0]]])
+        >>> metric.update(heatmaps=heatmaps, previous_heatmaps=torch.tensor([[[1.0, 9.0, 5.0]]]))
+        >>> metric.compute()  # two neighbours in rank have changed places
+        tensor(0.5000)
     """
 
     higher_is_better = None
     range = (0.0, 2.0)
-    needs = frozenset({"previous_heatmaps"})
+    inputs = frozenset({"heatmaps", "previous_heatmaps"})
     can_be_undefined = True
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    in_default_suite = True
 
     def score(self, case: Case) -> Tensor:
         """Return the drift, (N,)."""
-        return heatmap_drift(case.heatmaps, case.previous_heatmaps)
+        previous = case.previous_heatmaps
+        size = (min(previous.shape[1], LARGEST_KEPT), min(previous.shape[2], LARGEST_KEPT))
+        return 1.0 - spearman(compact(case.heatmaps, size).float(), compact(previous, size).float())

@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import normalized
-from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixel, OnePixelAttack, OnePixelHeatmaps
-from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixelAttack, OnePixelHeatmaps
 from lightning_xai.metrics.correlation import average_ranks
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.classifier import Model
-
-
-def one_pixel_sensitivity(
-    model: Model,
-    images: Tensor,
-    heatmaps: Tensor | None,
-    target: Tensor | int,
-    *,
-    explainer: Explainer | None = None,
-    when: Literal["before", "after"] = "before",
-    population: int = 32,
-    generations: int = 20,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the heat at the pixel whose change breaks each prediction; see `OnePixelSensitivity`.
-
-    Args:
-        model: A module or a `Classifier`.
-        images: Floating point (N, C, H, W), as the model sees them.
-        heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        target: Class per image, int64 (N,), or one class for all.
-        explainer: Makes the heatmaps of attacked images for ``when="after"``.
-        when: Whether the heat is that of the image ``"before"`` or ``"after"`` the attack.
-        population: Candidates per generation of the attack.
-        generations: Rounds of the attack after the first.
-        seed: Of the attack.
-
-    Returns:
-        Normalised heat, float32 (N,) in [0, 1], its rank share, float32 (N,) in [0, 1], both NaN where undefined; and
-        success, float32 (N,) in {0, 1}.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
-        >>> _ = torch.nn.init.zeros_(net[1].weight)
-        >>> heatmaps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
-        >>> one_pixel_sensitivity(net, torch.rand(1, 1, 2, 2), heatmaps, target=0, generations=1)
-        (tensor([nan]), tensor([nan]), tensor([0.]))
-    """
-    metric = OnePixelSensitivity(when, population, generations, seed)
-    heat, share, success = metric.score(Case(model, images, target, heatmaps=heatmaps, explainer=explainer)).unbind(1)
-    return heat, share, success
+from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class OnePixelSensitivity(ExplanationMetric):
@@ -81,24 +38,28 @@ class OnePixelSensitivity(ExplanationMetric):
         population: Candidates per generation, at least 6.
         generations: Rounds after the first.
         seed: Of the attack.
-        **kwargs: Of `torchmetrics.Metric`.
+        **options: Of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If a setting is out of range.
 
     Example:
         >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
-        >>> _ = torch.nn.init.zeros_(net[1].weight)
-        >>> heatmaps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
+        >>> net[1].weight.data = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+        >>> net[1].bias.data = torch.tensor([-1.0, 0.0])  # class 0 while the first pixel is above 1/2
+        >>> images, heatmaps = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[3.0, 1.0]]])
         >>> metric = OnePixelSensitivity(generations=1)
-        >>> metric.update(model=net, images=torch.rand(1, 1, 2, 2), heatmaps=heatmaps, target=0)
-        >>> metric.compute(), metric.successes()
-        (tensor(nan), 0)
+        >>> metric.update(model=net, images=images, heatmaps=heatmaps, target=0)
+        >>> metric.compute(), metric.rank_share(), metric.successes()
+        (tensor(1.), tensor(1.), 1)
     """
 
     higher_is_better = True
     range = (0.0, 1.0)
+    inputs = frozenset({"heatmaps", "target"})
+    optional_inputs = frozenset({"explainer"})
+    columns = ("heat", "rank_share", "success")
     can_be_undefined = True
 
     def __init__(
@@ -107,25 +68,29 @@ class OnePixelSensitivity(ExplanationMetric):
         population: int = 32,
         generations: int = 20,
         seed: int = 0,
-        **kwargs: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         check_choice(when, ("before", "after"), "when")
-        attack = OnePixelAttack(population, generations, seed)
-        evidence = [attack] if when == "before" else [attack, OnePixelHeatmaps(attack)]
-        super().__init__(evidence, {"when": when}, **kwargs)
+        super().__init__(**options)
+        self.when: Literal["before", "after"] = when
+        self.population = population
+        self.generations = generations
+        self.seed = seed
+        self.attack = OnePixelAttack(population, generations, seed)
+        self.attacked_heatmaps = OnePixelHeatmaps(self.attack) if when == "after" else None
 
     def score(self, case: Case) -> Tensor:
         """Return heat, rank share and success, (N, 3); the first two NaN where undefined."""
-        found: OnePixel = case[self.evidence[0]]
-        heatmaps: Tensor = case.heatmaps if self.settings["when"] == "before" else case[self.evidence[1]]
-        success = found.success & (found.attacked == case.target)
+        attack = case[self.attack]
+        heatmaps = case.heatmaps if self.attacked_heatmaps is None else case[self.attacked_heatmaps]
+        success = attack.success & (attack.attacked == case.target)
         heat, rank = (
-            rows.gather(1, found.place[:, None])[:, 0]
+            rows.gather(1, attack.place[:, None])[:, 0]
             for rows in (normalized(heatmaps).flatten(1), average_ranks(heatmaps))
         )
         share = (rank - 1) / max(heatmaps[0].numel() - 1, 1)
-        read = torch.where(success[:, None], torch.stack([heat, share], 1), torch.nan)
-        return torch.cat([read, success[:, None].float()], 1)
+        at_pixel = torch.where(success[:, None], torch.stack([heat, share], 1), torch.nan)
+        return torch.cat([at_pixel, success[:, None].float()], 1)
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean heat over successful attacks."""

@@ -13,9 +13,11 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from lightning_xai.model.layer.feature_maps import token_grid
+
 
 @dataclass(frozen=True)
-class Weights:
+class AttentionWeights:
     """The weights of one attention.
 
     Attributes:
@@ -38,7 +40,7 @@ class ExplicitAttention(TorchFunctionMode):
         gradients: Whether the weights shall have a graph, also where the model disables gradients around them.
 
     Attributes:
-        found: The weights, in the order in which they were computed.
+        weights: Of each attention, in the order in which they were computed.
 
     Example:
         >>> query, value = torch.zeros(1, 1, 2, 4), torch.tensor([[[[1.0], [3.0]]]])
@@ -46,14 +48,14 @@ class ExplicitAttention(TorchFunctionMode):
         ...     F.scaled_dot_product_attention(query, query, value)
         tensor([[[[2.],
                   [2.]]]])
-        >>> explicit.found[0].values
+        >>> explicit.weights[0].values
         tensor([[[[0.5000, 0.5000],
                   [0.5000, 0.5000]]]])
     """
 
     def __init__(self, *, gradients: bool = False) -> None:
         super().__init__()
-        self.found: list[Weights] = []
+        self.weights: list[AttentionWeights] = []
         self._gradients = gradients
 
     def __torch_function__(
@@ -113,14 +115,42 @@ class ExplicitAttention(TorchFunctionMode):
         asked = {"need_weights": True, "average_attn_weights": False}
         output, weights = func(*args, **{**kwargs, **asked})
         edge = None if weights.grad_fn is None else GradientEdge(*weights.grad_fn.next_functions[0])  # a view's base
-        self.found.append(Weights(weights.detach(), edge))
+        self.weights.append(AttentionWeights(weights.detach(), edge))
         if not kwargs.get("need_weights", True):
             return output, None
         return output, weights.mean(-3) if kwargs.get("average_attn_weights", True) else weights
 
     def _keep(self, weights: Tensor) -> None:
         edge = get_gradient_edge(weights) if weights.requires_grad else None
-        self.found.append(Weights(weights.detach(), edge))
+        self.weights.append(AttentionWeights(weights.detach(), edge))
+
+
+def weights_by_head(weights: Tensor, count: int) -> Tensor:
+    """Return weights of one head (N, T, T) or of heads beside the images (N·heads, T, T) as (N, heads, T, T)."""
+    divides = weights.ndim == 3 and len(weights) % count == 0
+    return weights.reshape(count, -1, *weights.shape[1:]) if divides else weights
+
+
+def common_grid(attentions: list[AttentionWeights], images: Tensor) -> tuple[int, int] | None:
+    """Return the grid (h, w) of patches, if every attention is over the same tokens of whole images, else None.
+
+    The last attention may pool the tokens.
+
+    Args:
+        attentions: All of one forward pass, in order.
+        images: (N, C, H, W), what went through.
+    """
+    weights = [weights_by_head(attention.values, len(images)) for attention in attentions]
+    if not weights or not of_whole_images(weights, images):
+        return None
+    tokens, blocks = weights[0].shape[3], weights[: max(1, len(weights) - 1)]
+    alike = all(w.shape[3] == tokens for w in weights) and all(w.shape[2] == tokens for w in blocks)
+    return token_grid(tokens, (images.shape[2], images.shape[3])) if alike else None
+
+
+def of_whole_images(weights: list[Tensor], images: Tensor) -> bool:
+    """Return whether all attention is over whole images, (N, heads, Q, T), and not over windows of them."""
+    return all(block.ndim == 4 and len(block) == len(images) for block in weights)
 
 
 def _is_attention(input: Tensor, dim: object = None, *_: object, **__: object) -> bool:

@@ -22,7 +22,7 @@ from lightning_xai.model.readout import named_layers
 
 
 @dataclass(frozen=True)
-class Call:
+class OperationCall:
     """One call of a torch operation on a tensor that depends on the images.
 
     Attributes:
@@ -48,7 +48,7 @@ class Call:
             return torch.autograd.grad(self.run(leaf).sum(), leaf)[0]
 
 
-Rule: TypeAlias = Callable[[Call], Tensor]
+Rule: TypeAlias = Callable[[OperationCall], Tensor]
 """Runs a call and returns its result, connected to the source as the rule wants it."""
 
 
@@ -124,7 +124,7 @@ class _Ruled(TorchFunctionMode):
         rest, keywords = args[1:], {key: value for key, value in kwargs.items() if key != "input"}
         in_place = _works_in_place(func) or kwargs.get("inplace") is True
         run = _rerun(func, rest, keywords, in_place)
-        result = rule(Call(name, source, lambda: func(*args, **kwargs), run, rest, keywords))
+        result = rule(OperationCall(name, source, lambda: func(*args, **kwargs), run, rest, keywords))
         if in_place and result is not source:
             return source.copy_(result)  # the model may go on with what it passed
         return result

@@ -1,12 +1,12 @@
-"""Activations of a layer and the gradient of a class logit there, with a graph that starts at that layer."""
+"""Where in a forward pass a tensor is seen, the pass with a hook there, and activations and gradients from it."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,137 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.search import CapturePoint, LayerInput, OperationInput
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import named_layers
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What the named submodule returns."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"the output of `{self.name}`"
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """What enters the named submodule, where no module's output equals it, such as a sum before an attention."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"the input of `{self.name}`"
+
+
+@dataclass(frozen=True)
+class OperationInput:
+    """What enters the given call of a torch operation, where no module's output equals it: a functional pooling."""
+
+    operation: str
+    call: int
+
+    def __str__(self) -> str:
+        return f"the input of `{self.operation}` (call {self.call})"
+
+
+CapturePoint: TypeAlias = LayerOutput | LayerInput | OperationInput
+
+
+class TensorHook(Protocol):
+    """What sees, and may replace, the tensor at a capture point.
+
+    Attributes:
+        calls: How often it was called in one forward pass.
+    """
+
+    calls: int
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return what the model goes on with."""
+
+
+def hooked_forward(
+    classifier: Classifier, images: Tensor, point: CapturePoint, hook: TensorHook, *, counted: bool = True
+) -> Tensor:
+    """Return the logits (N, K) of one forward pass of ``images`` with ``hook`` at ``point``.
+
+    Args:
+        classifier: The model.
+        images: (N, C, H, W), at most a chunk; the model may change its copy in place.
+        point: Where; see `capture_points`.
+        hook: Called with the tensor there.
+        counted: Whether the pass counts as evaluations of the model.
+
+    Raises:
+        RuntimeError: If the model did not come past that point.
+    """
+    with _registered(classifier.model, point, hook):
+        logits = (classifier.forward if counted else classifier.forward_uncounted)(images.clone())
+    if not hook.calls:
+        raise RuntimeError(f"Expected {point} to be part of the model's forward, but it did not run. Name another.")
+    return logits
+
+
+@contextmanager
+def _registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> Iterator[None]:
+    with ExitStack() as stack:
+        if isinstance(point, OperationInput):
+            stack.enter_context(_OperationPreHook(point, hook))
+        elif isinstance(point, LayerInput):
+            layer = named_layers(model)[point.name]
+            stack.callback(layer.register_forward_pre_hook(_pre_hook(hook), with_kwargs=True).remove)
+        else:
+            layer = named_layers(model)[point.name]
+            stack.callback(layer.register_forward_hook(_forward_hook(hook, point)).remove)
+        yield
+
+
+def _forward_hook(hook: TensorHook, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
+    def forward_hook(_: nn.Module, __: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return hook(output)
+        if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+            return (hook(output[0]), *output[1:])
+        raise ValueError(
+            f"Expected {point} to be a Tensor or a tuple that starts with one, but got {type(output).__name__}."
+        )
+
+    return forward_hook
+
+
+def _pre_hook(hook: TensorHook) -> Callable[[nn.Module, Any, Any], Any]:
+    """Replace the first tensor among the inputs wherever it is passed: query, key and value may be one."""
+
+    def pre_hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        replacement = hook(first)
+        replaced = {name: replacement if value is first else value for name, value in kwargs.items()}
+        return tuple(replacement if value is first else value for value in args), replaced
+
+    return pre_hook
+
+
+class _OperationPreHook(TorchFunctionMode):
+    """Call a hook with the first argument of one call of a torch operation."""
+
+    def __init__(self, point: OperationInput, hook: TensorHook) -> None:
+        super().__init__()
+        self._operation, self._calls_left, self._hook = point.operation, point.call, hook
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == self._operation:
+            self._calls_left -= 1
+            if self._calls_left == 0:
+                if args:
+                    args = (self._hook(args[0]), *args[1:])
+                else:
+                    kwargs = {**kwargs, "input": self._hook(kwargs["input"])}
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -54,68 +182,60 @@ def capture(
         ValueError: If the layer holds no feature maps.
     """
     size, name = (images.shape[2], images.shape[3]), str(point)
-    grad = None
+    slope = None
     with preserved(classifier.model):
         if gradients:
-            tap, logits, grad = _differentiated(classifier, images, target, point)
+            hook, logits, slope = _differentiated(classifier, images, target, point)
         else:
-            tap = _Keep(differentiable=False)
+            hook = _CopyingHook(differentiable=False)
             with torch.no_grad():
-                logits = tapped(classifier, images, point, tap)
+                logits = hooked_forward(classifier, images, point, hook)
             classifier.check_classes(logits, target)
-        activations = feature_maps(tap.tensor.detach().float(), size, name)
-        gradients_there = None if grad is None else feature_maps(grad.float(), size, name)
-    warn_if_repeated(tap, point)
+        activations = feature_maps(hook.copy.detach().float(), size, name)
+        gradients_there = None if slope is None else feature_maps(slope.float(), size, name)
+    warn_if_repeated(hook, point)
     return Capture(activations, gradients_there, logits.detach())
 
 
-def layer_gradients(classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint) -> Tensor:
-    """Return only the gradients of `capture`, float32 (N, C, h, w)."""
-    return cast("Tensor", capture(classifier, images, target, point).gradients)
+class _CopyingHook:
+    """Copy what is at the capture point; let the model go on with what the copy's gradient can be asked from."""
 
+    copy: Tensor
 
-@dataclass
-class _Keep:
-    """Keep a tensor on its way, or replace it by a copy of one whose gradient can be asked for."""
-
-    differentiable: bool
-    calls: int = 0
-    kept: list[Tensor] = field(default_factory=list)
-
-    @property
-    def tensor(self) -> Tensor:
-        return self.kept[-1]
+    def __init__(self, *, differentiable: bool) -> None:
+        self.calls = 0
+        self._differentiable = differentiable
 
     def __call__(self, tensor: Tensor) -> Tensor:
         self.calls += 1
-        if not self.differentiable:
-            self.kept = [tensor.detach().clone()]
+        if not self._differentiable:
+            self.copy = tensor.detach().clone()
             return tensor
         torch.set_grad_enabled(True)  # lasts until the surrounding `with` ends: a graph from here on, none before
-        # copies, or in-place operations of the model would change what was kept: after the layer, and beside it
-        self.kept = [tensor.detach().clone().requires_grad_()]
-        return self.tensor.clone()
+        # copies, or in-place operations of the model would change them: after the layer, and beside it
+        self.copy = tensor.detach().clone().requires_grad_()
+        return self.copy.clone()
 
 
 def _differentiated(
     classifier: Classifier, images: Tensor, target: Tensor, point: CapturePoint
-) -> tuple[_Keep, Tensor, Tensor]:
+) -> tuple[_CopyingHook, Tensor, Tensor]:
     """Try without a graph before the layer; if the user's own `no_grad` then hides what follows it, with one."""
     for grad_before in (False, True):
-        tap = _Keep(differentiable=True)
+        hook = _CopyingHook(differentiable=True)
         with torch.set_grad_enabled(grad_before):
-            logits = tapped(classifier, images, point, tap)
+            logits = hooked_forward(classifier, images, point, hook)
         score = classifier.select(logits, target).sum()
         if not score.requires_grad:
             continue
         try:
-            (grad,) = torch.autograd.grad(score, tap.tensor, allow_unused=True)
+            (slope,) = torch.autograd.grad(score, hook.copy, allow_unused=True)
         except RuntimeError as error:
             if "checkpoint" in str(error):
                 raise RuntimeError(_no_gradient(point)) from error
             raise
-        if grad is not None:
-            return tap, logits, grad
+        if slope is not None:
+            return hook, logits, slope
     raise RuntimeError(_no_gradient(point))
 
 
@@ -127,99 +247,7 @@ def _no_gradient(point: CapturePoint) -> str:
     )
 
 
-class Tap(Protocol):
-    """What sees, and may replace, the tensor at a capture point.
-
-    Attributes:
-        calls: How often it was called in one forward pass.
-    """
-
-    calls: int
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """Return what the model goes on with."""
-
-
-def tapped(classifier: Classifier, images: Tensor, point: CapturePoint, tap: Tap, *, counted: bool = True) -> Tensor:
-    """Return the logits (N, K) of one forward pass of ``images`` with ``tap`` at ``point``.
-
-    Args:
-        classifier: The model.
-        images: (N, C, H, W), at most a chunk; the model may change its copy in place.
-        point: Where; see `capture_points`.
-        tap: Called with the tensor there.
-        counted: Whether the pass counts as evaluations of the model.
-
-    Raises:
-        RuntimeError: If the model did not come past that point.
-    """
-    with _placed(classifier.model, point, tap):
-        logits = (classifier.forward if counted else classifier.forward_uncounted)(images.clone())
-    if not tap.calls:
-        raise RuntimeError(f"Expected {point} to be part of the model's forward, but it did not run. Name another.")
-    return logits
-
-
-def warn_if_repeated(tap: Tap, point: CapturePoint) -> None:
+def warn_if_repeated(hook: TensorHook, point: CapturePoint) -> None:
     """Warn if one forward pass came past ``point`` several times."""
-    if tap.calls > 1:
-        warnings.warn(f"In one forward, {point} was there {tap.calls} times; the last one counts.", stacklevel=3)
-
-
-@contextmanager
-def _placed(model: nn.Module, point: CapturePoint, tap: Tap) -> Iterator[None]:
-    with ExitStack() as stack:
-        if isinstance(point, OperationInput):
-            stack.enter_context(_Intercept(point, tap))
-        elif isinstance(point, LayerInput):
-            hook = _input_hook(tap)
-            stack.callback(named_layers(model)[point.name].register_forward_pre_hook(hook, with_kwargs=True).remove)
-        else:
-            stack.callback(named_layers(model)[point.name].register_forward_hook(_output_hook(tap, point)).remove)
-        yield
-
-
-def _output_hook(tap: Tap, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return tap(output)
-        if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
-            return (tap(output[0]), *output[1:])
-        raise ValueError(
-            f"Expected {point} to be a Tensor or a tuple that starts with one, but got {type(output).__name__}."
-        )
-
-    return hook
-
-
-def _input_hook(tap: Tap) -> Callable[[nn.Module, Any, Any], Any]:
-    """Replace the first tensor among the inputs wherever it is passed: query, key and value may be one."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        tapped = tap(first)
-        replaced = {name: tapped if value is first else value for name, value in kwargs.items()}
-        return tuple(tapped if value is first else value for value in args), replaced
-
-    return hook
-
-
-class _Intercept(TorchFunctionMode):
-    """Tap the first argument of one call of a torch operation."""
-
-    def __init__(self, point: OperationInput, tap: Tap) -> None:
-        super().__init__()
-        self._operation, self._countdown, self._tap = point.operation, point.call, tap
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == self._operation:
-            self._countdown -= 1
-            if self._countdown == 0:
-                if args:
-                    args = (self._tap(args[0]), *args[1:])
-                else:
-                    kwargs = {**kwargs, "input": self._tap(kwargs["input"])}
-        return func(*args, **kwargs)
+    if hook.calls > 1:
+        warnings.warn(f"In one forward, {point} was there {hook.calls} times; the last one counts.", stacklevel=3)

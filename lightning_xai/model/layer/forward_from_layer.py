@@ -12,24 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import tapped, warn_if_repeated
+from lightning_xai.model.layer.capture import CapturePoint, hooked_forward, warn_if_repeated
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.replay import Recording, Replay
-from lightning_xai.model.layer.search import CapturePoint
+from lightning_xai.model.layer.replay import ForwardRecording, ForwardReplay
 from lightning_xai.model.preserve import preserved
 
 _log = logging.getLogger(__name__)
 
-_VALUES = 2**24  # of all copies together: 64 MiB; a way through a large model takes milliseconds
+_VALUES = 2**24  # of all copies together: 64 MiB; one pass through a large model takes milliseconds
 
 
-class Head:
-    """The part of a model after a capture point, found by going the way there once more without computing it.
+class ForwardFromLayer:
+    """The part of a model after a capture point, run alone: what comes before it is replayed without computing it.
 
-    The images' own forward pass is recorded. To run the head alone, the model is called again: each torch operation
+    The images' own forward pass is recorded. To run that part alone, the model is called again: each torch operation
     before the capture point is answered from the record, what is there is replaced, and the rest is computed, for many
     copies at once by `torch.vmap`. On the unchanged copy this must reproduce the logits of the pass; where it does not
-    (a model whose way differs from call to call, operations that torch does not dispatch), the copies are run one by
+    (a model whose path differs from call to call, operations that torch does not dispatch), the copies are run one by
     one, or, where that fails too, the whole model runs for each of them, which is logged and counted.
 
     Args:
@@ -48,15 +47,15 @@ class Head:
 
     def __init__(self, classifier: Classifier, images: Tensor, point: CapturePoint) -> None:
         self._classifier, self._images, self._point = classifier, images, point
-        recording = Recording()
+        recording = ForwardRecording()
         with preserved(classifier.model), torch.no_grad(), recording:
-            self.logits = tapped(classifier, images, point, recording)
+            self.logits = hooked_forward(classifier, images, point, recording)
         warn_if_repeated(recording, point)
-        self._times, self._tensor, self._way = recording.calls, recording.tensor, recording.way()
+        self._calls, self._tensor, self._operations = recording.calls, recording.tensor, recording.operations()
         self._capacity = max(max(recording.largest, _VALUES) // self._tensor.numel(), 1)
         self.activations = self._maps(self._tensor).float()
         self._run = self._in_full
-        self._choose()
+        self._choose_run()
 
     def groups(self) -> Iterator[Tensor]:
         """Yield the channels, int64, in groups whose copies fit into the memory of the plain pass."""
@@ -89,38 +88,38 @@ class Head:
             copies = self._copies(len(maps))
             self._maps(copies.flatten(0, 1)).copy_(leaf.flatten(0, 1))
             value = loss(self._run(copies)).sum()
-            found = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
-        if found is None:
+            slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+        if slope is None:
             raise RuntimeError(
                 f"Expected the class score to depend on {self._point} differentiably, but no gradient reaches it: the "
                 "model detaches it (`.detach()`, `no_grad` or `inference_mode` after the layer). Name a later layer."
             )
-        return found.float()
+        return slope.float()
 
     def _logits(self, copies: Tensor) -> Tensor:
         with preserved(self._classifier.model), torch.no_grad(), _attributes_kept(self._classifier.model):
             return self._run(copies)
 
-    def _choose(self) -> None:
-        """Take the cheapest way to run the head that reproduces the logits, and the logits that it finds."""
+    def _choose_run(self) -> None:
+        """Take the cheapest run that reproduces the logits, and the logits that it gives."""
         name, reasons = type(self._classifier.model).__name__, []
         for run in (self._together, self._one_by_one):
             self._run = run
             try:
-                found = self._logits(self._copies(2))
+                again = self._logits(self._copies(2))
             except Exception as error:  # whatever it is, the plain pass went without it
                 reasons.append(str(error))
                 continue
-            if self._reproduces(found):
-                self.logits = found[0]
+            if self._reproduces(again):
+                self.logits = again[0]
                 return
             reasons.append("the logits differ")
         self._run = self._in_full
         _log.info("After %s of %s nothing runs alone (%s): all of it does.", self._point, name, "; ".join(reasons))
 
-    def _reproduces(self, found: Tensor) -> bool:
+    def _reproduces(self, logits: Tensor) -> bool:
         tolerance = max(1e-4, 4 * torch.finfo(self._tensor.dtype).eps)
-        return float((found - self.logits).abs().max()) <= tolerance * float(self.logits.abs().max())
+        return float((logits - self.logits).abs().max()) <= tolerance * float(self.logits.abs().max())
 
     def _together(self, copies: Tensor) -> Tensor:
         with warnings.catch_warnings():  # an operation without a rule for batches runs copy by copy, alone
@@ -135,12 +134,12 @@ class Head:
         return torch.stack([self._passed(copy, counted=True) for copy in copies])
 
     def _replayed(self, copy: Tensor) -> Tensor:
-        with Replay(self._way):
+        with ForwardReplay(self._operations):
             return self._passed(copy, counted=False)
 
     def _passed(self, copy: Tensor, *, counted: bool) -> Tensor:
-        tap = _Replace(copy, self._times, torch.is_grad_enabled())
-        return tapped(self._classifier, self._images, self._point, tap, counted=counted)
+        hook = _ReplacingHook(copy, self._calls, torch.is_grad_enabled())
+        return hooked_forward(self._classifier, self._images, self._point, hook, counted=counted)
 
     def _copies(self, count: int) -> Tensor:
         return self._tensor.expand(count, *self._tensor.shape).clone(memory_format=torch.contiguous_format)
@@ -150,7 +149,7 @@ class Head:
 
 
 @dataclass
-class _Replace:
+class _ReplacingHook:
     """Replace what is at the capture point when it is reached for the last time."""
 
     copy: Tensor

@@ -1,4 +1,4 @@
-"""The way of a forward pass to a capture point: recorded once, then gone again without computing anything."""
+"""The operations of a forward pass up to a capture point: recorded once, then answered without computing them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
-class Call:
+class RecordedOperation:
     """One torch operation before the capture point.
 
     Attributes:
-        operation: What was called.
-        result: What it returned; instead of tensors, `Kept` where they are read after the capture point, else tensors
-            of the same shape without content.
+        function: What was called.
+        result: What it returned; instead of tensors, `StoredTensor` where they are read after the capture point, else
+            tensors of the same shape without content.
         answered: Whether a replay answers it; what knows no tensor, such as setting the gradient mode, runs again.
     """
 
-    operation: Callable[..., Any]
+    function: Callable[..., Any]
     result: Any
     answered: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class StoredTensor:
     """A copy of a tensor, as it was when the capture point was reached."""
 
     tensor: Tensor
 
 
-class Recording(TorchFunctionMode):
-    """Record the torch operations of a forward pass; enter it, and use it as the tap of that pass.
+class ForwardRecording(TorchFunctionMode):
+    """Record the torch operations of a forward pass; enter it, and use it as the hook of that pass.
 
     What the model does after the capture point can read only those earlier tensors that still exist when it is
-    reached. They alone are held during the pass, and those that are read are kept.
+    reached. They alone are held during the pass, and those that are read are stored.
 
     Attributes:
         calls: How often the capture point was reached; the last time counts.
@@ -52,10 +52,10 @@ class Recording(TorchFunctionMode):
         self.calls = 0
         self.tensor = torch.empty(0)
         self.largest = 0
-        self._log: list[Call] = []
-        self._before = 0
-        self._held: dict[int, tuple[Tensor, Kept]] = {}
-        self._read: set[int] = set()
+        self._operations: list[RecordedOperation] = []
+        self._num_before = 0
+        self._existing: dict[int, tuple[Tensor, StoredTensor]] = {}
+        self._read_ids: set[int] = set()
         self._paused = False
 
     def __call__(self, tensor: Tensor) -> Tensor:
@@ -63,71 +63,74 @@ class Recording(TorchFunctionMode):
         self._paused = True  # what follows is no part of the model
         self.calls += 1
         self.tensor = tensor.detach().clone()
-        seen = (found for call in self._log for found in _leaves(call.result, _Seen))
-        existing = (found.reference() for found in seen)
-        self._held = {id(one): (one, Kept(one.clone())) for one in existing if one is not None}
-        self._read, self._before = set(), len(self._log)
+        references = (ref for one in self._operations for ref in _leaves(one.result, _TensorReference))
+        existing = (reference.tensor() for reference in references)
+        self._existing = {id(one): (one, StoredTensor(one.clone())) for one in existing if one is not None}
+        self._read_ids, self._num_before = set(), len(self._operations)
         copy = tensor.clone()
         self._paused = False
         return copy
 
-    def way(self) -> list[Call]:
-        """Return the calls before the capture point, after the pass; what was held and not read is let go."""
-        kept = {key: pair for key, pair in self._held.items() if key in self._read}
-        way = [_finished(call, kept) for call in self._log[: self._before]]
-        self._log, self._held = [], {}
-        return way
+    def operations(self) -> list[RecordedOperation]:
+        """Return those before the capture point, after the pass; what was held and not read is let go."""
+        stored = {key: pair for key, pair in self._existing.items() if key in self._read_ids}
+        operations = [_with_content(one, stored) for one in self._operations[: self._num_before]]
+        self._operations, self._existing = [], {}
+        return operations
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if not self._paused:
-            given = list(_leaves((args, kwargs), Tensor))
-            made = list(_leaves(result, Tensor))
-            self._read.update(id(tensor) for tensor in given if id(tensor) in self._held)
-            self._log.append(Call(func, _mapped(result, Tensor, _Seen), bool(given or made)))
+            arguments = list(_leaves((args, kwargs), Tensor))
+            results = list(_leaves(result, Tensor))
+            self._read_ids.update(id(tensor) for tensor in arguments if id(tensor) in self._existing)
+            without_content = _mapped(result, Tensor, _TensorReference)
+            self._operations.append(RecordedOperation(func, without_content, bool(arguments or results)))
             if not self.calls:
-                self.largest = max(self.largest, *(tensor.numel() for tensor in made), 0)
+                self.largest = max(self.largest, *(tensor.numel() for tensor in results), 0)
         return result
 
 
-class Replay(TorchFunctionMode):
-    """Answer the calls of a recorded way instead of computing them; what comes after it is computed.
+class ForwardReplay(TorchFunctionMode):
+    """Answer the operations of a recorded pass instead of computing them; what comes after them is computed.
 
     Raises:
-        RuntimeError: When a call is not the recorded one.
+        RuntimeError: When an operation is not the recorded one.
     """
 
-    def __init__(self, way: list[Call]) -> None:
+    def __init__(self, operations: list[RecordedOperation]) -> None:
         super().__init__()
-        self._way = way
+        self._operations = operations
         self._position = 0
-        self._copies: dict[Kept, Tensor] = {}
+        self._copies: dict[StoredTensor, Tensor] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if self._position == len(self._way):
+        if self._position == len(self._operations):
             return func(*args, **(kwargs or {}))
-        call = self._way[self._position]
+        recorded = self._operations[self._position]
         self._position += 1
-        if call.operation != func:
-            raise RuntimeError(f"Expected the model to call {call.operation} as before, but it called {func}.")
-        return _mapped(call.result, Kept, self._copy) if call.answered else func(*args, **(kwargs or {}))
+        if recorded.function != func:
+            raise RuntimeError(f"Expected the model to call {recorded.function} as before, but it called {func}.")
+        if not recorded.answered:
+            return func(*args, **(kwargs or {}))
+        return _mapped(recorded.result, StoredTensor, self._copy)
 
-    def _copy(self, kept: Kept) -> Tensor:
-        """Return one copy for all calls that returned the same tensor: the model may change it in place."""
-        if kept not in self._copies:
-            self._copies[kept] = kept.tensor.clone()
-        return self._copies[kept]
+    def _copy(self, stored: StoredTensor) -> Tensor:
+        """Return one copy for all operations that returned the same tensor: the model may change it in place."""
+        if stored not in self._copies:
+            self._copies[stored] = stored.tensor.clone()
+        return self._copies[stored]
 
 
-class _Seen:
+class _TensorReference:
     """A tensor that the pass made, without holding it."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.reference = weakref.ref(tensor)
+        self.tensor = weakref.ref(tensor)
         self._shape, self._like = tensor.shape, tensor.new_zeros(())
 
     def empty(self) -> Tensor:
@@ -135,12 +138,14 @@ class _Seen:
         return self._like.expand(self._shape)
 
 
-def _finished(call: Call, kept: dict[int, tuple[Tensor, Kept]]) -> Call:
-    def finish(seen: _Seen) -> Tensor | Kept:
-        tensor = seen.reference()
-        return kept[id(tensor)][1] if tensor is not None and id(tensor) in kept else seen.empty()
+def _with_content(recorded: RecordedOperation, stored: dict[int, tuple[Tensor, StoredTensor]]) -> RecordedOperation:
+    """Return the operation with what is read later in the place of references."""
 
-    return Call(call.operation, _mapped(call.result, _Seen, finish), call.answered)
+    def content(reference: _TensorReference) -> Tensor | StoredTensor:
+        tensor = reference.tensor()
+        return stored[id(tensor)][1] if tensor is not None and id(tensor) in stored else reference.empty()
+
+    return RecordedOperation(recorded.function, _mapped(recorded.result, _TensorReference, content), recorded.answered)
 
 
 def _leaves(value: Any, kind: type[Any]) -> Iterator[Any]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_xai._checks import check_choice
-from lightning_xai.model.attention.attention_maps import common_grid
-from lightning_xai.model.attention.explicit_attention import ExplicitAttention
+from lightning_xai.model.attention.explicit_attention import ExplicitAttention, common_grid
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, OperationInput
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import named_layers
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 Layer: TypeAlias = str | nn.Module
 
-_found: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
+_automatic_points: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
 _transformers: WeakSet[nn.Module] = WeakSet()
 
 
@@ -56,7 +56,7 @@ def _named(model: nn.Module, layer: Layer) -> LayerOutput:
 
 
 def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
-    known = _found.setdefault(classifier.model, {})
+    known = _automatic_points.setdefault(classifier.model, {})
     key = (images.shape[1:], classifier.readout.forward)  # small images leave one place where large ones leave a grid
     if key not in known:
         known[key] = _search(classifier, images[:1].clone())
@@ -71,22 +71,22 @@ def attends_globally(model: nn.Module) -> bool:
 
 def forget(model: nn.Module) -> None:
     """Forget the automatic choice for ``model``, whose structure changed."""
-    _found.pop(model, None)
+    _automatic_points.pop(model, None)
     _transformers.discard(model)
 
 
 def _search(classifier: Classifier, image: Tensor) -> CapturePoint:
-    trace, explicit = Trace(image), ExplicitAttention()
+    search, explicit = LayerSearch(image), ExplicitAttention()
     with preserved(classifier.model), torch.no_grad(), ExitStack() as stack:
         for name, module in named_layers(classifier.model).items():
-            stack.callback(module.register_forward_pre_hook(trace.entering(name), with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(trace.leaving(name)).remove)
-        stack.enter_context(explicit)  # below the trace, which sees the operations that the model calls
-        stack.enter_context(trace)
+            stack.callback(module.register_forward_pre_hook(search.entering(name), with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(search.leaving(name)).remove)
+        stack.enter_context(explicit)  # below the search, which sees the operations that the model calls
+        stack.enter_context(search)
         classifier.forward(image)
-    if common_grid(explicit.found, image) is not None:
+    if common_grid(explicit.weights, image) is not None:
         _transformers.add(classifier.model)
-    point = trace.choice()
+    point = search.choice()
     if point is None:
         raise ValueError(
             f"Expected {type(classifier.model).__name__} to hold feature maps that it convolves, pools or flattens, or "
@@ -103,42 +103,8 @@ _FLATTENS = {"flatten", "reshape", "view"}
 _ATTENTIONS = {"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"}
 
 
-@dataclass(frozen=True)
-class LayerOutput:
-    """What the named submodule returns."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"the output of `{self.name}`"
-
-
-@dataclass(frozen=True)
-class LayerInput:
-    """What enters the named submodule, where no module's output equals it, such as a sum before an attention."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"the input of `{self.name}`"
-
-
-@dataclass(frozen=True)
-class OperationInput:
-    """What enters the given call of a torch operation, where no module's output equals it: a functional pooling."""
-
-    operation: str
-    call: int
-
-    def __str__(self) -> str:
-        return f"the input of `{self.operation}` (call {self.call})"
-
-
-CapturePoint: TypeAlias = LayerOutput | LayerInput | OperationInput
-
-
 @dataclass
-class _Seen:
+class _Candidate:
     """A tensor that could be the target, its version when it was used, and its place if no module returned it."""
 
     moment: int
@@ -147,7 +113,7 @@ class _Seen:
     place: CapturePoint | None
 
 
-class Trace(TorchFunctionMode):
+class LayerSearch(TorchFunctionMode):
     """Watch the forward pass of one image; enter it, and register `entering` and `leaving` with each submodule."""
 
     def __init__(self, image: Tensor) -> None:
@@ -157,7 +123,7 @@ class Trace(TorchFunctionMode):
         self._last: dict[str, Tensor] = {}
         self._active: list[tuple[str, Tensor | None]] = []
         self._calls: dict[str, int] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._candidates: dict[str, _Candidate] = {}
         self._repeated: Tensor | None = None  # one place, which an adaptive pooling repeats to fill its grid
         self._moment = 0
 
@@ -195,16 +161,16 @@ class Trace(TorchFunctionMode):
 
     def choice(self) -> CapturePoint | None:
         """Return the last pooling's or attention's input, else the last flattening's, else the last convolution's."""
-        pool, attention = self._seen.get("pool"), self._seen.get("attention")
+        pool, attention = self._candidates.get("pool"), self._candidates.get("attention")
         if pool is not None and attention is not None:
             return self._locate(pool if pool.moment > attention.moment else attention)
-        found = pool or attention or self._seen.get("flatten") or self._seen.get("conv")
-        return None if found is None else self._locate(found)
+        last = pool or attention or self._candidates.get("flatten") or self._candidates.get("conv")
+        return None if last is None else self._locate(last)
 
     def _observe(self, name: str, source: Tensor, result: Tensor, axes: object) -> None:
         self._moment += 1
         if name == "conv2d" and _is_spatial(source):
-            self._seen = {kind: seen for kind, seen in self._seen.items() if kind == "attention"}
+            self._candidates = {kind: one for kind, one in self._candidates.items() if kind == "attention"}
             self._note("conv", name, source)
         elif name in _ATTENTIONS or (name == "softmax" and source.ndim == 4 and source.shape[2] == source.shape[3] > 1):
             self._note_attention()
@@ -219,18 +185,18 @@ class Trace(TorchFunctionMode):
         convolved = self._calls.get("conv2d", 0) > (kind == "conv")
         is_image = source.shape == self._image.shape and not convolved
         place = None if is_image else OperationInput(name, self._calls[name])
-        self._seen[kind] = _Seen(self._moment, source, _version(source), place)
+        self._candidates[kind] = _Candidate(self._moment, source, _version(source), place)
 
     def _note_attention(self) -> None:
         """Note what entered the innermost module that holds tokens; deeper ones may see them split into heads."""
         tokens = [(name, t) for name, t in reversed(self._active) if t is not None]
         for name, tensor in [*(item for item in tokens if item[1].ndim == 3), *tokens][:1]:
-            self._seen["attention"] = _Seen(self._moment, tensor, _version(tensor), LayerInput(name))
+            self._candidates["attention"] = _Candidate(self._moment, tensor, _version(tensor), LayerInput(name))
 
-    def _locate(self, seen: _Seen) -> CapturePoint | None:
-        name, tensor, version = self._outputs.get(id(seen.tensor), ("", None, -1))
-        unchanged = tensor is not None and version == seen.version and self._last[name] is tensor
-        return LayerOutput(name) if unchanged else seen.place
+    def _locate(self, candidate: _Candidate) -> CapturePoint | None:
+        name, tensor, version = self._outputs.get(id(candidate.tensor), ("", None, -1))
+        unchanged = tensor is not None and version == candidate.version and self._last[name] is tensor
+        return LayerOutput(name) if unchanged else candidate.place
 
 
 def _version(tensor: Tensor) -> int:

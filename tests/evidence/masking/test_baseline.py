@@ -27,6 +27,17 @@ def test_blur_is_the_published_kernel():
     assert blurred[0, 0].abs().sum() == 0.0  # channels do not mix
 
 
+def test_the_kernel_is_a_gaussian_whose_tails_are_mirrored_at_the_edges():
+    line = np.zeros(11)
+    for offset in range(-20, 21):
+        place = (5 + offset) % 22
+        line[place if place < 11 else 21 - place] += math.exp(-0.5 * (offset / 5.0) ** 2)
+    impulse = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
+    impulse[0, 0, 5, 5] = 1.0
+    found = gaussian_blur(impulse)[0, 0].numpy()
+    np.testing.assert_allclose(found, np.outer(line, line)[::-1, ::-1] / line.sum() ** 2, rtol=1e-12)
+
+
 def test_blur_equals_the_published_convolution_zero_padded():
     images = torch.randn(2, 3, 17, 14)
     kernel = torch.zeros(3, 3, 11, 11)

@@ -76,4 +76,4 @@ def test_maps_and_predictions_of_every_version(chunk_size):
         versions = spec.apply(name, batch.images)
         torch.testing.assert_close(found.heatmaps[:, k], Squares()(net, versions, batch.target))
         predicted = Classifier(net).logits(versions).argmax(1)
-        assert found.kept[:, k].equal(predicted == case.logits.argmax(1))
+        assert found.same_prediction[:, k].equal(predicted == case.logits.argmax(1))

@@ -1,5 +1,7 @@
 """Each method against its paper's formula in float64, at gradients as small as real networks have."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -21,30 +23,36 @@ METHODS = {
 }
 
 
+def map_of(explainer, activations, gradients):
+    """Return the map, before the ReLU, of a layer that holds these."""
+    explainer.relu = False
+    return explainer.layer_map(SimpleNamespace(activations=activations, gradients=gradients))
+
+
 def assert_close(found, expected, tolerance=1e-5):
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("method", METHODS)
-def test_combine_equals_the_paper(method, scale):
+def test_weighted_sum_equals_the_paper(method, scale):
     make, naive = METHODS[method]
     activations = torch.rand(3, 6, 5, 4) * torch.rand(3, 6, 1, 1) * 3
     activations[0, 0] = 0
     gradients = torch.randn(3, 6, 5, 4) * scale
     gradients[1, 2] = -gradients[1, 2].abs()
-    found = make().combine(activations, gradients)
+    found = map_of(make(), activations, gradients)
     for row, a, g in zip(found, activations, gradients, strict=True):
         assert_close(row, naive(a, g))
 
 
 @pytest.mark.filterwarnings("ignore:XGradCAM divides")
 @pytest.mark.parametrize("method", METHODS)
-def test_combine_on_signed_activations(method):
+def test_weighted_sum_on_signed_activations(method):
     make, naive = METHODS[method]
     activations, gradients = torch.randn(2, 6, 5, 4), torch.randn(2, 6, 5, 4) * 1e-3
     activations[0, 1] -= activations[0, 1].mean()  # cancels
-    found = make().combine(activations, gradients)
+    found = map_of(make(), activations, gradients)
     assert bool(found.isfinite().all())
     for row, a, g in zip(found, activations, gradients, strict=True):
         assert_close(row, naive(a, g), 1e-4)
@@ -70,7 +78,7 @@ def test_a_network_s_heatmap_equals_the_paper(method, relu):
 def test_grad_cam_plus_plus_is_proportional_to_the_paper_s_with_its_exponential():
     activations, gradients = torch.rand(4, 5, 5), torch.randn(4, 5, 5) * 1e-2
     full = _naive.grad_cam_plus_plus_of_the_exponential(activations, gradients, score=1.7)
-    found = GradCAMPlusPlus().combine(activations[None], gradients[None])[0].double()
+    found = map_of(GradCAMPlusPlus(), activations[None], gradients[None])[0].double()
     assert_close(found / found.abs().max(), full / full.abs().max())
     assert float(full.abs().max() / found.abs().max()) == pytest.approx(2.718281828**1.7, rel=1e-5)
 
@@ -83,15 +91,15 @@ def test_grad_cam_plus_plus_underflows_where_an_epsilon_is_added_to_the_quotient
     released = ((alpha * gradients.relu()).sum((2, 3), keepdim=True) * activations).sum(1)[0]
     expected = _naive.grad_cam_plus_plus(activations[0], gradients[0])
     assert float((expected / released.double()).min()) > 3
-    assert_close(GradCAMPlusPlus().combine(activations, gradients)[0], expected)
+    assert_close(map_of(GradCAMPlusPlus(), activations, gradients)[0], expected)
 
 
 def test_xgrad_cam_warns_where_activations_are_signed():
     signed = torch.rand(1, 2, 3, 3) - 0.5
     with pytest.warns(UserWarning, match="XGradCAM divides by the sum of activations, which are signed"):
-        XGradCAM().combine(signed, torch.rand(1, 2, 3, 3))
-    XGradCAM().combine(signed.relu(), torch.rand(1, 2, 3, 3))
-    XGradCAM().combine(torch.nn.functional.silu(4 * signed.abs() - 0.2), torch.rand(1, 2, 3, 3))
+        map_of(XGradCAM(), signed, torch.rand(1, 2, 3, 3))
+    map_of(XGradCAM(), signed.relu(), torch.rand(1, 2, 3, 3))
+    map_of(XGradCAM(), torch.nn.functional.silu(4 * signed.abs() - 0.2), torch.rand(1, 2, 3, 3))
 
 
 def test_xgrad_cam_and_hires_cam_sum_to_the_logit_minus_its_bias_after_a_linear_layer():
@@ -158,8 +166,8 @@ class TestLayerExplainer:
         class Forgetful(LayerExplainer):
             needs_gradients = False
 
-            def combine(self, activations, gradients):
-                return activations.sum(1)
+            def feature_weights(self, layer):
+                return layer.gradients
 
-        with pytest.raises(RuntimeError, match="Forgetful needs gradients: set `needs_gradients = True`"):
+        with pytest.raises(RuntimeError, match="to give gradients, but it did not: set `needs_gradients = True`"):
             Forgetful()(self.net, self.images, 1)

@@ -5,7 +5,7 @@ import torch
 
 from lightning_xai import Classifier, GradCAMPlusPlus, SmoothGradCAMPlusPlus
 from lightning_xai._randomness import normal
-from lightning_xai.explainers.cam.smooth_grad_cam_plus_plus import _Moments
+from lightning_xai.explainers.cam.smooth_grad_cam_plus_plus import _GradientMoments
 from tests._nets import FlattenNet
 from tests.explainers.cam import _naive
 from tests.explainers.cam._bent import assert_close, bent, gradient_of, maps_of
@@ -72,7 +72,7 @@ def test_a_negative_third_moment_makes_no_pole():
     gradients = torch.tensor([1.0, 1.0, 1.0, -2.0])
     second, third = float((gradients**2).mean()), float((gradients**3).mean())
     pole = -2 * second / third
-    moments = _Moments(1, torch.device("cpu"))
+    moments = _GradientMoments(1, torch.device("cpu"))
     for gradient in gradients:
         moments.add(gradient.view(1, 1, 1, 1))
     found = moments.contributions(torch.full((1, 1, 1, 1), pole + 1e-3), len(gradients))

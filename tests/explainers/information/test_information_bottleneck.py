@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_xai import Classifier, InformationBottleneck, Readout
 from lightning_xai._randomness import normal
-from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from tests._nets import ConvNet, FlattenNet, ImagesConvolved
 from tests.explainers.information import _naive
 
@@ -129,14 +129,14 @@ def test_below_the_layer_each_image_and_reference_is_computed_once(chunk_size):
 def test_the_head_runs_for_no_more_copies_than_a_chunk_holds(chunk_size, images, most):
     net, sizes = ConvNet(), []
     explainer = InformationBottleneck(references=data(7, seed=2), num_steps=2, num_copies=4)
-    count = Head.gradient
+    count = ForwardFromLayer.gradient
 
     def counted(head, maps, loss):
         sizes.append(len(maps) * maps.shape[1])
         return count(head, maps, loss)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Head, "gradient", counted)
+        patch.setattr(ForwardFromLayer, "gradient", counted)
         explainer(Classifier(net, chunk_size=chunk_size), data(images), 1)
     assert max(sizes) == most
     assert sum(sizes) == images * 2 * 4

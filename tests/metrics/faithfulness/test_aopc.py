@@ -47,12 +47,12 @@ def test_lerf_reverses_the_order():
 def test_noise_is_drawn_once_per_image_and_shared_by_all_heatmaps():
     # when every region is gone, only noise is left: the last point must not depend on the heatmap
     batch, net = Batch.draw(4), tiny_net()
-    case = AOPC(grid=(3, 3)).evidence[0]
+    curve = AOPC(grid=(3, 3)).curve
     from lightning_xai.evidence import Case
 
     first = Case(net, batch.images, batch.target, heatmaps=batch.heatmaps)
     second = first.with_heatmaps(batch.heatmaps.flip(1, 2))
-    torch.testing.assert_close(first[case][:, -1], second[case][:, -1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(first[curve][:, -1], second[curve][:, -1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

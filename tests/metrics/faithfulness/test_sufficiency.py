@@ -9,7 +9,6 @@ from torch import nn
 
 from lightning_xai.functional import sufficiency
 from lightning_xai.metrics import Sufficiency
-from lightning_xai.metrics.faithfulness.sufficiency import shares_of_alike
 from tests.metrics import _naive
 from tests.metrics._harness import Entry
 
@@ -22,26 +21,30 @@ def _reference(view, threshold=1.0):
     return (*(cells / peak), float(view.logits(view.image).argmax()))
 
 
-def _value(rows, threshold=2.0):
-    rows = [row for row in rows.tolist() if not math.isnan(row[0])]
-    sigma = np.std([row[:-1] for row in rows], axis=0)
+def _shares(rows, threshold=2.0):
+    """Return each image's share of neighbours with its prediction, NaN without."""
+    defined = [row for row in rows.tolist() if not math.isnan(row[0])]
+    sigma = np.std([row[:-1] for row in defined], axis=0)
     shares = []
-    for i, a in enumerate(rows):
-        near = []
-        for j, b in enumerate(rows):
+    for i, a in enumerate(rows.tolist()):
+        alike = []
+        for j, b in enumerate(rows.tolist()):
             terms = [((p - q) / s) ** 2 for p, q, s in zip(a[:-1], b[:-1], sigma, strict=True) if s > 0]
             if i != j and math.sqrt(sum(terms) / max(len(terms), 1)) <= threshold:
-                near.append(b[-1] == a[-1])
-        if near:
-            shares.append(sum(near) / len(near))
-    return torch.tensor(sum(shares) / len(shares) if shares else math.nan)
+                alike.append(b[-1] == a[-1])
+        shares.append(sum(alike) / len(alike) if alike else math.nan)
+    return torch.tensor(shares)
+
+
+def _value(rows, threshold=2.0):
+    return _shares(rows.double(), threshold).nanmean() if len(rows) else torch.tensor(math.nan)
 
 
 ENTRY = Entry(
     "sufficiency",
     ("model", "images", "heatmaps"),
     _reference,
-    per_image=lambda rows: shares_of_alike(rows, 2.0),
+    per_image=_shares,
     base={"threshold": 2.0},  # maps of unrelated images are farther apart than the default
     value=_value,
 )
@@ -61,26 +64,47 @@ def test_by_hand():
     assert metric.compute().item() == 0.5
 
 
-def test_the_standard_error_of_many_images_leaves_out_one_after_another():
-    count = 105
-    random = torch.Generator().manual_seed(0)
-    rows = torch.cat([torch.randn(count, 196, generator=random), torch.arange(count)[:, None] % 2.0], 1)
-    metric = Sufficiency(threshold=1.38)
-    metric._append(rows, None)
+MANY, NEAR = 105, 1.38  # images, of which σ is not computed anew when one is left out
+
+
+def _many_rows(seed):
+    random = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.randn(MANY, 196, generator=random), torch.arange(MANY)[:, None] % 2.0], 1)
+
+
+def _means_without_each(rows):
     scaled = rows[:, :-1].double() / rows[:, :-1].double().std(0, correction=0)
     distances = (scaled[:, None] - scaled[None]).square().mean(2).sqrt().tolist()
     label = rows[:, -1].tolist()
     means = []
-    for out in range(count):
+    for out in range(MANY):
         shares = []
-        for i in range(count):
-            near = [j for j in range(count) if j not in (i, out) and distances[i][j] <= 1.38]
+        for i in range(MANY):
+            near = [j for j in range(MANY) if j not in (i, out) and distances[i][j] <= NEAR]
             if i != out and near:
                 shares.append(sum(label[j] == label[i] for j in near) / len(near))
         means.append(sum(shares) / len(shares))
-    expected = ((count - 1) / count * sum((m - sum(means) / count) ** 2 for m in means)) ** 0.5
+    return means
+
+
+def _jackknife(values):
+    return ((MANY - 1) / MANY * sum((value - sum(values) / MANY) ** 2 for value in values)) ** 0.5
+
+
+def test_the_standard_error_of_many_images_leaves_out_one_after_another():
+    rows, metric = _many_rows(0), Sufficiency(threshold=NEAR)
+    metric._append(rows, None)
+    expected = _jackknife(_means_without_each(rows))
     assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
+    assert metric.estimate(rows).error == pytest.approx(expected, rel=1e-5)  # what a monitor says
     assert expected > 0
+
+
+def test_a_difference_of_many_images_leaves_out_the_same_one_on_both_sides():
+    first, second = _many_rows(1), _many_rows(2)
+    gaps = [a - b for a, b in zip(_means_without_each(first), _means_without_each(second), strict=True)]
+    difference = Sufficiency(threshold=NEAR).difference(first, second)
+    assert difference.error == pytest.approx(_jackknife(gaps), rel=1e-5)
 
 
 def test_without_neighbours_it_is_undefined():

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from lightning_xai.evidence.heat import compact
 from lightning_xai.functional import heatmap_drift
-from lightning_xai.metrics.robustness.heatmap_drift import compact
 from tests.metrics import _naive
 from tests.metrics._harness import Entry
 

@@ -30,7 +30,7 @@ def naive(query, key, added=0.0, scale=3**-0.5):
 def test_fused_attention_and_its_weights(settings, expected):
     with ExplicitAttention() as explicit:
         output = F.scaled_dot_product_attention(QUERY, KEY, VALUE, **settings)
-    (found,) = explicit.found
+    (found,) = explicit.weights
     torch.testing.assert_close(found.values, expected.float())
     assert found.edge is None
     torch.testing.assert_close(output, F.scaled_dot_product_attention(QUERY, KEY, VALUE, **settings))
@@ -39,7 +39,7 @@ def test_fused_attention_and_its_weights(settings, expected):
 def test_keys_shared_by_heads():
     with ExplicitAttention() as explicit:
         output = F.scaled_dot_product_attention(QUERY, KEY[:, :2], VALUE[:, :2], enable_gqa=True)
-    torch.testing.assert_close(explicit.found[0].values, naive(QUERY, KEY[:, [0, 0, 1, 1]]).float())
+    torch.testing.assert_close(explicit.weights[0].values, naive(QUERY, KEY[:, [0, 0, 1, 1]]).float())
     torch.testing.assert_close(
         output, F.scaled_dot_product_attention(QUERY, KEY[:, [0, 0, 1, 1]], VALUE[:, [0, 0, 1, 1]])
     )
@@ -49,7 +49,7 @@ def test_dropout_that_a_model_applies_always_stays():
     with ExplicitAttention() as explicit:
         output = F.scaled_dot_product_attention(QUERY, KEY, VALUE, dropout_p=1.0)
     assert not output.any()
-    torch.testing.assert_close(explicit.found[0].values.sum(-1), torch.ones(2, 4, 5))
+    torch.testing.assert_close(explicit.weights[0].values.sum(-1), torch.ones(2, 4, 5))
 
 
 def test_the_gradient_is_that_by_the_weights():
@@ -58,7 +58,7 @@ def test_the_gradient_is_that_by_the_weights():
         score = (F.scaled_dot_product_attention(query, KEY, value) ** 2).sum()
     weights = naive(QUERY, KEY).requires_grad_()
     (expected,) = torch.autograd.grad(((weights @ value.double()) ** 2).sum(), weights)
-    (gradient,) = torch.autograd.grad(score, [explicit.found[0].edge])
+    (gradient,) = torch.autograd.grad(score, [explicit.weights[0].edge])
     torch.testing.assert_close(gradient, expected.float())
 
 
@@ -81,7 +81,7 @@ def test_multihead_attention_returns_what_it_was_asked_for(batch_first, bias, in
     projected = (
         F.linear(ordered, layer.in_proj_weight, layer.in_proj_bias).unflatten(2, (3, 2, 3)).permute(2, 0, 3, 1, 4)
     )
-    torch.testing.assert_close(explicit.found[0].values, naive(projected[0], projected[1]).float())
+    torch.testing.assert_close(explicit.weights[0].values, naive(projected[0], projected[1]).float())
 
 
 def test_multihead_attention_has_the_gradient_of_its_weights():
@@ -89,7 +89,7 @@ def test_multihead_attention_has_the_gradient_of_its_weights():
     readout = torch.randn(3, 5, 6)
     with ExplicitAttention() as explicit:
         score = (layer(tokens, tokens, tokens, need_weights=False)[0] * readout).sum()
-    (gradient,) = torch.autograd.grad(score, [explicit.found[0].edge])
+    (gradient,) = torch.autograd.grad(score, [explicit.weights[0].edge])
     values = F.linear(tokens, layer.in_proj_weight[12:], layer.in_proj_bias[12:]).unflatten(2, (2, 3))
     upstream = (readout @ layer.out_proj.weight).unflatten(2, (2, 3))  # score = Σ_nqhd upstream · Σ_k A_nhqk · values
     expected = torch.einsum("nqhd,nkhd->nhqk", upstream, values)
@@ -101,7 +101,7 @@ def test_masks_of_multihead_attention():
     padding = torch.tensor([[False] * 5, [False] * 4 + [True], [False] * 3 + [True] * 2])
     with ExplicitAttention() as explicit:
         layer(tokens, tokens, tokens, key_padding_mask=padding, need_weights=False)
-    values = explicit.found[0].values
+    values = explicit.weights[0].values
     assert bool((values.amax((1, 2)) == 0).eq(padding).all())
     torch.testing.assert_close(values.sum(-1), torch.ones(3, 2, 5))
 
@@ -115,7 +115,7 @@ def test_the_fast_path_of_an_encoder_is_not_taken(inside):
         with ExplicitAttention() as explicit:
             found = encoder(tokens)
     torch.testing.assert_close(found, expected)
-    assert [tuple(weights.values.shape) for weights in explicit.found] == [(2, 2, 5, 5)] * 3
+    assert [tuple(weights.values.shape) for weights in explicit.weights] == [(2, 2, 5, 5)] * 3
     assert torch.backends.mha.get_fastpath_enabled()
 
 
@@ -134,7 +134,7 @@ def test_attention_by_hand_is_seen(softmax):
     scores = torch.randn(2, 3, 5, 5, requires_grad=True)
     with ExplicitAttention() as explicit:
         weights = softmax(scores)
-    (found,) = explicit.found
+    (found,) = explicit.weights
     assert torch.equal(found.values, weights)
     (gradient,) = torch.autograd.grad((weights**2).sum(), [found.edge])
     torch.testing.assert_close(gradient, 2 * weights)
@@ -155,4 +155,4 @@ def test_attention_by_hand_is_seen(softmax):
 def test_other_softmaxes_are_not_taken_for_attention(size, axis, seen):
     with ExplicitAttention() as explicit:
         torch.randn(size).softmax(axis)
-    assert len(explicit.found) == seen
+    assert len(explicit.weights) == seen

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lightning_xai import Classifier, GradCAM, Readout
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.search import LayerOutput, OperationInput, capture_points
+from lightning_xai.model.layer.capture import LayerOutput, OperationInput, capture
+from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, FlattenNet, calibrated, images_through
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))

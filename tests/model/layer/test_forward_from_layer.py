@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_xai import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
-from lightning_xai.model.layer.forward_from_layer import Head
+from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from lightning_xai.model.preserve import preserved
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of
@@ -19,15 +19,15 @@ from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differenc
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def head_of(net, layer="auto", images=IMAGES):
+def forward_of(net, layer="auto", images=IMAGES):
     classifier = Classifier(net, chunk_size=len(images))
     (point,) = capture_points(classifier, layer, images)
     classifier.evaluations = 0
-    return Head(classifier, images, point), classifier
+    return ForwardFromLayer(classifier, images, point), classifier
 
 
-def all_without(head):
-    return torch.cat([head.without(channels) for channels in head.groups()])
+def all_without(forward):
+    return torch.cat([forward.without(channels) for channels in forward.groups()])
 
 
 def by_hook(net, layer, images, channel):
@@ -46,20 +46,20 @@ def by_hook(net, layer, images, channel):
         handle.remove()
 
 
-def assert_is_the_whole_model_without(head, net, layer, images, channels):
-    found = all_without(head)
-    assert len(found) == head.activations.shape[1]
+def assert_is_the_whole_model_without(forward, net, layer, images, channels):
+    found = all_without(forward)
+    assert len(found) == forward.activations.shape[1]
     for channel in channels:
         expected = by_hook(net, layer, images, channel)
         torch.testing.assert_close(found[channel], expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-    assert float((found - head.logits).abs().max()) > 1e-4 * float(head.logits.abs().max())
+    assert float((found - forward.logits).abs().max()) > 1e-4 * float(forward.logits.abs().max())
 
 
 @pytest.mark.parametrize("layer", ["features", "features.1", "features.4", "features.0", "features.3"])
 def test_every_layer_of_a_network_with_operations_in_place(layer):
     net = calibrated(ConvNet(), size=16)
-    head, classifier = head_of(net, layer)
-    assert_is_the_whole_model_without(head, net, layer, IMAGES, range(head.activations.shape[1]))
+    forward, classifier = forward_of(net, layer)
+    assert_is_the_whole_model_without(forward, net, layer, IMAGES, range(forward.activations.shape[1]))
     assert classifier.evaluations == 2
 
 
@@ -82,9 +82,9 @@ def test_equals_the_whole_model(name, layer, side, caplog):
     net = calibrated(getattr(torchvision.models, name)(num_classes=5, **settings), size=side)
     images = torch.randn(2, 3, side, side)
     with caplog.at_level(logging.INFO, "lightning_xai.model.layer.forward_from_layer"):
-        head, classifier = head_of(net, layer, images)
-        count = head.activations.shape[1]
-        assert_is_the_whole_model_without(head, net, layer, images, [0, count // 3, count - 1])
+        forward, classifier = forward_of(net, layer, images)
+        count = forward.activations.shape[1]
+        assert_is_the_whole_model_without(forward, net, layer, images, [0, count // 3, count - 1])
     assert classifier.evaluations == 2
     assert caplog.text == ""
 
@@ -92,7 +92,7 @@ def test_equals_the_whole_model(name, layer, side, caplog):
 @pytest.mark.parametrize("layer", ["blocks.1.norm", "blocks.0"])
 def test_transformers_lose_the_channel_of_their_patches_and_keep_the_class_token_s(layer):
     net = TinyViT().eval()
-    head, classifier = head_of(net, layer)
+    forward, classifier = forward_of(net, layer)
     with torch.no_grad():
         expected = []
         for channel in range(8):
@@ -105,7 +105,7 @@ def test_transformers_lose_the_channel_of_their_patches_and_keep_the_class_token
             handle = net.get_submodule(layer).register_forward_hook(without)
             expected.append(net(IMAGES))
             handle.remove()
-    torch.testing.assert_close(all_without(head), torch.stack(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(all_without(forward), torch.stack(expected), rtol=1e-4, atol=1e-5)
     assert classifier.evaluations == 2
 
 
@@ -121,9 +121,9 @@ def test_the_input_of_an_operation():
             return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
     net = Functional()
-    head, classifier = head_of(net)
-    weights = net.fc.weight.detach().T[:, None] * head.activations.mean((2, 3)).T[:, :, None]
-    torch.testing.assert_close(head.logits - all_without(head), weights)
+    forward, classifier = forward_of(net)
+    weights = net.fc.weight.detach().T[:, None] * forward.activations.mean((2, 3)).T[:, :, None]
+    torch.testing.assert_close(forward.logits - all_without(forward), weights)
     assert classifier.evaluations == 2
 
 
@@ -131,8 +131,8 @@ def test_the_input_of_an_operation():
 def test_only_what_follows_the_layer_is_computed(layer):
     net = calibrated(ConvNet(), size=16)
     with ImagesConvolved(net.features[0]) as first, ImagesConvolved(net.features[4]) as second:
-        head, _ = head_of(net, layer)
-        all_without(head)
+        forward, _ = forward_of(net, layer)
+        all_without(forward)
     assert first.count == 2
     assert (second.count == 2) is (layer == "features")
 
@@ -140,8 +140,8 @@ def test_only_what_follows_the_layer_is_computed(layer):
 def test_copies_at_a_time_do_not_depend_on_the_number_of_channels():
     """At most as much as the largest tensor of the plain pass, or 64 MiB."""
     net = nn.Sequential(nn.Conv2d(3, 4096, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4096, 2))
-    head, _ = head_of(net, "0")
-    sizes = [len(channels) for channels in head.groups()]
+    forward, _ = forward_of(net, "0")
+    sizes = [len(channels) for channels in forward.groups()]
     assert max(sizes) == 2**24 // (2 * 4096 * 8 * 8) == 32
     assert sum(sizes) == 4096
 
@@ -156,9 +156,9 @@ def test_nothing_stays_on_the_model():
     net = Remembering()
     with torch.no_grad():
         net(IMAGES)
-    head, _ = head_of(net)
+    forward, _ = forward_of(net)
     kept, before = state_of(net), net.last
-    all_without(head)
+    all_without(forward)
     assert differences(kept, state_of(net)) == []
     assert net.last is before
     assert net.last.sum().isfinite()
@@ -176,8 +176,8 @@ def test_a_function_with_its_own_derivative_on_the_way():
             return self.fc(self.features(x).mean((2, 3)) + copied.mean())
 
     net = calibrated(Around(), size=16)
-    head, classifier = head_of(net, "features")
-    assert_is_the_whole_model_without(head, net, "features", IMAGES, range(12))
+    forward, classifier = forward_of(net, "features")
+    assert_is_the_whole_model_without(forward, net, "features", IMAGES, range(12))
     assert classifier.evaluations == 2
 
 
@@ -186,8 +186,8 @@ class TestWhatCannotRunTogether:
 
     def run(self, net, expected_evaluations):
         reference = deepcopy(net)
-        head, classifier = head_of(net, "features")
-        found = all_without(head)
+        forward, classifier = forward_of(net, "features")
+        found = all_without(forward)
         for channel in range(12):
             torch.testing.assert_close(found[channel], by_hook(reference, "features", IMAGES, channel))
         assert classifier.evaluations == expected_evaluations
@@ -229,9 +229,9 @@ class TestWhatCannotRunTogether:
 
         net = Twice()
         with pytest.warns(UserWarning, match="the output of `conv` was there 2 times; the last one counts"):
-            head, classifier = head_of(net, "conv")
-        weights = net.fc.weight.detach().T[:, None] * head.activations.mean((2, 3)).T[:, :, None]
-        torch.testing.assert_close(head.logits - all_without(head), weights)
+            forward, classifier = forward_of(net, "conv")
+        weights = net.fc.weight.detach().T[:, None] * forward.activations.mean((2, 3)).T[:, :, None]
+        torch.testing.assert_close(forward.logits - all_without(forward), weights)
         assert classifier.evaluations == 2
 
 
@@ -239,21 +239,21 @@ def test_an_error_of_the_model_is_the_user_s():
     net = calibrated(ConvNet(), size=16)
     net.fc.register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        head_of(net, "features")
+        forward_of(net, "features")
 
 
 def test_a_layer_that_does_not_run_is_said():
     net = calibrated(ConvNet(), size=16)
     net.pool.unused = nn.Conv2d(3, 3, 1)
     with pytest.raises(RuntimeError, match=r"Expected the output of `pool\.unused` to be part of the model's forward"):
-        head_of(net, "pool.unused")
+        forward_of(net, "pool.unused")
 
 
 def test_in_half_precision_and_under_inference_mode():
     net = calibrated(ConvNet(), size=16).bfloat16()
     with torch.inference_mode(), preserved(net):
-        head, classifier = head_of(net, "features", IMAGES.clone())
-        found = all_without(head)
+        forward, classifier = forward_of(net, "features", IMAGES.clone())
+        found = all_without(forward)
     assert found.dtype == torch.float32
     assert classifier.evaluations == 2
     expected = torch.stack([by_hook(net, "features", IMAGES.bfloat16(), channel).float() for channel in range(12)])

@@ -8,15 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, GradCAM, Readout
-from lightning_xai.model.layer.capture import capture
-from lightning_xai.model.layer.search import (
-    LayerInput,
-    LayerOutput,
-    OperationInput,
-    attends_globally,
-    capture_points,
-    forget,
-)
+from lightning_xai.model.layer.capture import LayerInput, LayerOutput, OperationInput, capture
+from lightning_xai.model.layer.search import attends_globally, capture_points, forget
 from tests._nets import ConvNet, FlattenNet, TinyViT, calibrated, images_through
 
 

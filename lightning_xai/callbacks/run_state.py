@@ -1,0 +1,159 @@
+"""What the monitor remembers between validations of one fit (or one `trainer.validate`, or one `trainer.test`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
+
+from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.probe import Identity, Probe, ProbeSelection
+from lightning_xai.probing.sample import Sample
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+@dataclass
+class RunState:
+    """Probe per loader, every explained epoch, and where in the schedule we are.
+
+    Attributes:
+        stage: ``"fit"``, ``"validate"`` or ``"test"``.
+        folder: Where this run's files go.
+        epochs: Every explained epoch, numbers only, ordered by epoch and step.
+        probes: Loader's index -> probe.
+        references: Loader's index -> images (R, C, H, W) for explainers that compare with some, on the CPU.
+        last_values: Every promised key -> last good value, the worst until there is one.
+        last_epoch: Last epoch that was explained.
+        first: Whether no validation of this fit was explained (or tried) yet.
+        epoch_began: When the running training epoch began.
+        num_loaders: How many loaders the running validation has.
+        due: Whether the running validation is explained.
+        selections: Loader's index -> selection that goes on in the running validation.
+        samples: Loader's index -> first image that was last seen.
+        chunk_size: Greatest first batch seen.
+        tried: Whether one image went through everything, so that later errors are none of configuration.
+        error: What went wrong in the running validation before it was explained.
+        restored: Loader's index -> state of a probe that a resumed run looks for.
+    """
+
+    stage: str = "fit"
+    folder: str | Path = field(default_factory=Path)
+    epochs: list[ExplainedEpoch] = field(default_factory=list)
+    probes: dict[int, Probe] = field(default_factory=dict)
+    references: dict[int, Tensor] = field(default_factory=dict)
+    last_values: dict[str, float] = field(default_factory=dict)
+    last_epoch: int | None = None
+    first: bool = True
+    epoch_began: float | None = None
+    num_loaders: int = 1
+    due: bool = False
+    selections: dict[int, ProbeSelection] = field(default_factory=dict)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    chunk_size: int = 1
+    tried: bool = False
+    error: Exception | None = None
+    restored: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def begin_validation(self, num_loaders: int, *, due: bool) -> None:
+        """Start a validation, of which some loaders will be seen."""
+        self.num_loaders, self.due, self.error = num_loaders, due, None
+        self.selections = {}
+
+    def note_first_batch(self, loader: int, sample: Sample) -> None:
+        """Keep one image of the first batch of a loader, and the batch's size."""
+        self.samples[loader] = sample.first()
+        self.chunk_size = max(self.chunk_size, len(sample.images))
+
+    def selection(self, loader: int, num_images: int) -> ProbeSelection:
+        """Return the selection of a loader that goes on."""
+        if loader not in self.selections:
+            self.selections[loader] = ProbeSelection(num_images, self.wanted(loader))
+        return self.selections[loader]
+
+    def remember(self, epoch: ExplainedEpoch) -> None:
+        """Add the numbers of an epoch; one with the same epoch and step, which a resumed run repeats, is replaced."""
+        others = [other for other in self.epochs if (other.epoch, other.step) != (epoch.epoch, epoch.step)]
+        self.epochs = sorted([*others, epoch.numbers_only()], key=lambda one: (one.epoch, one.step))
+        self.last_epoch = epoch.epoch
+        for loader, found in epoch.loaders.items():
+            self.probes[loader].previous = dict(found.heatmaps)
+            self.probes[loader].previous_target = found.target
+
+    @property
+    def loaders(self) -> list[int]:
+        """Indices of the loaders, also of empty ones."""
+        return list(range(self.num_loaders))
+
+    def index_in_keys(self, loader: int) -> int | None:
+        """Return the index of a loader as it stands in keys: None where it is the only one."""
+        return loader if self.num_loaders > 1 else None
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the first image of some loader has masks or boxes."""
+        return any(sample.annotated for sample in self.samples.values())
+
+    def wanted(self, loader: int) -> list[Identity]:
+        """Return the images of the restored probe that a loader is searched for."""
+        state = self.restored.get(loader)
+        return [] if state is None else list(zip(state["keys"], state["classes"], strict=True))
+
+    def accept(self, loader: int, probe: Probe) -> bool:
+        """Take over the probe of a loader; return False if a restored one was not found again."""
+        state = self.restored.pop(loader, None)
+        self.probes[loader] = probe
+        if state is None:
+            return True
+        if list(zip(state["keys"], state["classes"], strict=True)) != probe.identities:
+            return False
+        probe.previous = dict(state["previous"])
+        probe.previous_target = state["previous_target"]
+        return True
+
+
+def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bool) -> bool:
+    """Return whether this validation is explained.
+
+    Args:
+        epoch: Current epoch, from 0.
+        every_n_epochs: The user's wish n.
+        last_epoch: The last epoch that was explained in this fit, None if none was.
+        first: Whether this is the first validation of this fit (also after a resume).
+
+    Returns:
+        True in every n-th epoch, in the first validation, and when n or more epochs have passed since the last one,
+        because validation may run less often than every epoch.
+
+    Example:
+        >>> [epoch for epoch in (2, 5, 8) if is_due(epoch, 2, epoch - 3, first=False)]
+        [2, 5, 8]
+    """
+    if first or last_epoch is None:
+        return True
+    return (epoch + 1) % every_n_epochs == 0 or epoch - last_epoch >= every_n_epochs
+
+
+def is_resumed_midway(trainer: Trainer) -> bool:
+    """Return whether a resumed fit goes on inside a validation, which then shows only a part of its images."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    return trainer.state.fn == "fit" and bool(getattr(loop, "restarted_mid_evaluation", False))
+
+
+def run_folder(trainer: Trainer) -> str | Path:
+    """Return the folder of this run, a path or the URL of a remote folder; every rank must call it: ranks agree on it.
+
+    The log folder of a TensorBoard or CSV logger; ``save_dir/name/version`` of another logger; the Trainer's default
+    root without any.
+    """
+    from lightning_xai.loggers.files import joined
+
+    folder = trainer.log_dir or trainer.default_root_dir
+    logger = trainer.loggers[0] if trainer.loggers else None
+    if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
+        return folder
+    return joined(folder, *(str(part) for part in trainer.strategy.broadcast((logger.name, logger.version)) if part))

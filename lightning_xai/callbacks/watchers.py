@@ -1,0 +1,111 @@
+"""Who else in the Trainer watches our keys, and whether that can work."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lightning_xai.probing.keys import Key
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+def check_watchers(
+    trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int, *, loaders_known: bool = True
+) -> None:
+    """Check every callback and scheduler that monitors a key below ``prefix``.
+
+    Args:
+        trainer: Its callbacks, and its schedulers where they are set up already.
+        prefix: Of the keys.
+        keys: Full name -> key, all that will be logged.
+        every_n_epochs: How often real values come.
+        loaders_known: False before the loaders are known: their indices are not checked, and nothing is warned of.
+
+    Raises:
+        MisconfigurationException: If a monitored key will not be logged; the message lists those that will.
+    """
+    for owner, monitor, mode, patience in _watchers(trainer):
+        if not monitor.startswith(f"{prefix}/"):
+            continue
+        key = keys.get(monitor)
+        if key is None and re.search(r"/dataloader_idx_\d+$", monitor) and not loaders_known:
+            continue
+        if key is None:
+            raise MisconfigurationException(
+                f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
+                f"It will log: {_listed(keys)}."
+            )
+        if not loaders_known:
+            continue
+        _warn_of_mode(owner, monitor, mode, key)
+        if every_n_epochs > 1 and patience is not None:
+            warnings.warn(
+                f"{owner} counts every validation, also those between two explanations, in which {monitor!r} keeps its "
+                f"last value: set patience={patience * every_n_epochs} for {patience} explained epochs.",
+                stacklevel=2,
+            )
+
+
+def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:
+    """Raise MisconfigurationException if ``prefix`` is, or begins another, more than once among ``prefixes``."""
+    alike = [other for other in prefixes if f"{other}/".startswith(f"{prefix}/")]
+    if len(alike) > 1:
+        raise MisconfigurationException(
+            "Expected every ExplanationMonitor of a Trainer to have its own `prefix`, none of which begins another, "
+            f"but got {_listed(alike)}."
+        )
+
+
+def check_trainer(trainer: object) -> None:
+    """Raise MisconfigurationException unless ``trainer`` comes from `lightning.pytorch`."""
+    from lightning.pytorch import Trainer
+
+    if not isinstance(trainer, Trainer):
+        raise MisconfigurationException(
+            f"Expected a Trainer of `lightning` (import lightning as L; L.Trainer), but got {type(trainer).__module__}."
+            f"{type(trainer).__name__}. The packages `lightning` and `pytorch_lightning` cannot be mixed."
+        )
+
+
+def _watchers(trainer: Trainer) -> Iterator[tuple[str, str, str | None, int | None]]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str):
+            yield (
+                type(callback).__name__,
+                monitor,
+                getattr(callback, "mode", None),
+                getattr(callback, "patience", None),
+            )
+    for config in getattr(trainer.strategy, "lr_scheduler_configs", []):
+        if isinstance(config.monitor, str):
+            scheduler = config.scheduler
+            yield (
+                type(scheduler).__name__,
+                config.monitor,
+                getattr(scheduler, "mode", None),
+                getattr(scheduler, "patience", None),
+            )
+
+
+def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
+    if mode not in {"min", "max"} or key.higher_is_better is None:
+        return
+    better = "max" if key.higher_is_better else "min"
+    if mode != better:
+        warnings.warn(
+            f"{owner} monitors {monitor!r} with mode={mode!r}, whose best value is its {better}imum: "
+            f"set mode={better!r}.",
+            stacklevel=2,
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names one after the other for an error message."""
+    return ", ".join(sorted(names))

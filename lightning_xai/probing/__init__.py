@@ -1,0 +1,23 @@
+"""What is asked about which images, and what was found; without Lightning."""
+
+from lightning_xai._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Answers": "explained",
+        "Estimate": "explained",
+        "Explained": "explained",
+        "ExplainedEpoch": "explained",
+        "ImageScores": "explained",
+        "Keys": "keys",
+        "OneProcess": "processes",
+        "Plan": "plan",
+        "Probe": "probe",
+        "ProbeSelection": "probe",
+        "Processes": "processes",
+        "Sample": "sample",
+        "difference": "explained",
+        "sample_from_batch": "sample",
+    },
+)

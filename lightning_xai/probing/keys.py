@@ -1,0 +1,180 @@
+"""The names under which values are logged, what each of them is, and what stands in for one that is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_xai.metrics.estimate import Estimate, standard_error
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.probing.explained import GAIN, Explained
+from lightning_xai.probing.plan import Plan, has_control
+
+_UNBOUNDED = 1e30
+_UNDEFINED = "undefined/"
+_CONTROL = "control/"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A logged value: its name below the prefix, and the worst finite value that it can have.
+
+    Attributes:
+        name: Such as ``"faithfulness"``.
+        worst: Stands for the value until there is one; where no direction is known, the end of the range that an early
+            stopping of the usual mode ``"min"`` does not prefer.
+        higher_is_better: Direction, None if there is none.
+    """
+
+    name: str
+    worst: float
+    higher_is_better: bool | None = None
+
+
+SHARED_KEYS = (
+    Key("probe_accuracy", 0.0, higher_is_better=True),
+    Key("probe_confidence", 1.0),
+    Key("seconds", _UNBOUNDED, higher_is_better=False),
+    Key("model_evaluations", _UNBOUNDED, higher_is_better=False),
+)
+"""Keys that do not belong to one explainer."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a plan.
+
+    Attributes:
+        plan: What is asked.
+        prefix: First part of every key.
+        num_images: Size of the probe.
+    """
+
+    plan: Plan
+    prefix: str
+    num_images: int
+
+    def full(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
+        """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.
+
+        Args:
+            key: Name of a `Key`.
+            explainer: Part of the name only where there are several.
+            loader: Index of the loader, None where there is one.
+        """
+        named = explainer if len(self.plan.explainers) > 1 else None
+        suffix = None if loader is None else f"dataloader_idx_{loader}"
+        return "/".join(part for part in (self.prefix, named, key, suffix) if part is not None)
+
+    def all(self, *, annotated: bool, loaders: Sequence[int] = (0,)) -> dict[str, Key]:
+        """Return every key that will be logged, by its full name.
+
+        Args:
+            annotated: Whether images have masks or boxes.
+            loaders: Indices of the validation loaders.
+        """
+        keys: dict[str, Key] = {}
+        for loader in loaders:
+            keys.update(self.of_loader(loader if len(loaders) > 1 else None, annotated=annotated))
+        return keys
+
+    def of_loader(self, loader: int | None, *, annotated: bool) -> dict[str, Key]:
+        """Return the keys of one loader by their full names; ``loader`` is None where there is one."""
+        keys = {self.full(key.name, loader=loader): key for key in SHARED_KEYS}
+        for name, metric in self.plan.metrics(annotated=annotated).items():
+            for explainer in self.plan.explainers:
+                for key in metric_keys(name, metric, self.num_images):
+                    keys[self.full(key.name, explainer=explainer, loader=loader)] = key
+            keys.update({self.full(key.name, loader=loader): key for key in control_keys(name, metric)})
+        return keys
+
+    def values(self, found: Explained, task: str, loader: int | None) -> dict[str, Estimate]:
+        """Return what is logged about one loader's probe by full key, but for seconds and evaluations."""
+        shared = {**probe_values(found, task), **control_values(found)}
+        values = {self.full(key, loader=loader): value for key, value in shared.items()}
+        for explainer in found.rows:
+            for key, value in metric_values(found, explainer).items():
+                values[self.full(key, explainer=explainer, loader=loader)] = value
+        return values
+
+
+def metric_keys(name: str, metric: ExplanationMetric, num_images: int) -> list[Key]:
+    """Return the keys of one metric: its mean, its gain over the control, its count of undefined images."""
+    keys = [Key(name, _worst(metric), metric.higher_is_better)]
+    if has_control(metric):
+        spread = metric.range[1] - metric.range[0]
+        keys.append(Key(name + GAIN, -_finite(spread), higher_is_better=True))
+    if metric.can_be_undefined:
+        keys.append(Key(_UNDEFINED + name, float(num_images), higher_is_better=False))
+    return keys
+
+
+def control_keys(name: str, metric: ExplanationMetric) -> list[Key]:
+    """Return the keys of a metric's value for the random control."""
+    return [Key(_CONTROL + name, _worst(metric), metric.higher_is_better)] if has_control(metric) else []
+
+
+def metric_values(found: Explained, explainer: str) -> dict[str, Estimate]:
+    """Return the values of one explainer by the name of their `Key`."""
+    values: dict[str, Estimate] = {}
+    for name in found.rows[explainer]:
+        values[name] = found.scores(name, explainer).estimate()
+        if name in found.control_rows:
+            values[name + GAIN] = found.scores(name + GAIN, explainer).estimate()
+        if found.metrics[name].can_be_undefined:
+            values[_UNDEFINED + name] = Estimate(float(values[name].undefined))
+    return values
+
+
+def control_values(found: Explained) -> dict[str, Estimate]:
+    """Return the values of the random control by the name of their `Key`."""
+    return {_CONTROL + name: found.metrics[name].estimate(rows) for name, rows in found.control_rows.items()}
+
+
+def probe_values(found: Explained, task: str) -> dict[str, Estimate]:
+    """Return accuracy and confidence on the probe.
+
+    Args:
+        found: About its images; those without a label are left out of the accuracy.
+        task: ``"multilabel"`` asks whether the label's probability exceeds 0.5; else whether it is the greatest.
+    """
+    if task == "multilabel":
+        asked = torch.where(found.labels >= 0, found.labels, found.target)
+        confidence = found.probabilities.gather(1, asked[:, None])[:, 0]
+        correct = confidence > 0.5
+    else:
+        confidence, correct = found.probabilities.amax(1), found.predicted == found.labels
+    return {"probe_accuracy": _mean(correct[found.labels >= 0].float()), "probe_confidence": _mean(confidence)}
+
+
+def stripped_prefix(prefix: object) -> str:
+    """Return ``prefix`` without slashes around it.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If nothing is left.
+    """
+    if not isinstance(prefix, str):
+        raise TypeError(f"Expected `prefix` to be a word such as 'xai', but got {type(prefix).__name__}.")
+    if not prefix.strip("/"):
+        raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
+    return prefix.strip("/")
+
+
+def _worst(metric: ExplanationMetric) -> float:
+    low, high = metric.range
+    return _finite(low if metric.higher_is_better else high)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.copysign(_UNBOUNDED, value)
+
+
+def _mean(values: Tensor) -> Estimate:
+    if not len(values):
+        return Estimate(math.nan)
+    return Estimate(float(values.mean()), float(standard_error(values)))

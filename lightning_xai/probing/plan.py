@@ -1,0 +1,244 @@
+"""What is asked about each image: explainers by name, metrics, the random control, the explained class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_choice, check_count
+from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import compact
+from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.explainers.registry import EXPLAINERS
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.registry import METRICS
+from lightning_xai.metrics.suite import MetricSuite
+from lightning_xai.model.classifier import Classifier
+from lightning_xai.probing.explained import Answers
+from lightning_xai.probing.sample import Sample
+
+Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
+Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
+TargetRule: TypeAlias = Literal["label", "predicted", "least_probable"] | int
+
+_NUM_REFERENCES = 64
+
+
+class Plan:
+    """What is asked about images, whatever they are: it holds no model and no data.
+
+    Args:
+        explainers: One or several explainers or aliases, or a mapping of names to these.
+        metrics: Likewise for metrics; None for the default suite: every metric that says `in_default_suite`, those on
+            annotated objects where there are annotations.
+        target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
+        seed: Of the random control.
+
+    Attributes:
+        explainers: Name -> explainer.
+        target: As given.
+        seed: As given.
+
+    Raises:
+        TypeError: If an entry is neither an explainer (metric) nor an alias.
+        ValueError: If an alias is unknown, two entries have one name, there is no explainer, or the target is no rule.
+    """
+
+    def __init__(
+        self, explainers: Explainers, metrics: Metrics | None, target: TargetRule = "label", seed: int = 0
+    ) -> None:
+        _check_target_rule(target)
+        self.explainers = _explainers_by_name(explainers)
+        self.target: TargetRule = target
+        self.seed = seed
+        if metrics is None:
+            default = _default_metrics()
+            self._annotated_suite = MetricSuite(default)
+            self._plain_suite = MetricSuite([metric for metric in default if "masks" not in metric.needs])
+        else:
+            self._annotated_suite = self._plain_suite = _suite_of(metrics)
+        scored = {name: metric for name, metric in self.metrics(annotated=False).items() if has_control(metric)}
+        self._control_suite = MetricSuite(scored) if scored else None
+
+    def metrics(self, *, annotated: bool) -> dict[str, ExplanationMetric]:
+        """Return the metrics by name, for images with or without masks or boxes."""
+        return self._suite(annotated=annotated).explanation_metrics()
+
+    @property
+    def num_references(self) -> int:
+        """How many images of the data the explainers get that compare with some; 0 if none needs any."""
+        return _NUM_REFERENCES if any(explainer.needs_references for explainer in self.explainers.values()) else 0
+
+    def evaluations(self, *, annotated: bool) -> int | None:
+        """Return about how many model evaluations one image costs; None if an explainer cannot tell."""
+        suite = self._suite(annotated=annotated)
+        cost = 1 + (0 if self._control_suite is None else self._control_suite.evaluations())
+        for explainer in self.explainers.values():
+            if explainer.evaluations is None:
+                return None
+            cost += explainer.evaluations + suite.evaluations(explainer.evaluations)
+        return cost
+
+    def answers(
+        self,
+        classifier: Classifier,
+        sample: Sample,
+        labels: Tensor,
+        *,
+        previous: Mapping[str, Tensor] | None = None,
+        previous_target: Tensor | None = None,
+        references: Tensor | None = None,
+    ) -> Answers:
+        """Explain and score a batch.
+
+        Args:
+            classifier: The model.
+            sample: Images with what is annotated.
+            labels: Class that each image stands for, int64 (N,), -1 where none.
+            previous: Explainer -> small heatmaps (N, h, w) of the last explained epoch.
+            previous_target: Classes that these explain, int64 (N,).
+            references: Images (R, C, H, W) for the explainers that compare with some and were given none.
+
+        Raises:
+            ValueError: If the labels are to be explained and there are none.
+        """
+        if self.target == "label" and sample.labels is None:
+            raise ValueError(
+                "Expected batches with labels, because target='label' explains them, but found none. Pass "
+                "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
+            )
+        case = Case(classifier, sample.images, masks=sample.masks, boxes=sample.boxes)
+        target = _targets(self.target, labels, classifier.probabilities(case.logits))
+        explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
+        heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
+        earlier = {
+            name: _comparable((previous or {}).get(name), target, previous_target, sample.images) for name in heatmaps
+        }
+        rows = {
+            name: self._scored(
+                case, name, explainers[name], target, heatmaps, earlier[name], annotated=sample.annotated
+            )
+            for name in explainers
+        }
+        return Answers(
+            logits=case.logits,
+            target=target,
+            rows=rows,
+            control_rows=self._control_rows(case, classifier, target),
+            heatmaps=heatmaps,
+            small_heatmaps={name: compact(maps) for name, maps in heatmaps.items()},
+        )
+
+    def _scored(
+        self,
+        case: Case,
+        name: str,
+        explainer: Explainer,
+        target: Tensor,
+        heatmaps: Mapping[str, Tensor],
+        previous: Tensor,
+        *,
+        annotated: bool,
+    ) -> dict[str, Tensor]:
+        """Return the values per image of one explainer's heatmaps, by metric."""
+        suite = self._suite(annotated=annotated)
+        needs = frozenset().union(*(metric.needs for metric in suite.explanation_metrics().values()))
+        others = {other: maps for other, maps in heatmaps.items() if other != name}
+        return suite.score(
+            case.with_heatmaps(
+                heatmaps[name],
+                explainer,
+                target=target,
+                previous_heatmaps=previous if "previous_heatmaps" in needs else None,
+                other_heatmaps=(others or None) if "other_heatmaps" in needs else None,
+            )
+        )
+
+    def _control_rows(self, case: Case, classifier: Classifier, target: Tensor) -> dict[str, Tensor]:
+        if self._control_suite is None:
+            return {}
+        random = RandomHeatmap(seed=self.seed)(classifier, case.images, target)
+        return self._control_suite.score(case.with_heatmaps(random, target=target))
+
+    def _suite(self, *, annotated: bool) -> MetricSuite:
+        return self._annotated_suite if annotated else self._plain_suite
+
+
+def has_control(metric: ExplanationMetric) -> bool:
+    """Return whether the random control is scored with a metric: it says something only next to a random map's."""
+    return metric.logs_gain and not metric.needs
+
+
+def _check_target_rule(target: object) -> None:
+    if isinstance(target, str):
+        check_choice(target, ("label", "predicted", "least_probable"), "target")
+    else:
+        check_count(target, "target", least=0)  # type: ignore[arg-type]
+
+
+def _default_metrics() -> list[ExplanationMetric]:
+    classes = (METRICS.load(alias) for alias in METRICS.builtin)
+    return [metric() for metric in classes if metric.in_default_suite]
+
+
+def _explainers_by_name(explainers: Explainers) -> dict[str, Explainer]:
+    if isinstance(explainers, Mapping):
+        named = {name: _explainer(explainer) for name, explainer in explainers.items()}
+    else:
+        named = {}
+        for explainer in map(_explainer, [explainers] if isinstance(explainers, (str, Explainer)) else explainers):
+            if explainer.alias in named:
+                raise ValueError(
+                    f"Expected `explainers` with different names, but got two {explainer.alias!r}. Pass a dict."
+                )
+            named[explainer.alias] = explainer
+    if not named:
+        raise ValueError("Expected `explainers` to hold at least one explainer, but got none.")
+    return named
+
+
+def _explainer(explainer: str | Explainer) -> Explainer:
+    if isinstance(explainer, str):
+        return EXPLAINERS.make(explainer)
+    if not isinstance(explainer, Explainer):
+        raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {type(explainer).__name__}.")
+    return explainer
+
+
+def _suite_of(metrics: Metrics) -> MetricSuite:
+    suite = MetricSuite(metrics)
+    foreign = [type(metric).__name__ for metric in suite.values() if not isinstance(metric, ExplanationMetric)]
+    if foreign:
+        raise TypeError(
+            f"Expected `metrics` to hold metrics of explanations, but got {', '.join(foreign)}. Log it in your module, "
+            "as without the monitor."
+        )
+    return suite
+
+
+def _supplied(explainer: Explainer, references: Tensor | None) -> Explainer:
+    if references is None or not explainer.needs_references:
+        return explainer
+    return explainer.with_references(references)
+
+
+def _targets(rule: TargetRule, labels: Tensor, probabilities: Tensor) -> Tensor:
+    """Return the explained class; the predicted one for images that stand for no class."""
+    predicted = probabilities.argmax(1)
+    if rule == "label":
+        return torch.where(labels >= 0, labels, predicted)
+    if rule == "predicted":
+        return predicted
+    return probabilities.argmin(1) if rule == "least_probable" else torch.full_like(predicted, rule)
+
+
+def _comparable(previous: Tensor | None, target: Tensor, previous_target: Tensor | None, images: Tensor) -> Tensor:
+    """Return earlier heatmaps on the device of the images, NaN where there is none or it explains another class."""
+    if previous is None or previous_target is None:
+        return torch.full((len(images), 1, 1), torch.nan, device=images.device)
+    same = target == previous_target.to(target.device)
+    return torch.where(same[:, None, None], previous.to(images.device).float(), torch.nan)

@@ -1,0 +1,159 @@
+"""The fixed set of validation images that is explained every epoch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_xai._randomness import content_keys
+from lightning_xai.evidence.annotations import check_boxes
+from lightning_xai.probing.sample import Sample
+
+Identity = tuple[int, int]
+"""Content key and class of an image."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One probe image on the CPU, as it came from the loader."""
+
+    image: Tensor
+    label: Tensor | None
+    mask: Tensor | None
+    boxes: Tensor | None
+
+
+@dataclass
+class Probe:
+    """Images that are explained every epoch, in the order of their selection.
+
+    Attributes:
+        identities: Content key and class of each image.
+        items: Each image with what is known about it.
+        previous: Explainer's name -> compact heatmaps (N, h, w) of the last explained epoch, float16.
+        previous_target: Class that these explain, int64 (N,).
+    """
+
+    identities: list[Identity]
+    items: list[Item]
+    previous: dict[str, Tensor] = field(default_factory=dict)
+    previous_target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def annotated(self) -> bool:
+        """Whether every image has a mask, or every image has boxes."""
+        return all(i.mask is not None for i in self.items) or all(i.boxes is not None for i in self.items)
+
+    def sample(self, indices: Sequence[int], device: torch.device) -> Sample:
+        """Return the images with ``indices`` as one batch on ``device``."""
+        items = [self.items[i] for i in indices]
+        boxes = [item.boxes.to(device) for item in items if item.boxes is not None]
+        return Sample(
+            torch.stack([item.image for item in items]).to(device),
+            _stacked([item.label for item in items], device),
+            _stacked([item.mask for item in items], device),
+            check_boxes(boxes, torch.empty(len(items), device=device)) if len(boxes) == len(items) else None,
+        )
+
+    @property
+    def keys(self) -> list[int]:
+        """Content key of each image."""
+        return [key for key, _ in self.identities]
+
+    @property
+    def labels(self) -> list[int]:
+        """Class that each image stands for, -1 where none."""
+        return [label for _, label in self.identities]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs, in plain numbers, lists and tensors; no images."""
+        return {
+            "keys": self.keys,
+            "classes": self.labels,
+            "previous": {name: maps.clone() for name, maps in self.previous.items()},
+            "previous_target": None if self.previous_target is None else self.previous_target.clone(),
+        }
+
+
+class ProbeSelection:
+    """Choose images while batches pass by; the choice depends on the set of images only.
+
+    Classes take turns, inside a class and inside a round the smallest content key is next; equal images of one class
+    count once. Whatever the order, batch size, shuffling or number of ranks, the same images are chosen, and never more
+    than ``num_images`` are held (beside those that a resumed run is looking for).
+
+    Args:
+        num_images: How many to choose.
+        wanted: Images of a restored probe, kept whatever their turn.
+    """
+
+    def __init__(self, num_images: int, wanted: Iterable[Identity] = ()) -> None:
+        self._num_images = num_images
+        self._wanted = frozenset(wanted)
+        self._held: dict[Identity, Item] = {}
+        self._chosen: list[Identity] = []
+
+    def offer(self, sample: Sample) -> None:
+        """Consider the images of a batch."""
+        keys = content_keys(sample.images).tolist()
+        labels = [-1] * len(keys) if sample.labels is None else _classes(sample.labels, keys)
+        new: dict[Identity, int] = {}
+        for row, identity in enumerate(zip(keys, labels, strict=True)):
+            if identity not in self._held:
+                new.setdefault(identity, row)
+        known = frozenset(self._held)
+        self._chosen = turns([*self._chosen, *new], self._num_images)
+        kept = self._wanted.union(self._chosen)
+        self._held = {identity: item for identity, item in self._held.items() if identity in kept}
+        for identity in (kept & new.keys()) - known:
+            self._held[identity] = _item(sample, new[identity])
+
+    @property
+    def held(self) -> dict[Identity, Item]:
+        """Images that may become part of the probe."""
+        return self._held
+
+    @property
+    def chosen(self) -> list[Identity]:
+        """Images that this process alone would choose, in order."""
+        return list(self._chosen)
+
+
+def turns(identities: Iterable[Identity], count: int) -> list[Identity]:
+    """Return the first ``count`` images when classes take turns, smallest content key first.
+
+    Example:
+        >>> turns([(5, 0), (1, 0), (9, 1), (2, 0)], 3)
+        [(1, 0), (9, 1), (2, 0)]
+    """
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for key, label in set(identities):
+        by_class[label].append(key)
+    ranked = [(turn, key, label) for label, keys in by_class.items() for turn, key in enumerate(sorted(keys))]
+    return [(key, label) for _, key, label in sorted(ranked)[:count]]
+
+
+def _classes(labels: Tensor, keys: list[int]) -> list[int]:
+    """Return the class that each image stands for: its label, or one of its positive labels by its content."""
+    if labels.ndim == 1:
+        return [int(label) for label in labels.tolist()]
+    positives = [row.nonzero().flatten().tolist() for row in labels.cpu()]
+    return [found[key % len(found)] if found else -1 for found, key in zip(positives, keys, strict=True)]
+
+
+def _item(sample: Sample, row: int) -> Item:
+    parts = (sample.images, sample.labels, sample.masks, sample.boxes)
+    return Item(*(None if part is None else part[row].detach().cpu().clone() for part in parts))  # type: ignore[arg-type]
+
+
+def _stacked(parts: list[Tensor | None], device: torch.device) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.stack(known).to(device) if len(known) == len(parts) else None

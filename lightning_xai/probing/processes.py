@@ -1,0 +1,99 @@
+"""The few moments in which processes talk: agreeing on the probe, merging rows, deciding whether all went well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lightning_xai.probing.probe import Identity, Item, Probe, ProbeSelection, turns
+
+
+class Processes(Protocol):
+    """The processes that work on one run together: a Trainer's strategy and a Lightning Fabric are some as they are."""
+
+    @property
+    def global_rank(self) -> int:
+        """Number of this process."""
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+
+    def all_gather(self, tensor: Tensor, /) -> Tensor:
+        """Return the tensors of all processes, (world_size, ...), in the order of ranks."""
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """A process that works alone."""
+
+    global_rank: int = 0
+    world_size: int = 1
+
+    def all_gather(self, tensor: Tensor, /) -> Tensor:
+        """Return the tensor with an axis for the one process."""
+        return tensor[None]
+
+
+def of_all(processes: Processes, value: Any) -> list[Any]:
+    """Return ``value`` of every process, in the order of ranks; every process must call it."""
+    if processes.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * processes.world_size
+    with torch.inference_mode(False):
+        dist.all_gather_object(values, value)
+    return values
+
+
+def all_succeeded(processes: Processes, success: bool) -> bool:
+    """Return whether ``success`` holds in every process; every process must call it."""
+    return all(of_all(processes, success))
+
+
+def agreed_probe(processes: Processes, selection: ProbeSelection, num_images: int, wanted: list[Identity]) -> Probe:
+    """Return the one probe of all processes; every process must call it.
+
+    They exchange identities first, then the images of the winners only.
+
+    Args:
+        processes: Those that agree.
+        selection: What this one saw.
+        num_images: How many to choose.
+        wanted: Images of a restored probe, used if every one was found by some process.
+    """
+    offers = of_all(processes, (selection.chosen, list(selection.held)))
+    anywhere = {identity for _, held in offers for identity in held}
+    restored = bool(wanted) and all(identity in anywhere for identity in wanted)
+    winners = wanted if restored else turns((identity for chosen, _ in offers for identity in chosen), num_images)
+    taken: set[Identity] = set()
+    mine: list[Identity] = []
+    for rank, (_, held) in enumerate(offers):
+        new = [identity for identity in winners if identity in set(held) - taken]
+        taken.update(new)
+        mine = new if rank == processes.global_rank else mine
+    items: dict[Identity, Item] = {}
+    for part in of_all(processes, {identity: selection.held[identity] for identity in mine}):
+        items.update(part)
+    return Probe(list(winners), [items[identity] for identity in winners])
+
+
+def share_of(processes: Processes, count: int) -> list[int]:
+    """Return the indices that this process works on; equally many in each, padded by repeating the last image.
+
+    Example:
+        >>> share_of(OneProcess(1, 2), 5)
+        [1, 3, 4]
+    """
+    padded = -(-count // processes.world_size) * processes.world_size
+    return [min(index, count - 1) for index in range(processes.global_rank, padded, processes.world_size)]
+
+
+def merged(processes: Processes, rows: Tensor, count: int) -> Tensor:
+    """Return the rows of all shares in the order of the probe, (count, ...), unpadded; every process must call it."""
+    if processes.world_size == 1:
+        return rows[:count]
+    return processes.all_gather(rows.contiguous()).transpose(0, 1).flatten(0, 1)[:count]

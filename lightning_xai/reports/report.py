@@ -1,0 +1,61 @@
+"""What a report is: one verb, which reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.keys import Keys
+from lightning_xai.probing.probe import Probe
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report may read beside the epoch.
+
+    Attributes:
+        trainer: Whose epoch it is.
+        folder: Where this run's files go; a path or the URL of a remote folder.
+        keys: The names of what is logged.
+        epochs: Every explained epoch of this stage, the newest last.
+        probes: Loader's index -> the explained images.
+        heatmaps: Loader's index -> explainer -> raw heatmaps of the probe, float32 (N, H, W), on the CPU.
+        several_loaders: Whether keys end in the loader's index.
+        to_loggers: Full keys of the values that loggers get with Lightning's own row; a report adds them.
+    """
+
+    trainer: Trainer
+    folder: str | Path
+    keys: Keys
+    epochs: Sequence[ExplainedEpoch]
+    probes: Mapping[int, Probe]
+    heatmaps: Mapping[int, Mapping[str, Tensor]]
+    several_loaders: bool = False
+    to_loggers: set[str] = field(default_factory=set)
+
+
+class Report(ABC):
+    """Tell an explained epoch in some form.
+
+    A report keeps its settings and nothing else, changes nothing, and may raise: that is said once, and neither another
+    report nor the training is touched. It runs on rank zero only. One that cannot draw or write every kind of image may
+    have a method ``check(sample)``, which raises ValueError before training starts.
+    """
+
+    @abstractmethod
+    def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
+        """Tell ``epoch``.
+
+        Args:
+            epoch: What was found.
+            run: Where it belongs: loggers, folder, earlier epochs, images.
+        """

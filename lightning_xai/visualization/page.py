@@ -1,0 +1,175 @@
+"""A white page of pictures in rows and columns, with a title, column names, captions and legends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lightning_xai.visualization.page_layout import PageLayout, font, shortened, text_width, wrapped
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+_TEXT, _PALE_TEXT = (31, 35, 40), (87, 96, 106)
+_RIGHT, _WRONG = (26, 127, 55), (207, 34, 46)
+_WIDEST_CAPTION = 14  # text sizes
+
+
+@dataclass(frozen=True)
+class ColumnLegend:
+    """What stands below a column of pictures: a small picture between two words.
+
+    Args:
+        before: Word left of the picture.
+        picture: uint8, shape (h, w, 3).
+        after: Word right of the picture.
+
+    """
+
+    before: str
+    picture: Tensor
+    after: str
+
+
+@dataclass(frozen=True)
+class PageColumn:
+    """One column of a page.
+
+    Args:
+        name: Stands above the column.
+        pictures: uint8, shape (N, h, w, 3), one per row.
+        legend: Stands below the column.
+
+    """
+
+    name: str
+    pictures: Tensor
+    legend: ColumnLegend | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Columns of pictures of one size on a white page.
+
+    Args:
+        columns: At least one, all with pictures of the same number and size.
+        text_size: Size of the captions in pixels; all distances follow from it.
+        captions: One per row, lines separated by newlines; empty for none.
+        correct: One per row, marked by a green or a red bar and sign; empty for none.
+        title: Stands above everything; empty for none.
+
+    """
+
+    columns: Sequence[PageColumn]
+    text_size: int = 12
+    captions: Sequence[str] = ()
+    correct: Sequence[bool] = ()
+    title: str = ""
+
+    @cached_property
+    def layout(self) -> PageLayout:
+        """Where everything stands."""
+        num_rows, height, width = self.columns[0].pictures.shape[:3]
+        layout = PageLayout(
+            num_rows=num_rows,
+            num_columns=len(self.columns),
+            picture_height=height,
+            picture_width=width,
+            text_size=self.text_size,
+            caption_width=self._caption_width(),
+            caption_lines=max((len(caption.splitlines()) for caption in self.captions), default=0),
+            has_title=bool(self.title),
+            has_legend=any(column.legend for column in self.columns),
+        )
+        bold = font(self.text_size, bold=True)
+        return replace(
+            layout, header_lines=max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
+        )
+
+    def drawn(self) -> Tensor:
+        """Draw the page: uint8, shape (height, width, 3)."""
+        import numpy as np
+        from PIL.Image import fromarray
+        from PIL.ImageDraw import Draw
+
+        image = fromarray(self._pictures().numpy())
+        pen = Draw(image)
+        self._write_title(pen)
+        for index, column in enumerate(self.columns):
+            self._write_name(pen, index, column.name)
+            if column.legend is not None:
+                self._draw_legend(image, pen, index, column.legend)
+        for row in range(self.layout.num_rows):
+            if self.correct:
+                self._mark_row(pen, row)
+            if self.captions:
+                self._write_caption(pen, row)
+        return torch.from_numpy(np.array(image))
+
+    @property
+    def _indent(self) -> int:
+        """From the left end of the caption panel to its text: the bar and the sign of right and wrong."""
+        return 2 * self.text_size if self.correct else 0
+
+    def _caption_width(self) -> int:
+        lines = [line for caption in self.captions for line in caption.splitlines()]
+        longest = max((text_width(line, font(self.text_size)) for line in lines), default=0)
+        return self._indent + min(longest, _WIDEST_CAPTION * self.text_size)
+
+    def _pictures(self) -> Tensor:
+        layout = self.layout
+        page = torch.full((layout.height, layout.width, 3), 255, dtype=torch.uint8)
+        for index, column in enumerate(self.columns):
+            for row, picture in enumerate(column.pictures):
+                _paste(page, picture, layout.column_center(index), layout.row_center(row))
+        return page
+
+    def _write_title(self, pen: ImageDraw) -> None:
+        layout, typeface = self.layout, font(round(1.25 * self.text_size), bold=True)
+        text = shortened(self.title, typeface, layout.width - 2 * layout.margin)
+        pen.text((layout.margin, layout.title_center), text, fill=_TEXT, font=typeface, anchor="lm")
+
+    def _write_name(self, pen: ImageDraw, index: int, name: str) -> None:
+        layout, bold = self.layout, font(self.text_size, bold=True)
+        for lines_below, line in enumerate(reversed(wrapped(name, bold, layout.column_width))):
+            middle = (layout.column_center(index), layout.header_center - lines_below * layout.line)
+            pen.text(middle, line, fill=_TEXT, font=bold, anchor="mm")
+
+    def _draw_legend(self, image: Image, pen: ImageDraw, index: int, legend: ColumnLegend) -> None:
+        from PIL.Image import fromarray
+
+        layout, small = self.layout, font(self.text_size - 1)
+        height, width = legend.picture.shape[:2]
+        before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
+        left = layout.column_center(index) - (before + width + after) // 2
+        image.paste(fromarray(legend.picture.numpy()), (left + before, layout.legend_center - height // 2))
+        pen.text((left, layout.legend_center), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
+        right = (left + before + width + after, layout.legend_center)
+        pen.text(right, legend.after, fill=_PALE_TEXT, font=small, anchor="rm")
+
+    def _mark_row(self, pen: ImageDraw, row: int) -> None:
+        layout, center = self.layout, self.layout.row_center(row)
+        sign, color = ("✓", _RIGHT) if self.correct[row] else ("✗", _WRONG)
+        left, top = layout.margin, center - layout.picture_height // 2
+        pen.rectangle((left, top, left + self.text_size // 4 - 1, top + layout.picture_height - 1), fill=color)
+        pen.text((left + self.text_size, center), sign, fill=color, font=font(self.text_size), anchor="mm")
+
+    def _write_caption(self, pen: ImageDraw, row: int) -> None:
+        layout, center, typeface = self.layout, self.layout.row_center(row), font(self.text_size)
+        left, width = layout.margin + self._indent, layout.caption_width - self._indent
+        lines = self.captions[row].splitlines()
+        for index, line in enumerate(lines):
+            middle = center + (index - (len(lines) - 1) / 2) * layout.line
+            pen.text((left, middle), shortened(line, typeface, width), fill=_TEXT, font=typeface, anchor="lm")
+
+
+def _paste(page: Tensor, picture: Tensor, center_x: int, center_y: int) -> None:
+    height, width = picture.shape[:2]
+    top, left = center_y - height // 2, center_x - width // 2
+    page[top : top + height, left : left + width] = picture

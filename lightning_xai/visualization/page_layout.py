@@ -1,0 +1,175 @@
+"""Where everything stands on a page of pictures, and text that fits there.
+
+The typeface is installed wherever matplotlib is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
+
+_ELLIPSIS = "…"
+
+
+@dataclass(frozen=True)
+class PageLayout:
+    """Positions on a page of pictures in rows and columns, in pixels; all distances follow from the size of the text.
+
+    Args:
+        num_rows: Rows of pictures.
+        num_columns: Columns of pictures.
+        picture_height: Height of every picture.
+        picture_width: Width of every picture.
+        text_size: Size of the captions.
+        caption_width: Space for the captions left of the pictures; 0 for none.
+        caption_lines: Lines of the longest caption; a row is at least as high.
+        header_lines: Lines of the longest column name.
+        has_title: Whether a line stands above everything.
+        has_legend: Whether a line stands below the columns.
+
+    """
+
+    num_rows: int
+    num_columns: int
+    picture_height: int
+    picture_width: int
+    text_size: int = 12
+    caption_width: int = 0
+    caption_lines: int = 0
+    header_lines: int = 1
+    has_title: bool = False
+    has_legend: bool = False
+
+    @property
+    def margin(self) -> int:
+        """Between the edge of the page and what stands on it."""
+        return round(1.2 * self.text_size)
+
+    @property
+    def gap(self) -> int:
+        """Between neighbouring pictures."""
+        return round(0.6 * self.text_size)
+
+    @property
+    def line(self) -> int:
+        """From one line of a caption to the next."""
+        return round(1.45 * self.text_size)
+
+    @property
+    def column_width(self) -> int:
+        """Width of a column: its pictures, or space for a name of moderate length above narrow ones."""
+        return max(self.picture_width, 8 * self.text_size)
+
+    @property
+    def row_height(self) -> int:
+        """Height of a row: its pictures, or its caption where that is higher."""
+        return max(self.picture_height, self.caption_lines * self.line)
+
+    @property
+    def left(self) -> int:
+        """Where the first column begins."""
+        return self.margin + (self.caption_width + 2 * self.gap if self.caption_width else 0)
+
+    @property
+    def title_center(self) -> int:
+        """Height at which the title stands."""
+        return self.margin + self.line // 2
+
+    @property
+    def header_center(self) -> int:
+        """Height at which the last lines of the column names stand."""
+        lines_above = (2 if self.has_title else 0) + self.header_lines - 1
+        return self.margin + self.line // 2 + lines_above * self.line
+
+    @property
+    def top(self) -> int:
+        """Where the first row begins."""
+        return self.header_center + self.line // 2 + self.gap
+
+    @property
+    def legend_center(self) -> int:
+        """Height at which the legends stand."""
+        return self.bottom + self.gap + self.line // 2
+
+    @property
+    def bottom(self) -> int:
+        """Where the last row ends."""
+        return self.top + self.num_rows * self.row_height + (self.num_rows - 1) * self.gap
+
+    @property
+    def height(self) -> int:
+        """Height of the page."""
+        return self.bottom + (self.gap + self.line if self.has_legend else 0) + self.margin
+
+    @property
+    def width(self) -> int:
+        """Width of the page."""
+        columns = self.num_columns * self.column_width + (self.num_columns - 1) * self.gap
+        return self.left + columns + self.margin
+
+    def column_center(self, column: int) -> int:
+        """Where the middle of a column is, from the left."""
+        return self.left + column * (self.column_width + self.gap) + self.column_width // 2
+
+    def row_center(self, row: int) -> int:
+        """Where the middle of a row is, from the top."""
+        return self.top + row * (self.row_height + self.gap) + self.row_height // 2
+
+
+@cache
+def font(size: int, *, bold: bool = False) -> Font:
+    """Load DejaVu Sans as matplotlib ships it, or what Pillow itself carries where the file is missing."""
+    import matplotlib
+    from PIL import ImageFont
+
+    file = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    return ImageFont.truetype(file, size) if file.is_file() else ImageFont.load_default(size)
+
+
+def text_width(text: str, typeface: Font) -> int:
+    """Measure a line of text in pixels, rounded up."""
+    return int(-(-typeface.getlength(text) // 1))
+
+
+def wrapped(text: str, typeface: Font, width: int) -> list[str]:
+    """Break a name that is too long for one line into two, after a space, underscore, slash or hyphen.
+
+    Example:
+        >>> wrapped("integrated_gradients", font(12), 100)
+        ['integrated_', 'gradients']
+
+    """
+    line = " ".join(text.split())
+    ends = [index for index, letter in enumerate(line, start=1) if letter in " _/-" and index < len(line)]
+    fitting = [end for end in ends if text_width(line[:end].rstrip(), typeface) <= width]
+    if text_width(line, typeface) <= width or not fitting:
+        return [shortened(line, typeface, width)]
+    return [line[: fitting[-1]].rstrip(), shortened(line[fitting[-1] :], typeface, width)]
+
+
+def shortened(text: str, typeface: Font, width: int) -> str:
+    """Cut a line so that it fits into ``width`` pixels, an ellipsis in place of what was cut.
+
+    Example:
+        >>> shortened("West Highland white terrier", font(12), 100)
+        'West Highland…'
+        >>> shortened("cat", font(12), 100)
+        'cat'
+
+    """
+    line = " ".join(text.split())
+    if text_width(line, typeface) <= width:
+        return line
+    shortest, longest = 0, len(line)
+    while shortest < longest:
+        middle = (shortest + longest + 1) // 2
+        fits = text_width(line[:middle].rstrip() + _ELLIPSIS, typeface) <= width
+        shortest, longest = (middle, longest) if fits else (shortest, middle - 1)
+    return line[:shortest].rstrip() + _ELLIPSIS

@@ -1,0 +1,141 @@
+"""The state in checkpoints: what comes back, what version 1 held, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+
+import pytest
+import torch
+
+from lightning_xai import difference
+from lightning_xai.callbacks.checkpoint_state import restore, state_of
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.metrics import HAAS, InsertionDeletion, Sparseness
+from lightning_xai.probing.plan import Plan
+from tests.callbacks._runs import loader, monitor, train
+
+VERSION_1 = {
+    "version": 1,
+    "probes": {
+        "0": {
+            "keys": [11, 12],
+            "classes": [0, 1],
+            "previous": {"grad_cam": torch.rand(2, 4, 4).half()},
+            "previous_target": torch.tensor([0, 1]),
+        }
+    },
+    "history": [
+        {"epoch": 0, "step": 3, "xai/faithfulness": 0.25, "xai/faithfulness_se": 0.125, "xai/seconds": 2.0},
+        {"epoch": 1, "step": 7, "xai/faithfulness": 0.5},
+    ],
+    "last_values": {"xai/faithfulness": 0.5, "xai/heatmap_drift": 2.0},
+    "last_epoch": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _files_go_to_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def fitted():
+    ours = monitor(metrics=metrics())
+    train([ours], max_epochs=3)
+    return ours
+
+
+def metrics():
+    return [InsertionDeletion(4), HAAS(), Sparseness()]
+
+
+def reread(state, plan):
+    """Return the run that a new process reads from a checkpoint."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    run = RunState()
+    restore(run, torch.load(file, weights_only=True), plan)
+    return run
+
+
+def test_every_number_comes_back(fitted):
+    run = reread(fitted.state_dict(), fitted.plan)
+    assert run.epochs == fitted.history
+    for before, after in zip(fitted.history, run.epochs, strict=True):
+        assert (after.stage, after.task, after.evaluations) == (before.stage, before.task, before.evaluations)
+        for name in ("faithfulness", "haas", "sparseness", "faithfulness_gain"):
+            mine, restored = before.scores(name), after.scores(name)
+            assert torch.equal(mine.keys, restored.keys)
+            assert torch.equal(mine.target, restored.target)
+            torch.testing.assert_close(mine.rows, restored.rows, rtol=0, atol=0, equal_nan=True)
+            assert repr(mine.estimate()) == repr(restored.estimate())  # NaN is not itself
+    now, then = fitted.latest.scores("faithfulness"), run.epochs[0].scores("faithfulness")
+    rows = (now.rows - then.rows).double()
+    assert difference(now, then).value == pytest.approx(rows.mean().item(), abs=1e-6)
+    assert difference(now, then).error == pytest.approx((rows.var() / len(rows)).sqrt().item(), abs=1e-6)
+
+
+def test_rows_of_metrics_that_are_asked_for_no_longer_are_left_out(fitted):
+    run = reread(fitted.state_dict(), Plan("grad_cam", "sparseness"))
+    assert list(run.epochs[0].loaders[0].rows["grad_cam"]) == ["sparseness"]
+    assert not run.epochs[0].loaders[0].control_rows
+    assert "xai/faithfulness" in run.epochs[0]
+
+
+def test_version_1_has_values_but_no_rows():
+    run = reread(VERSION_1, Plan("grad_cam", None))
+    assert [dict(epoch) for epoch in run.epochs] == VERSION_1["history"]
+    assert run.epochs[0].estimates["xai/faithfulness"].error == 0.125
+    assert math.isnan(run.epochs[1].estimates["xai/faithfulness"].error)
+    assert not run.epochs[0].loaders
+    assert (run.last_values, run.last_epoch) == (VERSION_1["last_values"], 1)
+    assert run.wanted(0) == [(11, 0), (12, 1)]
+    assert torch.equal(run.restored[0]["previous"]["grad_cam"], VERSION_1["probes"]["0"]["previous"]["grad_cam"])
+
+
+def _without(state, *path):
+    for name in path[:-1]:
+        state = state[name]
+    del state[path[-1]]
+
+
+def _with(state, value, *path):
+    for name in path[:-1]:
+        state = state[name]
+    state[path[-1]] = value
+
+
+BROKEN = {
+    "no epochs": lambda s: _without(s, "epochs"),
+    "an epoch without a step": lambda s: _without(s, "epochs", 0, "step"),
+    "a text for a number": lambda s: _with(s, "many", "epochs", 0, "evaluations"),
+    "fewer rows than images": lambda s: _with(s, torch.zeros(3), "epochs", 0, "loaders", "0", "target"),
+    "another dtype": lambda s: _with(s, torch.zeros(4), "epochs", 0, "loaders", "0", "keys"),
+    "a list for a tensor": lambda s: _with(s, [1, 2, 3, 4], "epochs", 0, "loaders", "0", "keys"),
+    "fewer classes than keys": lambda s: _with(s, [0], "probes", "0", "classes"),
+    "a map that expands": lambda s: _with(
+        s, {"grad_cam": torch.zeros(1, 1, 1).half().expand(4, 30000, 30000)}, "probes", "0", "previous"
+    ),
+    "wide rows that expand": lambda s: _with(
+        s, {"haas": torch.zeros(1, 1).expand(4, 10**8)}, "epochs", 0, "loaders", "0", "rows", "grad_cam", "wide"
+    ),
+}
+
+
+@pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN)
+def test_a_malformed_state_changes_nothing_and_is_said_once(fitted, breaks):
+    state = copy.deepcopy(fitted.state_dict())
+    breaks(state)
+    run = RunState()
+    with pytest.raises(ValueError, match="Expected a monitor's state as `state_dict` returns it, but got"):
+        restore(run, state, fitted.plan)
+    assert state_of(run) == state_of(RunState())
+    again = monitor(metrics=metrics())
+    with pytest.warns(UserWarning, match="starts afresh, because its state in the checkpoint cannot be read") as caught:
+        again.load_state_dict(state)
+    assert len(caught) == 1
+    train([again], train_loader=loader(), max_epochs=1)
+    assert len(again.history) == 1

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_xai.explainers import GradCAM, HiResCAM
+from lightning_xai.metrics import DeletionAUC, InsertionDeletion, PixelFlipping, PointingGame
+from lightning_xai.probing.keys import Keys
+from lightning_xai.probing.plan import Plan
+
+LOCALIZATION = {"pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"}
+
+
+def plan(explainers="grad_cam", metrics=None):
+    return Plan(explainers, metrics)
+
+
+def keys_of(explainers="grad_cam", metrics=None):
+    return Keys(plan(explainers, metrics), "xai", 8)
+
+
+def test_default_keys():
+    expected = """
+        xai/probe_accuracy xai/probe_confidence xai/seconds xai/model_evaluations
+        xai/insertion_auc xai/deletion_auc xai/faithfulness xai/faithfulness_gain xai/control/faithfulness
+        xai/faithfulness_relative xai/undefined/faithfulness_relative
+        xai/max_sensitivity xai/undefined/max_sensitivity xai/avg_sensitivity xai/undefined/avg_sensitivity
+        xai/sparseness xai/undefined/sparseness xai/complexity xai/undefined/complexity
+        xai/heatmap_drift xai/undefined/heatmap_drift
+    """
+    plain = set(keys_of().all(annotated=False))
+    assert plain == set(expected.split())
+    more = {f"xai/{name}" for name in LOCALIZATION} | {f"xai/undefined/{name}" for name in LOCALIZATION}
+    assert set(keys_of().all(annotated=True)) == plain | more
+
+
+def test_several_explainers_and_loaders_are_told_apart():
+    keys = set(keys_of(["grad_cam", "hires_cam"], "insertion_deletion").all(annotated=False, loaders=[0, 1]))
+    shared = ("probe_accuracy", "probe_confidence", "seconds", "model_evaluations", "control/faithfulness")
+    own = [f"{e}/{name}" for e in ("grad_cam", "hires_cam") for name in ("faithfulness", "faithfulness_gain")]
+    assert keys == {f"xai/{name}/dataloader_idx_{loader}" for name in (*shared, *own) for loader in (0, 1)}
+
+
+def test_names_of_the_user():
+    explainers = {"early": GradCAM("layer1"), "late": GradCAM("layer4")}
+    metrics = {"fine": InsertionDeletion(64), "coarse": InsertionDeletion(8)}
+    keys = keys_of(explainers, metrics).all(annotated=False)
+    assert {"xai/early/fine", "xai/late/coarse_gain", "xai/control/fine"} <= keys.keys()
+    assert "xai/one" in keys_of({"any": "grad_cam"}, {"one": DeletionAUC()}).all(annotated=False)
+
+
+@pytest.mark.parametrize("form", ["grad_cam", GradCAM(), ["grad_cam"], (GradCAM(),), {"grad_cam": "grad_cam"}])
+def test_forms_of_explainers(form):
+    assert {name: type(found) for name, found in plan(form).explainers.items()} == {"grad_cam": GradCAM}
+
+
+@pytest.mark.parametrize(
+    "form", ["deletion_auc", DeletionAUC(), ["deletion_auc"], [DeletionAUC()], {"deletion_auc": DeletionAUC()}]
+)
+def test_forms_of_metrics(form):
+    assert list(plan(metrics=form).metrics(annotated=False)) == ["deletion_auc"]
+
+
+def test_given_metrics_are_used_whatever_is_annotated():
+    given = keys_of(metrics=["deletion_auc"])
+    assert set(given.all(annotated=True)) == set(given.all(annotated=False))
+
+
+def test_no_metrics_leave_the_probe_and_the_pictures():
+    assert set(keys_of(metrics=[]).all(annotated=True)) == {
+        f"xai/{name}" for name in ("probe_accuracy", "probe_confidence", "seconds", "model_evaluations")
+    }
+
+
+@pytest.mark.parametrize(
+    ("metrics", "scored"),
+    [
+        (None, ["faithfulness"]),
+        (["deletion_auc", "sparseness"], None),
+        ([PixelFlipping(), InsertionDeletion(), PointingGame()], ["faithfulness", "pixel_flipping"]),
+    ],
+)
+def test_the_control_is_scored_where_a_gain_is_logged(metrics, scored):
+    control = plan(metrics=metrics)._control_suite
+    assert (control and sorted(control.explanation_metrics())) == scored
+
+
+def test_expected_evaluations():
+    assert plan().evaluations(annotated=False) <= 145
+    more = plan(["grad_cam", "hires_cam"]).evaluations(annotated=False) - plan().evaluations(annotated=False)
+    assert more == 1 + 66 + 10  # its map, its curves, its neighbours; no second control
+    assert plan(metrics="sparseness").evaluations(annotated=False) == 2
+
+
+@pytest.mark.parametrize(
+    ("explainers", "metrics", "error", "text"),
+    [
+        ("gradcam", None, ValueError, r"Expected `explainer` to be one of .*Did you mean 'grad_cam'\?"),
+        ("grad_cam", "insertion", ValueError, r"Expected `metric` to be one of .*Did you mean 'insertion_auc'\?"),
+        (["grad_cam", HiResCAM(), GradCAM("layer4")], None, ValueError, "got two 'grad_cam'. Pass a dict"),
+        ("grad_cam", [DeletionAUC(), "deletion_auc"], ValueError, "got two named 'deletion_auc'. Pass a dict"),
+        ([], None, ValueError, "`explainers` to hold at least one explainer, but got none"),
+        ({}, None, ValueError, "`explainers` to hold at least one explainer, but got none"),
+        ([GradCAM], None, TypeError, r"Expected `explainers` to hold explainers or aliases, but got ABCMeta"),
+        ("grad_cam", [MulticlassAccuracy(3)], TypeError, "of explanations, but got MulticlassAccuracy. Log it in your"),
+        ("grad_cam", [3], TypeError, "Expected `metrics` to hold metrics or aliases, but got int"),
+    ],
+)
+def test_errors(explainers, metrics, error, text):
+    with pytest.raises(error, match=text):
+        plan(explainers, metrics)
