@@ -20,21 +20,6 @@ from lightning_xai import (
 
 ROOT = Path(__file__).parents[1]
 FILES = (ROOT / "README.md", ROOT / "docs" / "explainers.md", ROOT / "docs" / "metrics.md")
-BY_DEFAULT = (
-    "insertion_deletion",
-    "relative_faithfulness",
-    "insertion_auc",
-    "deletion_auc",
-    "max_sensitivity",
-    "avg_sensitivity",
-    "heatmap_drift",
-    "sparseness",
-    "complexity",
-    "pointing_game",
-    "relevance_mass_accuracy",
-    "relevance_rank_accuracy",
-    "box_localization",
-)
 
 
 def explainers() -> str:
@@ -63,7 +48,8 @@ def all_explainers() -> str:
 
 def default_metrics() -> str:
     """Return a row per metric that is logged by default."""
-    return _metric_rows([get_metric(alias) for alias in BY_DEFAULT], overview=True)
+    metrics = [metric for metric in map(get_metric, list_metrics()) if metric.in_default_suite]
+    return _metric_rows(sorted(metrics, key=lambda metric: _FAMILIES.index(metric.family)), overview=True)
 
 
 def all_metrics() -> str:

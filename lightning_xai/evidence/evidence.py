@@ -22,7 +22,7 @@ class Evidence(ABC, Generic[Result]):
     Attributes:
         inputs: Fields of a case that `collect` reads. What reads nothing but model and images is shared by cases of the
             same images with other heatmaps or targets.
-        reads: Other evidence that `collect` reads once each, so that it is freed after the last reader; by default none.
+        reads: Other evidence that `collect` reads once each, so that it is freed after its last reader.
     """
 
     if TYPE_CHECKING:

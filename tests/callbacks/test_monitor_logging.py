@@ -67,6 +67,7 @@ def test_tensorboard(tmp_path):
     assert files(tmp_path, "lightning_logs/version_0/events") == [
         "lightning_logs/version_0/hparams.yaml",
         "lightning_logs/version_0/xai_history.csv",
+        "lightning_logs/version_0/xai_images.csv",
     ]
 
 
@@ -87,7 +88,7 @@ def test_wandb(tmp_path, monkeypatch, capfd):
     assert len(media) == 2
     assert all(pixels(path).max() > 200 for path in media)
     assert "less than the current step" not in capfd.readouterr().err
-    assert files(tmp_path, "wandb/") == ["project/run/xai_history.csv"]
+    assert files(tmp_path, "wandb/") == ["project/run/xai_history.csv", "project/run/xai_images.csv"]
 
 
 def test_csv_logger(tmp_path):
@@ -97,13 +98,13 @@ def test_csv_logger(tmp_path):
     assert [int(row["step"]) for row in rows] == STEPS
     assert [float(row["xai/faithfulness"]) for row in rows] == pytest.approx(logged(watched, "faithfulness"))
     folder = tmp_path / "lightning_logs/version_0"
-    assert files(folder) == ["metrics.csv", *PNGS, "xai_history.csv"]
+    assert files(folder) == ["metrics.csv", *PNGS, "xai_history.csv", "xai_images.csv"]
 
 
 def test_without_a_logger(tmp_path):
     watched = monitor()
     fit(watched, default_root_dir=tmp_path, max_epochs=2)
-    assert files(tmp_path) == [*PNGS, "xai_history.csv"]
+    assert files(tmp_path) == [*PNGS, "xai_history.csv", "xai_images.csv"]
     rows = read(tmp_path / "xai_history.csv")
     assert [(row["epoch"], row["step"]) for row in rows] == [("0", "1"), ("1", "3")]
     assert list(rows[0])[:2] == ["epoch", "step"]
@@ -119,7 +120,11 @@ def test_without_a_logger(tmp_path):
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_runs_outside_a_fit_write_their_own_history(tmp_path, stage):
     getattr(trainer_of(monitor(), default_root_dir=tmp_path), stage)(Module(), Squares().loader())
-    assert files(tmp_path) == ["xai/heatmaps/epoch=0000-step=00000000.png", f"xai_history_{stage}.csv"]
+    assert files(tmp_path) == [
+        "xai/heatmaps/epoch=0000-step=00000000.png",
+        f"xai_history_{stage}.csv",
+        f"xai_images_{stage}.csv",
+    ]
 
 
 def test_several_loggers_at_once(tmp_path):
@@ -143,14 +148,39 @@ def test_loaders_explainers_and_prefixes_have_their_own_pictures(tmp_path):
     fit(first, second, val=[data.loader(), data.loader(data.labels, data.masks)], default_root_dir=tmp_path)
     picture = "heatmaps/dataloader_idx_{}/epoch=0000-step=00000001.png"
     expected = [f"{prefix}/{picture.format(loader)}" for prefix in ("val/xai", "xai") for loader in (0, 1)]
-    assert files(tmp_path) == sorted([*expected, "val/xai_history.csv", "xai_history.csv"])
+    written = [f"{prefix}_{kind}.csv" for prefix in ("val/xai", "xai") for kind in ("history", "images")]
+    assert files(tmp_path) == sorted([*expected, *written])
     two, one = (pixels(tmp_path / f"{prefix}/{picture.format(0)}") for prefix in ("xai", "val/xai"))
     assert two.shape[1] > one.shape[1] + 32
 
 
 def test_no_grid(tmp_path):
     fit(monitor(reports=NO_PICTURES), default_root_dir=tmp_path)
-    assert files(tmp_path) == ["xai_history.csv"]
+    assert files(tmp_path) == ["xai_history.csv", "xai_images.csv"]
+
+
+def test_without_scalars_monitors_see_what_loggers_do_not(tmp_path):
+    logger = CSVLogger(tmp_path)
+    trainer = fit(monitor(reports=Grid(num_images=2, cell_size=32)), logger=logger)
+    assert trainer.callback_metrics["xai/faithfulness"].isfinite()
+    rows = read(tmp_path / "lightning_logs/version_0/metrics.csv")
+    assert "val_loss" in rows[0]
+    assert not [name for row in rows for name in row if name.startswith("xai/")]
+    assert files(tmp_path / "lightning_logs/version_0") == ["metrics.csv", PNGS[0]]
+
+
+def test_a_run_folder_that_is_not_on_this_machine():
+    import fsspec
+
+    remote = fsspec.filesystem("memory")
+    watched = monitor()
+    fit(watched, default_root_dir="memory://runs/monitored", max_epochs=2)
+    written = sorted(name.removeprefix("/runs/monitored/") for name in remote.find("/runs/monitored"))
+    assert written == [*PNGS, "xai_history.csv", "xai_images.csv"]
+    text = remote.cat("/runs/monitored/xai_history.csv").decode().splitlines()
+    rows = list(csv.DictReader(text))
+    assert [{name: float(value) for name, value in row.items() if value} for row in rows] == watched.history
+    assert pixels(io.BytesIO(remote.cat(f"/runs/monitored/{PNGS[1]}"))).shape[0] >= 2 * 32
 
 
 def test_fast_dev_run_writes_nothing(tmp_path):
@@ -163,7 +193,7 @@ def test_fast_dev_run_writes_nothing(tmp_path):
 def test_a_full_disk_is_told_and_survived(tmp_path):
     (tmp_path / "xai_history.csv").mkdir()
     watched = monitor()
-    with pytest.warns(UserWarning, match="ExplanationMonitor could not write epoch 0: .*xai_history"):
+    with pytest.warns(UserWarning, match="History could not tell epoch 0: .*xai_history"):
         trainer = fit(watched, default_root_dir=tmp_path)
     assert "xai/faithfulness" in trainer.callback_metrics
 
