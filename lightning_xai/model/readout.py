@@ -119,6 +119,18 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in names if name}
 
 
+def layer_named(model: nn.Module, name: str) -> nn.Module:
+    """Return the submodule of a dotted name, as in `named_layers`, without a walk over all of them.
+
+    Raises:
+        KeyError: If there is none.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError:  # unknown, or below a compiled module
+        return named_layers(model)[name]
+
+
 def called_module(model: nn.Module, forward: str | None) -> nn.Module:
     """Return the module whose call gives the logits: the named one, ``model``, or its only child with parameters.
 

@@ -115,6 +115,47 @@ def test_unchanged_buffers_keep_their_version_so_that_a_graph_of_the_users_still
     loss.backward()
 
 
+BUFFERS = {
+    "float": lambda: torch.randn(3, 2),
+    "of other strides": lambda: torch.randn(2, 3).T,
+    "scalar": lambda: torch.tensor(2.0),
+    "empty": lambda: torch.zeros(0),
+    "NaN": lambda: torch.tensor([torch.nan, 1.0]),
+    "half": lambda: torch.randn(4).half(),
+    "whole": lambda: torch.arange(5),
+    "boolean": lambda: torch.tensor([True, False]),
+    "complex": lambda: torch.randn(2, dtype=torch.complex64),
+    "large": lambda: torch.randn(2**16 + 1),
+    "sparse": lambda: torch.eye(3).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("changed", [name for name in BUFFERS if name != "empty"])
+def test_of_buffers_of_every_kind_those_that_change_are_put_back_and_no_other_is_written(changed):
+    net = nn.Module()
+    for name, make in BUFFERS.items():
+        net.register_buffer(f"buffer {name}", make())
+    values = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    unknown = {"buffer NaN", "buffer sparse"}  # are always written: nothing tells that they are equal
+    versions = {name: buffer._version for name, buffer in net.named_buffers() if name not in unknown}
+    with preserved(net):
+        net.get_buffer(f"buffer {changed}").zero_()
+    versions.pop(f"buffer {changed}", None)
+    for other, buffer in net.named_buffers():
+        torch.testing.assert_close(buffer.to_dense(), values[other].to_dense(), rtol=0, atol=0, equal_nan=True)
+    assert {other: net.get_buffer(other)._version for other in versions} == versions
+
+
+def test_many_buffers_are_copied_and_compared_together(monkeypatch):
+    """On CUDA each comparison waits for the device."""
+    net = nn.Sequential(*[nn.BatchNorm1d(2) for _ in range(20)])
+    compared, equal = [], torch.equal
+    monkeypatch.setattr(torch, "equal", lambda *tensors: compared.append(tensors) or equal(*tensors))
+    with preserved(net):
+        pass
+    assert len(compared) == 2  # of floating point, of whole numbers
+
+
 def test_expanded_buffers_cannot_be_written_and_need_not_be():
     net = ConvNet()
     net.register_buffer("grid", torch.zeros(1).expand(5))

@@ -1,8 +1,11 @@
 import pickle
 
 import pytest
+from torch import nn
 
 from lightning_xai import Readout
+from lightning_xai.model.readout import layer_named, named_layers
+from tests._nets import ConvNet
 
 
 def test_settings_pickle_and_compare():
@@ -22,3 +25,25 @@ def test_settings_pickle_and_compare():
 def test_errors(settings, error, message):
     with pytest.raises(error, match=message):
         Readout(**settings)
+
+
+def test_a_layer_by_its_name_is_the_one_among_all_names():
+    net = nn.Sequential(ConvNet(), ConvNet())
+    net[1].compile()
+    net.append(net[0].features)  # the same module again
+    for name, module in named_layers(net).items():
+        assert layer_named(net, name) is module
+    with pytest.raises(KeyError, match="nowhere"):
+        layer_named(net, "0.nowhere")
+
+
+def test_a_layer_below_a_compiled_module_by_its_name_in_the_plain_one():
+    class Compiled(nn.Module):
+        """What `torch.compile` returns holds the module as `_orig_mod`."""
+
+        def __init__(self, module):
+            super().__init__()
+            self._orig_mod = module
+
+    net = nn.Sequential(Compiled(ConvNet()))
+    assert layer_named(net, "0.features.0") is net[0]._orig_mod.features[0]

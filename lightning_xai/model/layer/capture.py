@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
 from lightning_xai.model.preserve import preserved
-from lightning_xai.model.readout import named_layers
+from lightning_xai.model.readout import layer_named
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def _registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> Iter
         if isinstance(point, OperationInput):
             stack.enter_context(_OperationPreHook(point, hook))
         elif isinstance(point, LayerInput):
-            layer = named_layers(model)[point.name]
+            layer = layer_named(model, point.name)
             stack.callback(layer.register_forward_pre_hook(_pre_hook(hook), with_kwargs=True).remove)
         else:
-            layer = named_layers(model)[point.name]
+            layer = layer_named(model, point.name)
             stack.callback(layer.register_forward_hook(_forward_hook(hook, point)).remove)
         yield
 
