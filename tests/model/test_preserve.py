@@ -328,8 +328,10 @@ def test_compiled_models_run_eagerly(how):
     for enabled in (False, True):
         with torch.set_grad_enabled(enabled):
             net(IMAGES)
-            assert hook_fires(net, inner) == 0  # control: compiled code does not know of the hook
+            by_compiled_code = hook_fires(net, inner)
+            # control: compiled code does not know of the hook; before 2.7 that of `module.compile` looks again
+            assert by_compiled_code == 0 or (how == "module.compile" and torch.__version__ < "2.7")
             with preserved(net), torch.set_grad_enabled(enabled):
                 assert hook_fires(net, inner) == 1
                 torch.testing.assert_close(net(IMAGES).detach(), expected)
-            assert hook_fires(net, inner) == 0
+            assert hook_fires(net, inner) == by_compiled_code

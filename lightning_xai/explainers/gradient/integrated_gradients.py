@@ -38,8 +38,8 @@ class IntegratedGradients(PixelExplainer):
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 1))
         >>> net[1].weight.data = torch.tensor([[2.0, -3.0]])
-        >>> IntegratedGradients(8)(net, torch.tensor([[[[5.0, 1.0]]]]), target=1)
-        tensor([[[10.0000, -3.0000]]])
+        >>> IntegratedGradients(8)(net, torch.tensor([[[[5.0, 1.0]]]]), target=1).round()
+        tensor([[[10., -3.]]])
     """
 
     def __init__(self, num_steps: int = 50, baseline: float = 0.0, *, reduction: Reduction = "sum") -> None:

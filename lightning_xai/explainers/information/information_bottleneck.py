@@ -130,7 +130,10 @@ class InformationBottleneck(ReferenceExplainer):
         optimizer = torch.optim.Adam([alpha], lr=self.learning_rate)
         for step in range(self.num_steps):
             alpha.grad = self._gradient(classifier, forward, bottleneck, alpha, target, step)
-            optimizer.step()
+            with torch.device(
+                "cpu"
+            ):  # older versions of torch keep Adam's step on the default device, whatever that is
+                optimizer.step()
         return bottleneck.information(alpha.detach().double()).sum(1) / math.log(2.0)
 
     def _gradient(

@@ -110,7 +110,7 @@ def _forest_length(places: NDArray[Any], num_neighbours: int) -> float:
     tree = cKDTree(places)
     distances, _ = tree.query(places, k=min(num_neighbours + 1, len(places)))  # each is nearest to itself
     near = tree.query_ball_point(places, distances[:, -1] * (1 + _ROUNDING))
-    first = np.repeat(np.arange(len(places)), [len(row) for row in near])
+    first = np.repeat(np.arange(len(places), dtype=np.int32), [len(row) for row in near])
     second = np.concatenate(near).astype(first.dtype)
     lengths = np.sqrt(((places[first] - places[second]) ** 2).sum(1))
     graph = coo_array((lengths, (first, second)), shape=(len(places), len(places)))
