@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "AttentionExplainer": "transformer.attention_explainer",
         "Explainer": "explainer",
         "LayerExplainer": "cam.layer_explainer",
+        "LayerView": "cam.layer_explainer",
         "Normalized": "normalized",
         "ReferenceExplainer": "reference_explainer",
         "get_explainer": "registry",
