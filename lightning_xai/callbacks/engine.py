@@ -215,7 +215,8 @@ class Engine:
         _say_share_of_epoch(run, epoch)
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
         run.last_values.update(values)
-        _log(trainer, module, values, to_loggers=frozenset(told.to_loggers))
+        # reports run on rank zero, but every rank has to say the same about a value
+        _log(trainer, module, values, to_loggers=of_all(_processes(trainer), frozenset(told.to_loggers))[0])
 
     def _attempted(self, trainer: Trainer, run: RunState, attempt: Callable[[], Result]) -> Result | None:
         """Return the result of ``attempt``; None if it failed on some rank, which is said, or raised, on all."""
