@@ -83,8 +83,8 @@ class RunState:
         are, so_far = are_distributions(sample.labels), self.labels_are_distributions
         if self.probes and so_far and not are:
             raise ValueError(
-                "Expected every row of the labels to sum to 1, as in the first validation, which made them distributions"
-                " over the classes, but got others: set Readout(task='multilabel') if an image can have several classes."
+                "Expected every row of the labels to sum to 1, a distribution over the classes as in all of the first "
+                "validation, but got another: set Readout(task='multilabel') if an image can have several classes."
             )
         self.labels_are_distributions = so_far is not False and are
 

@@ -257,7 +257,7 @@ def test_the_error_comes_before_training():
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[ours]
     )
+    labels = torch.stack([DATA.labels, DATA.labels // 2], 1)
     with pytest.raises((ValueError, MisconfigurationException), match="columns of several tasks"):
-        labels = torch.stack([DATA.labels, DATA.labels // 2], 1)
         trainer.fit(Unlearning(), DATA.loader(), DATA.loader(labels))
     assert trainer.global_step == 0
