@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_xai.callbacks.assumptions import WatchedStep, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.loggers.log_picture import scalar_step
@@ -56,6 +57,7 @@ class Engine:
         with preserved(module):
             classifier = self._classifier(trainer, module, run)
             for loader, sample in run.samples.items():
+                classifier.check_output(sample.images)
                 labels = torch.full((1,), -1, device=sample.images.device)
                 if sample.labels is not None:
                     labels = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
@@ -63,14 +65,24 @@ class Engine:
                 pair = torch.cat([sample.images, sample.images.flip(-1)])
                 references = run.references.get(loader, pair) if self.plan.num_references else None
                 self.plan.answers(classifier, sample, labels, references=references)
-                if classifier.task == "multilabel" and sample.annotated and not sample.has_annotated_classes:
-                    _say_once_that_annotations_have_no_class(run)
+                if not run.tried:
+                    warn_of_annotations(classifier.task, sample)
         for report in self.reports:
             check: Callable[[object], None] | None = getattr(report, "check", None)
             if trainer.sanity_checking and check is not None:
                 for sample in run.samples.values():
                     check(sample)
         run.tried = True
+
+    def compare_calls(self, trainer: Trainer, module: LightningModule, run: RunState, step: WatchedStep) -> None:
+        """Hold what a validation step sent through the model against what we would send.
+
+        Raises:
+            MisconfigurationException: If that is something else.
+        """
+        with preserved(module):
+            classifier = self._classifier(trainer, module, run)
+            step.compare(run.samples[0], classifier.logits)
 
     def explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> ExplainedEpoch | None:
         """Gather probes where there are none yet, explain them, remember, log and tell what was found.
@@ -179,6 +191,7 @@ class Engine:
         estimates: dict[str, Estimate] = {}
         for loader, found in answers.items():
             probe, index = run.probes[loader], run.index_in_keys(loader)
+            check_logits(found.logits, classifier.task, self.readout, first=not run.epochs)
             metrics = self.plan.metrics(annotated=probe.annotated)
             loaders[loader] = explained(found, probe.keys, probe.labels, classifier.task, metrics)
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
@@ -238,7 +251,9 @@ class Engine:
     def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
         reasons = of_all(_processes(trainer), None if error is None else f"{type(error).__name__}: {error}")
         reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
-        misconfigured = not run.tried and isinstance(error, (TypeError, ValueError, MisconfigurationException))
+        misconfigured = isinstance(error, MisconfigurationException) or (
+            not run.tried and isinstance(error, (TypeError, ValueError))
+        )
         if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         run.tried = True  # what comes now is no error of configuration, and must not end the run
@@ -251,14 +266,6 @@ class Engine:
 
 def _ignore(_: int) -> None:
     """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
-
-
-def _say_once_that_annotations_have_no_class(run: RunState) -> None:
-    if not run.tried:
-        rank_zero_warn(
-            "ExplanationMonitor scores localization against the annotations of all classes, because they do not say "
-            "which class they are of: pass boxes with `box_labels`, or masks (N, K, H, W) with a plane per class."
-        )
 
 
 def _processes(trainer: Trainer) -> Processes:

@@ -14,6 +14,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from lightning_xai._checks import check_choice, check_count, renamed_arguments
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
+from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
 from lightning_xai.callbacks.run_state import RunState, is_due, is_resumed_midway, run_folder
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
@@ -113,6 +114,7 @@ class ExplanationMonitor(Callback):
         self._runs: dict[str, RunState] = {"fit": RunState()}
         self._stage = "fit"
         self._latest: ExplainedEpoch | None = None
+        self._step: WatchedStep | None = None
 
     @property
     def latest(self) -> ExplainedEpoch | None:
@@ -203,6 +205,27 @@ class ExplanationMonitor(Callback):
         """See `on_validation_batch_start`."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Hold the first step's own call of the model against ours."""
+        if self._step is not None:
+            step, self._step = self._step, None
+            step.stop()
+            self._engine.compare_calls(trainer, pl_module, self._run, step)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Leave no hook behind when a step fails."""
+        if self._step is not None:
+            self._step.stop()
+            self._step = None
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain, score and log."""
         self._finish(trainer, pl_module)
@@ -241,6 +264,8 @@ class ExplanationMonitor(Callback):
             if is_first and not run.tried:
                 raise
             run.error = error
+        if is_first and loader == 0 and loader in run.samples and not run.tried and run.error is None:
+            self._step = WatchedStep(module, self._engine.readout)
         if is_first and self._stage == "fit" and not trainer.sanity_checking and loader in run.samples:
             self._engine.log_placeholders(trainer, module, run, loader)
 

@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 from lightning_xai._checks import check_device, shape
 from lightning_xai.model.preserve import preserved
-from lightning_xai.model.readout import Readout, called_module, logits_from_output, unwrapped
+from lightning_xai.model.readout import (
+    LastOperation,
+    Readout,
+    called_module,
+    found_in_output,
+    logits_from_output,
+    unwrapped,
+)
 
 Score = Literal["probability", "logit"]
 
@@ -130,7 +137,26 @@ class Classifier:
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
         self._check_task(logits)
+        if self.readout.output == "probability":
+            logits = self._logits_of_probabilities(logits)
         return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
+
+    def check_output(self, images: Tensor) -> None:
+        """Raise ValueError if the last operation of the forward pass of ``images`` makes probabilities of the logits.
+
+        Costs an evaluation, which is not counted. What the readout says is not doubted.
+        """
+        if self.readout.output != "auto":
+            return
+        with preserved(self.model), torch.no_grad(), LastOperation() as watched:
+            output = self._run(images.clone())
+        operation = watched.behind(found_in_output(output, self.readout.logits_from_output))
+        if operation is not None:
+            raise ValueError(
+                f"Expected {type(self.model).__name__} to return logits, but its last operation is {operation}, which "
+                "makes probabilities: set Readout(output='probability'), which turns them back, or "
+                "Readout(output='logit') if these are logits after all."
+            )
 
     def select(self, logits: Tensor, target: Tensor, score: Score = "logit") -> Tensor:
         """Return the score of each row's target class.
@@ -190,6 +216,13 @@ class Classifier:
         finally:
             self._users_autocast = enclosing
 
+    def _logits_of_probabilities(self, probabilities: Tensor) -> Tensor:
+        least = torch.finfo(probabilities.dtype).tiny
+        logarithm = probabilities.clamp(min=least).log()
+        if self._task == "multiclass":
+            return logarithm
+        return logarithm - (1.0 - probabilities).clamp(min=least).log()
+
     def _run(self, images: Tensor) -> Any:
         with self._users_autocast():
             return self._called(images)
@@ -197,13 +230,18 @@ class Classifier:
     def _called(self, images: Tensor) -> Any:
         if self._precision is not None:
             with self._precision.forward_context():
-                return self._forward(self._precision.convert_input(images))
+                return self._forward(self._in_the_dtype_of_a_parameter(self._precision.convert_input(images)))
         reference = next((p for p in self.model.parameters() if p.is_floating_point()), None)
         if reference is not None:
             if reference.device != images.device:
                 check_device(reference, images, "model")
             images = images.to(reference.dtype)
         return self._forward(images)
+
+    def _in_the_dtype_of_a_parameter(self, images: Tensor) -> Tensor:
+        """Return images in the first parameter's precision if no parameter has theirs: a step must convert them too."""
+        dtypes = [p.dtype for p in self.model.parameters() if p.is_floating_point()]
+        return images.to(dtypes[0]) if dtypes and images.dtype not in dtypes else images
 
     def _check_task(self, logits: Tensor) -> None:
         single = logits.shape[1] == 1

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_xai._checks import check_choice, check_count, shape
 
 Task = Literal["auto", "multiclass", "binary", "multilabel"]
+Output = Literal["auto", "logit", "probability"]
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,26 @@ class Readout:
         logits_from_output: Where the logits are in what the model returns: a function of the output, a key or
             attribute, or an index. By default a tensor, the first of a tuple, or ``logits`` of a mapping or object.
         forward: Dotted name of the submodule to call, for modules that define only steps, such as ``"net"``.
+        output: Whether the model returns logits, or probabilities (it ends in a softmax or sigmoid), which are turned
+            into logits exactly: their logarithm, or log-odds. ``"auto"`` takes logits, and the monitor raises where it
+            sees probabilities.
         chunk_size: Images per forward. By default the validation batch's size in a Trainer, else that of the
             batch that was passed, so that memory never exceeds what the user already runs.
 
     Raises:
-        ValueError: If ``task`` or ``chunk_size`` is out of range.
+        ValueError: If ``task``, ``output`` or ``chunk_size`` is out of range.
     """
 
     task: Task = "auto"
     logits_from_output: LogitsFromOutput | None = None
     forward: str | None = None
     chunk_size: int | None = None
+    output: Output = "auto"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_choice(self.task, ("auto", "multiclass", "binary", "multilabel"), "task")
+        check_choice(self.output, ("auto", "logit", "probability"), "output")
         if self.chunk_size is not None:
             check_count(self.chunk_size, "chunk_size")
 
@@ -57,7 +64,7 @@ def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> T
         TypeError: If no logits are found; the message says what came.
         ValueError: If the logits do not have shape (N,), (N, K) or (N, K, 1, 1); one image's may lack its axis, ().
     """
-    logits = _find(output) if chosen is None else _choose(output, chosen)
+    logits = found_in_output(output, chosen)
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"Expected the model to return logits (a Tensor, a tuple, or a mapping with 'logits'), but got "
@@ -70,6 +77,51 @@ def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> T
     return logits.flatten(1)
 
 
+def found_in_output(output: Any, chosen: LogitsFromOutput | None = None) -> Any:
+    """Return what stands where the logits should be, in the form in which the model returned it."""
+    return _find(output) if chosen is None else _choose(output, chosen)
+
+
+class LastOperation(TorchFunctionMode):
+    """Watch a forward pass for operations that make probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: list[tuple[Tensor, str]] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            name = getattr(func, "__name__", "")
+            made = name if name in _MAKE_PROBABILITIES else None
+            if name in _CHANGE_NO_VALUE and args:
+                made = self.behind(args[0])
+            if made is not None:
+                self._made.append((result, made))
+        return result
+
+    def behind(self, tensor: Any) -> str | None:
+        """Return the operation whose probabilities ``tensor`` holds, None if it is no such tensor."""
+        return next((name for made, name in self._made if made is tensor), None)
+
+
+_MAKE_PROBABILITIES = {"softmax", "sigmoid"}
+_CHANGE_NO_VALUE = {
+    "__getitem__",
+    "squeeze",
+    "unsqueeze",
+    "flatten",
+    "view",
+    "reshape",
+    "clone",
+    "contiguous",
+    "float",
+    "to",
+}
+
+
 def _find(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output
@@ -77,7 +129,16 @@ def _find(output: Any) -> Any:
         return output.get("logits")
     if hasattr(output, "logits"):
         return output.logits
-    return _find(output[0]) if isinstance(output, (tuple, list)) and output else None
+    if not isinstance(output, (tuple, list)) or not output:
+        return None
+    widths = {one.shape[1] for one in output if isinstance(one, Tensor) and one.ndim == 2}
+    if len(widths) > 1:
+        raise ValueError(
+            "Expected the model to return logits, but it returns a tuple of tensors with "
+            f"{' and '.join(map(str, sorted(widths)))} columns: features among them? Set "
+            "`Readout(logits_from_output=...)` to the index of the logits."
+        )
+    return _find(output[0])
 
 
 def _choose(output: Any, chosen: LogitsFromOutput) -> Any:

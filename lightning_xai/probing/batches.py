@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_xai._checks import shape
 from lightning_xai.probing.sample import HINT, Sample
 
+_FEW = 4  # channels, where images have no more
 _NAMES = {
     "images": ("images", "image", "imgs", "img", "pixel_values", "inputs", "input", "x", "data"),
     "labels": ("labels", "label", "targets", "target", "y", "classes", "class"),
@@ -41,7 +42,23 @@ def sample_from_batch(batch: Any) -> Sample:
             "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', "
             f"but got {_described(batch)}. {HINT}"
         )
+    _check_layout(found["images"])
     return Sample(**found)
+
+
+def _check_layout(images: Any) -> None:
+    """Raise ValueError if the channels seem to come last: a heatmap would have other axes than its image."""
+    if (
+        isinstance(images, Tensor)
+        and images.ndim == 4
+        and images.shape[3] <= _FEW
+        and min(images.shape[1:3]) > 2 * _FEW
+    ):
+        raise ValueError(
+            f"Expected images (N, C, H, W), but got {shape(images)}, whose channels seem to come last. Return images "
+            "with the channels first from `sample_from_batch=`, a function of the batch, and name a module that takes "
+            "these: `Readout(forward=...)`."
+        )
 
 
 def _found(batch: Any) -> dict[str, Any]:

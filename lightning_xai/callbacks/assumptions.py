@@ -1,0 +1,222 @@
+"""What we assume about a user's model and data, held against what their own validation shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
+
+from lightning_xai._checks import shape
+from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, named_layers
+from lightning_xai.probing.probe import are_distributions
+from lightning_xai.probing.sample import HINT, Sample
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+_ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
+_CLOSE = 2e-2  # relative; a step in half precision rounds by less
+_LEAST = 1e-2  # the largest logit that such a share is taken of, at the least
+
+
+def check_logits(logits: Tensor, task: str, readout: Readout, *, first: bool) -> None:
+    """Hold the logits (N, K) of a whole probe against what probabilities look like.
+
+    Raises:
+        MisconfigurationException: If they are distributions over the classes. What only could be probabilities is said
+            once (in the ``first`` epoch).
+    """
+    raw = logits[:, 1:] if task == "binary" else logits
+    if readout.output != "auto" or len(logits) < _ENOUGH_IMAGES or not bool(((raw >= 0) & (raw <= 1)).all()):
+        return
+    if task == "multiclass" and are_distributions(raw):
+        raise MisconfigurationException(
+            "Expected the model to return logits, but for all explained images they are probabilities: none is "
+            "negative, and each image's sum to 1. Set Readout(output='probability'), or Readout(output='logit') if "
+            "these are logits after all."
+        )
+    if first:
+        rank_zero_warn(
+            "ExplanationMonitor takes what the model returns for logits, though all of it lies in [0, 1]. Set "
+            "Readout(output='probability') if these are probabilities, Readout(output='logit') if not."
+        )
+
+
+def warn_of_annotations(task: str, sample: Sample) -> None:
+    """Say that localization is scored against annotations whose class nobody knows, where an image has several."""
+    if task == "multilabel" and sample.annotated and not sample.has_annotated_classes:
+        rank_zero_warn(
+            "ExplanationMonitor scores localization against the annotations of all classes, because they do not say "
+            "which class they are of: pass boxes with `box_labels`, or masks (N, K, H, W) with a plane per class."
+        )
+
+
+@dataclass
+class _Call:
+    """What went through the called module, and what a later module made of it."""
+
+    inputs: list[Tensor]
+    output: Any
+    followed_by: list[str] = field(default_factory=list)
+
+
+class WatchedStep:
+    """Watch one validation step of a user: what it sends through the module that we call too, and what comes back.
+
+    It only reads, and its hooks are gone after the step.
+
+    Args:
+        module: The LightningModule.
+        readout: Says which module is called, and where its logits are.
+    """
+
+    def __init__(self, module: LightningModule, readout: Readout) -> None:
+        self._called, self._readout = called_module(module, readout.forward), readout
+        self._layers = {id(layer): name for name, layer in named_layers(module).items() if _has_parameters(layer)}
+        self._calls: list[_Call] = []
+        self._others: dict[
+            str, Tensor | None
+        ] = {}  # layers called beside it, and the first row of their logits, if any
+        self._depth = 0
+        self._handles: list[RemovableHandle] = []
+        if getattr(self._called, "_compiled_call_impl", None) is None:  # a compiled call would be compiled anew
+            self._handles = [
+                self._called.register_forward_pre_hook(self._enter),
+                self._called.register_forward_hook(self._leave, with_kwargs=True),
+                register_module_forward_pre_hook(self._see_input),
+                register_module_forward_hook(self._see_output),
+            ]
+
+    def stop(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def compare(self, sample: Sample, logits: Callable[[Tensor], Tensor]) -> None:
+        """Hold what was seen against our own call.
+
+        Args:
+            sample: The first image of the batch, as it was before the step.
+            logits: Our own logits (1, K) of its images.
+
+        Raises:
+            MisconfigurationException: If the step calls the module once, and in another way; the message says how, and
+                what settles it.
+        """
+        name = type(self._called).__name__
+        if len(self._calls) == 1:
+            self._check_call(name, sample, logits)
+        elif self._calls:
+            _warn_of_calls(name, f"{len(self._calls)} times")
+        elif self._others and self._readout.output != "probability":
+            ours = logits(sample.images)[0]
+            if all(_gap(theirs, ours) is not None for theirs in self._others.values()):
+                _warn_of_calls(name, f"not at all, but `{next(iter(self._others))}`")
+
+    def _check_call(self, name: str, sample: Sample, logits: Callable[[Tensor], Tensor]) -> None:
+        call = self._calls[0]
+        if call.followed_by:
+            raise MisconfigurationException(
+                f"Expected {name} to return logits, but validation_step sends what it returns through "
+                f"`{call.followed_by[0]}`. Let `forward` return logits, or name a module that does: Readout(forward=)."
+            )
+        _check_input(name, sample.images, call.inputs)
+        gap = _gap(_first_logits(call.output, self._readout.logits_from_output), logits(sample.images)[0])
+        if gap is not None and self._readout.output != "probability" and gap < float("inf"):
+            rank_zero_warn(
+                f"ExplanationMonitor gets other logits from {name} than validation_step for the same image (they "
+                f"differ by {gap:.2g}): dropout or batch statistics in validation, or a state that each call changes?"
+            )
+
+    def _enter(self, *_: Any) -> None:
+        self._depth += 1
+
+    def _leave(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            self._calls.append(_Call([tensor[:1].detach().clone() for tensor in inputs if tensor.ndim], output))
+
+    def _see_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        name = self._beside(module)
+        if name is not None and self._calls:
+            returned = self._calls[-1].output
+            held = returned if isinstance(returned, (tuple, list)) else [returned]
+            if any(arg is one for arg in args for one in held if isinstance(one, Tensor)):
+                self._calls[-1].followed_by.append(name)
+
+    def _see_output(self, module: nn.Module, _: Any, output: Any) -> None:
+        name = self._beside(module)
+        if name is not None:
+            self._others[name] = _first_logits(output, None)
+
+    def _beside(self, module: nn.Module) -> str | None:
+        """Return the name of a layer with parameters that is called outside the called module."""
+        return self._layers.get(id(module)) if self._depth == 0 and module is not self._called else None
+
+
+def _first_logits(output: Any, chosen: LogitsFromOutput | None) -> Tensor | None:
+    try:
+        return logits_from_output(output, chosen)[0].detach().float().clone()
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return None
+
+
+def _gap(theirs: Tensor | None, ours: Tensor) -> float | None:
+    """Return by how much logits differ from ours (K,), None if they do not."""
+    ours = ours[1:] if theirs is not None and len(ours) == 2 * len(theirs) == 2 else ours
+    if theirs is None or theirs.shape != ours.shape:
+        return float("inf")
+    gap = float((theirs - ours.to(theirs)).abs().max())
+    return gap if gap > _CLOSE * max(float(ours.abs().max()), float(theirs.abs().max()), _LEAST) else None
+
+
+def _warn_of_calls(name: str, times: str) -> None:
+    rank_zero_warn(
+        f"ExplanationMonitor explains one call of {name} with the images of the batch, but validation_step calls it "
+        f"{times}: what is explained may not be what is validated. Name a module that is called once, "
+        "Readout(forward=), if there is one."
+    )
+
+
+def _check_input(name: str, image: Tensor, inputs: list[Tensor]) -> None:
+    """Raise if a step sent something else than the image (1, C, H, W) of the batch through the model."""
+    if not inputs:
+        return
+    sent = inputs[0].to(image.device)
+    if sent.shape[1:] != image.shape[1:]:
+        raise MisconfigurationException(
+            f"Expected validation_step to send the images of the batch through {name}, of shape {shape(image[0])} "
+            f"each, but it sends {shape(sent[0])}. {HINT} Its images are those that enter the model."
+        )
+    gap = float((sent.float() - image.float()).abs().max())
+    if gap <= _CLOSE * max(float(image.abs().max()), 1e-6):
+        return
+    raise MisconfigurationException(
+        f"Expected validation_step to send the images of the batch through {name} as they are, but it sends "
+        f"others{_scaling(sent, image)}. {HINT} Its images are those that enter the model."
+    )
+
+
+def _scaling(sent: Tensor, image: Tensor) -> str:
+    """Return in words how an image became what was sent, if it was scaled and shifted per channel."""
+    x, y = image[0].flatten(1).double(), sent[0].flatten(1).double()
+    spread = x.var(1, correction=0)
+    slope = ((x - x.mean(1, keepdim=True)) * (y - y.mean(1, keepdim=True))).mean(1) / spread.clamp(min=1e-12)
+    offset = y.mean(1) - slope * x.mean(1)
+    if float((slope[:, None] * x + offset[:, None] - y).abs().max()) > _CLOSE * float(y.abs().max()):
+        return ""
+    return (
+        f": image · {float(slope[0]):.3g} + {float(offset[0]):.3g} in the first channel (a normalisation in the step?)"
+    )
+
+
+def _has_parameters(layer: nn.Module) -> bool:
+    return next(layer.parameters(), None) is not None
