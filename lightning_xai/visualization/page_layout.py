@@ -33,6 +33,7 @@ class PageLayout:
         header_lines: Lines of the longest column name.
         has_title: Whether a line stands above everything.
         has_legend: Whether a line stands below the columns.
+        note_lines: Lines at the foot of the page.
 
     """
 
@@ -46,6 +47,7 @@ class PageLayout:
     header_lines: int = 1
     has_title: bool = False
     has_legend: bool = False
+    note_lines: int = 0
 
     @property
     def margin(self) -> int:
@@ -104,9 +106,16 @@ class PageLayout:
         return self.top + self.num_rows * self.row_height + (self.num_rows - 1) * self.gap
 
     @property
+    def first_note_center(self) -> int:
+        """Height at which the first line at the foot of the page stands."""
+        return self.bottom + (self.gap + self.line if self.has_legend else 0) + self.gap + self.line // 2
+
+    @property
     def height(self) -> int:
         """Height of the page."""
-        return self.bottom + (self.gap + self.line if self.has_legend else 0) + self.margin
+        legend = self.gap + self.line if self.has_legend else 0
+        notes = self.gap + self.note_lines * self.line if self.note_lines else 0
+        return self.bottom + legend + notes + self.margin
 
     @property
     def width(self) -> int:
