@@ -34,6 +34,8 @@ _BAR_HEIGHT = 0.65  # height of a colour bar in sizes of the text
 _WIDE_LINES_FROM = 112  # pixels of a picture's longer side from which lines of annotations are two pixels wide
 _LEGEND_GRAY = 160
 _OWN_SCALES = "each heatmap has its own scale"
+_MOST_ROWS = 4  # above each other
+_LARGER_TEXT = 1.5  # times, where more than one block is shrunk into a card
 _LONGEST_CELL = 3  # cell sizes; the shorter side of a long image has half of one as far as this allows
 
 
@@ -52,6 +54,9 @@ def heatmap_grid(
     notes: Sequence[str] = (),
 ) -> Tensor:
     r"""Lay out images and their heatmaps: a row per image, a column for the image and one for every explainer.
+
+    At most four rows stand above each other, more go into blocks beside them with larger text, so that the wide cards
+    of trackers show them in a readable size.
 
     Every heatmap is drawn with its own scale, so colours compare places inside one map, not maps, as a line at the foot
     says; a legend under each column says which colour is which. A map without heat, a constant one and one that is not
@@ -89,7 +94,9 @@ def heatmap_grid(
     size = PictureSize(image_height, image_width, cell_size)
     pictures = size.resized_pictures(as_pictures(images, mean, std))
     contours = _contours(size, len(images), masks, boxes)
+    num_blocks = -(-len(images) // _MOST_ROWS)
     text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * min(size.longer_side, cell_size)))
+    text_size = text_size if num_blocks == 1 else round(_LARGER_TEXT * text_size)
     legend = None if contours is None else _legend_of_contours(text_size)
     columns = [PageColumn("image", _annotated(pictures, contours), legend)]
     for name, maps in heatmaps.items():
@@ -100,7 +107,7 @@ def heatmap_grid(
     if images.shape[1] > MOST_COLOURS:
         notes = [*notes, Channels().described(images.shape[1])]
     marks = () if correct is None else tuple(None if right is None else bool(right) for right in correct)
-    return Page(columns, text_size, captions or (), marks, title or "", (_OWN_SCALES, *notes)).drawn()
+    return Page(columns, text_size, captions or (), marks, title or "", (_OWN_SCALES, *notes), num_blocks).drawn()
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class Page:
         correct: One per row, marked by a green or a red bar and sign, None for no mark; empty for none.
         title: Stands above everything; empty for none.
         notes: Stand at the foot of the page.
+        num_blocks: Blocks of rows beside each other.
 
     """
 
@@ -76,6 +77,7 @@ class Page:
     correct: Sequence[bool | None] = ()
     title: str = ""
     notes: Sequence[str] = ()
+    num_blocks: int = 1
 
     @cached_property
     def layout(self) -> PageLayout:
@@ -91,6 +93,7 @@ class Page:
             caption_lines=max((len(caption.splitlines()) for caption in self.captions), default=0),
             has_title=bool(self.title),
             has_legend=any(column.legend for column in self.columns),
+            num_blocks=self.num_blocks,
         )
         bold = font(self.text_size, bold=True)
         header_lines = max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
@@ -106,9 +109,10 @@ class Page:
         pen = Draw(image)
         self._write_title(pen)
         for index, column in enumerate(self.columns):
-            self._write_name(pen, index, column.name)
-            if column.legend is not None:
-                self._draw_legend(image, pen, index, column.legend)
+            for first_row in range(0, self.layout.num_rows, self.layout.rows_of_block):
+                self._write_name(pen, self.layout.column_center(index, first_row), column.name)
+                if column.legend is not None:
+                    self._draw_legend(image, pen, self.layout.column_center(index, first_row), column.legend)
             for row, label in enumerate(column.labels):
                 self._write_label(pen, row, index, label)
         for row in range(self.layout.num_rows):
@@ -134,7 +138,7 @@ class Page:
         page = torch.full((layout.height, layout.width, 3), 255, dtype=torch.uint8)
         for index, column in enumerate(self.columns):
             for row, picture in enumerate(column.pictures):
-                _paste(page, picture, layout.column_center(index), layout.row_center(row))
+                _paste(page, picture, layout.column_center(index, row), layout.row_center(row))
         return page
 
     def _write_title(self, pen: ImageDraw) -> None:
@@ -142,19 +146,19 @@ class Page:
         text = shortened(self.title, typeface, layout.width - 2 * layout.margin)
         pen.text((layout.margin, layout.title_center), text, fill=_TEXT, font=typeface, anchor="lm")
 
-    def _write_name(self, pen: ImageDraw, index: int, name: str) -> None:
+    def _write_name(self, pen: ImageDraw, center: int, name: str) -> None:
         layout, bold = self.layout, font(self.text_size, bold=True)
         for lines_below, line in enumerate(reversed(wrapped(name, bold, layout.column_width))):
-            middle = (layout.column_center(index), layout.header_center - lines_below * layout.line)
+            middle = (center, layout.header_center - lines_below * layout.line)
             pen.text(middle, line, fill=_TEXT, font=bold, anchor="mm")
 
-    def _draw_legend(self, image: Image, pen: ImageDraw, index: int, legend: ColumnLegend) -> None:
+    def _draw_legend(self, image: Image, pen: ImageDraw, center: int, legend: ColumnLegend) -> None:
         from PIL.Image import fromarray
 
         layout, small = self.layout, font(self.text_size - 1)
         height, width = legend.picture.shape[:2]
         before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
-        left = layout.column_center(index) - (before + width + after) // 2
+        left = center - (before + width + after) // 2
         image.paste(fromarray(legend.picture.numpy()), (left + before, layout.legend_center - height // 2))
         pen.text((left, layout.legend_center), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
         right = (left + before + width + after, layout.legend_center)
@@ -164,7 +168,7 @@ class Page:
         if not label:
             return
         layout, typeface, pad = self.layout, font(self.text_size), self.text_size // 3
-        middle = (layout.column_center(index), layout.row_center(row))
+        middle = (layout.column_center(index, row), layout.row_center(row))
         text = shortened(label, typeface, layout.column_width - 2 * pad)
         left, top, right, bottom = pen.textbbox(middle, text, font=typeface, anchor="mm")
         pen.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_PLATE)
@@ -185,13 +189,14 @@ class Page:
         if self.correct[row] is None:
             return
         sign, color = ("✓", _RIGHT) if self.correct[row] else ("✗", _WRONG)
-        left, top = layout.margin, center - layout.picture_height // 2
+        left, top = layout.margin + layout.indent(row), center - layout.picture_height // 2
         pen.rectangle((left, top, left + self.text_size // 4 - 1, top + layout.picture_height - 1), fill=color)
         pen.text((left + self.text_size, center), sign, fill=color, font=font(self.text_size), anchor="mm")
 
     def _write_caption(self, pen: ImageDraw, row: int) -> None:
         layout, center, typeface = self.layout, self.layout.row_center(row), font(self.text_size)
-        left, width = layout.margin + self._indent, layout.caption_width - self._indent
+        left = layout.margin + layout.indent(row) + self._indent
+        width = layout.caption_width - self._indent
         lines = self.captions[row].splitlines()
         for index, line in enumerate(lines):
             middle = center + (index - (len(lines) - 1) / 2) * layout.line
