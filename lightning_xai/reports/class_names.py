@@ -34,7 +34,7 @@ def class_names(trainer: Trainer, stage: str, loader: int, num_classes: int) -> 
         another order.
     """
     dataset = _dataset(trainer, stage, loader)
-    sources = [_of_dataset(dataset), _of_attributes(getattr(trainer, "datamodule", None)), _of_model(trainer)]
+    sources = [_of_dataset(dataset), _of_attributes(_read(trainer, "datamodule")), _of_model(trainer)]
     fitting = [names for source in sources for names in source if len(names) == num_classes]
     orders: dict[frozenset[str], set[tuple[str, ...]]] = {}
     for names in fitting:
@@ -46,37 +46,41 @@ def class_names(trainer: Trainer, stage: str, loader: int, num_classes: int) -> 
 def _dataset(trainer: Trainer, stage: str, loader: int) -> Any:
     from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
-    loaders = getattr(trainer, "test_dataloaders" if stage == "test" else "val_dataloaders", None)
-    if loaders is None:
-        return None
-    flattened = CombinedLoader(loaders, "sequential").flattened
-    return getattr(flattened[loader], "dataset", None) if loader < len(flattened) else None
+    loaders = _read(trainer, "test_dataloaders" if stage == "test" else "val_dataloaders")
+    flattened = [] if loaders is None else CombinedLoader(loaders, "sequential").flattened
+    return _read(flattened[loader], "dataset") if loader < len(flattened) else None
 
 
 def _of_dataset(dataset: Any, depth: int = 0) -> Iterator[tuple[str, ...]]:
     if dataset is None or depth > _DEEPEST:
         return
     yield from _of_attributes(dataset)
-    parts = getattr(dataset, "datasets", None)
-    for part in [getattr(dataset, "dataset", None), *(parts if isinstance(parts, Sequence) else ())]:
+    parts = _read(dataset, "datasets")
+    for part in [_read(dataset, "dataset"), *(parts if isinstance(parts, Sequence) else ())]:
         yield from _of_dataset(part, depth + 1)
 
 
 def _of_attributes(owner: Any) -> Iterator[tuple[str, ...]]:
     for attribute in _NAMES_OF_DATA:
-        with suppress(Exception):  # a property of the user's that cannot be read names nothing
-            yield from _in_order(getattr(owner, attribute, None))
-    features = getattr(owner, "features", None)
+        yield from _in_order(_read(owner, attribute))
+    features = _read(owner, "features")
     for feature in features.values() if isinstance(features, Mapping) else ():
-        inner = getattr(feature, "feature", None)  # of a sequence of class labels
-        yield from _in_order(getattr(feature, "names", None) or getattr(inner, "names", None))
+        of_one, of_each = _read(feature, "names"), _read(_read(feature, "feature"), "names")  # a label, or several
+        yield from _in_order(of_one or of_each)
 
 
 def _of_model(trainer: Trainer) -> Iterator[tuple[str, ...]]:
-    module = getattr(trainer, "lightning_module", None)
+    module = _read(trainer, "lightning_module")
     for part in module.modules() if module is not None else ():
-        names = getattr(getattr(part, "config", None), "id2label", None)
+        names = _read(_read(part, "config"), "id2label")
         yield from (found for found in _in_order(names) if not all(map(_NO_NAME.fullmatch, found)))
+
+
+def _read(owner: Any, name: str) -> Any:
+    """Return an attribute, None if there is none or if it is a property of the user's that fails."""
+    with suppress(Exception):
+        return getattr(owner, name, None)
+    return None
 
 
 def _in_order(names: Any) -> Iterator[tuple[str, ...]]:

@@ -26,11 +26,13 @@ class Data(Dataset):
 
 
 class Unreadable(Data):
-    """A data set whose names cannot be read."""
+    """A data set whose attributes cannot be read."""
 
     @property
     def classes(self):
         raise OSError("not downloaded")
+
+    dataset = datasets = features = classes
 
 
 def label(names):
@@ -96,6 +98,13 @@ def test_data_sets(dataset):
 )
 def test_what_does_not_fit_or_contradicts_itself_names_nothing(dataset):
     assert found(dataset) is None
+
+
+def test_a_data_set_inside_itself_ends():
+    data = Data(classes=list(NAMES))
+    data.dataset = data
+    data.datasets = [data]
+    assert found(data) == NAMES
 
 
 def test_every_stage_and_loader_has_its_own():

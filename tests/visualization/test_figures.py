@@ -290,6 +290,8 @@ def test_a_map_without_heat_says_so(case):
     flat = case.with_heatmaps(torch.zeros(4, 16, 16))
     axes = drawn(plot_occlusion_map(flat, OcclusionMap(grid=(2, 2)), num_images=1))
     assert [[text.get_text() for text in one.texts] for one in axes] == [[], ["no heat"], []]
+    below = drawn(plot_masking_curve(flat, MaskingCurve(num_steps=4), num_frames=2))[1:]
+    assert [[text.get_text() for text in one.texts] for one in below] == [["no heat"], [], []]
 
 
 def test_pictures_of_a_row_are_aligned(case):
