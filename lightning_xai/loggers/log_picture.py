@@ -30,7 +30,13 @@ class PictureLoggingError(RuntimeError):
 
 
 def log_picture(
-    trainer: Trainer, name: str, picture: Tensor, *, caption: str = "", directory: str | Path | None = None
+    trainer: Trainer,
+    name: str,
+    picture: Tensor,
+    *,
+    caption: str = "",
+    directory: str | Path | None = None,
+    files: bool = False,
 ) -> list[str | Path]:
     """Log a picture to every logger of a Trainer that has a place for pictures, else write it to a folder.
 
@@ -45,6 +51,7 @@ def log_picture(
         caption: Displayed by Weights & Biases and written into PNG files; other loggers have no place for it.
         directory: Where PNG files go, the name as folders: a local one, or a URL such as ``s3://bucket/run``; None to
             write none.
+        files: Whether a PNG goes there beside the loggers, too.
 
     Returns:
         The files written by this call, URLs where ``directory`` is one.
@@ -59,7 +66,8 @@ def log_picture(
         return []
     logged = LoggedPicture(name, picture, caption, step=scalar_step(trainer), epoch=trainer.current_epoch)
     failures: list[tuple[str, Exception]] = []
-    reached_a_logger, files = False, []
+    reached_a_logger = False
+    written: list[str | Path] = []
     for logger in trainer.loggers:
         log = _function_for(logger)
         if log is not None:
@@ -68,14 +76,14 @@ def log_picture(
                 reached_a_logger = True
             except Exception as error:
                 failures.append((type(logger).__name__, error))
-    if directory is not None and not reached_a_logger:
+    if directory is not None and (files or not reached_a_logger):
         try:
-            files = [save_png(directory, logged)]
+            written = [save_png(directory, logged)]
         except Exception as error:  # remote filesystems have errors of their own
             failures.append((f"the folder {directory}", error))
     if failures:
         raise PictureLoggingError(_report(name, failures)) from failures[0][1]
-    return files
+    return written
 
 
 @dataclass(frozen=True)

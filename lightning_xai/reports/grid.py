@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from lightning_xai._checks import check_count
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.probing.sample import Sample
+from lightning_xai.reports.captions import Captions
+from lightning_xai.reports.class_names import class_names
 from lightning_xai.reports.report import Report, Run
+from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 
 _NAME = "heatmaps"
 
@@ -23,12 +27,18 @@ class Grid(Report):
 
     Args:
         num_images: Rows; 0 draws no grid.
-        class_names: Shown instead of class numbers.
+        class_names: Shown instead of class numbers; None for those that the validation's data set, the DataModule or
+            the model know, if there are as many as the model has classes.
         mean: Per channel, what the images were normalised with, so that they are shown as they were.
         std: Per channel, likewise.
         cell_size: Longer side of a cell in pixels.
+        channels: Shown of images that are no photographs: one, drawn gray, or three as red, green and blue, from 0.
+            They are stretched from the 2 % to the 98 % quantile of all explained images, the same in every epoch,
+            whatever ``mean`` and ``std``. None for images as they are, and the first three of more than three channels.
+        files: Whether a PNG goes into the run's folder beside the loggers, too.
 
     Raises:
+        TypeError: If ``channels`` are no whole numbers.
         ValueError: If a number is out of range.
     """
 
@@ -37,11 +47,14 @@ class Grid(Report):
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     cell_size: int = 160
+    channels: int | Sequence[int] | None = None
+    files: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_count(self.num_images, "num_images of the grid", least=0)
         check_count(self.cell_size, "cell_size", least=32)
+        Channels(self.channels)
         if (self.mean is None) != (self.std is None):
             given = "std" if self.mean is None else "mean"
             raise ValueError(f"Expected `mean` and `std` of the grid together, but got `{given}` alone.")
@@ -51,22 +64,39 @@ class Grid(Report):
         from lightning_xai.visualization import as_pictures
 
         as_pictures(sample.images, self.mean, self.std)
+        if self.channels is not None:
+            Channels(self.channels).of(sample.images)
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
-        """Draw the grid of every loader and log it."""
+        """Draw the grid of every loader and log it, unless the images of the run are private."""
+        if getattr(run, "private", False):
+            return
         for loader, found in epoch.loaders.items():
             count = min(self.num_images, len(found))
             if not count:
                 continue
-            title = f"epoch {epoch.epoch} · step {epoch.step}"
-            sample = run.probes[loader].sample(range(count), torch.device("cpu"))
+            title = _title(epoch)
+            probe = run.probes[loader]
+            sample = probe.sample(range(count), torch.device("cpu"))
             heatmaps = {name: maps[:count] for name, maps in run.heatmaps[loader].items()}
-            picture = self.draw(sample, found, heatmaps, epoch.task, title=title)
+            names = self.class_names
+            if names is None:
+                names = class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
+            picture = replace(self, class_names=names).draw(
+                sample, found, heatmaps, epoch.task, title=title, others=[item.image for item in probe.items]
+            )
             name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
-            log_picture(run.trainer, name, picture, caption=title, directory=run.folder)
+            log_picture(run.trainer, name, picture, caption=title, directory=run.folder, files=self.files)
 
     def draw(
-        self, sample: Sample, found: Explained, heatmaps: Mapping[str, Tensor], task: str, *, title: str
+        self,
+        sample: Sample,
+        found: Explained,
+        heatmaps: Mapping[str, Tensor],
+        task: str,
+        *,
+        title: str,
+        others: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Return the picture, uint8 (H, W, 3).
 
@@ -76,41 +106,34 @@ class Grid(Report):
             heatmaps: Explainer -> heatmaps (n, H, W) of these images.
             task: Of the classifier.
             title: Above the grid.
+            others: All images (C, H, W) whose values decide how channels are stretched; those of the sample if None.
         """
         from lightning_xai.visualization import heatmap_grid
 
-        count = len(sample.images)
-        labels, target, predicted = found.labels[:count], found.target[:count], found.predicted[:count]
-        probabilities = found.probabilities[:count]
-        confidence = probabilities.gather(1, predicted[:, None])[:, 0]
-        right = predicted == labels
-        if task == "multilabel":  # another class of the image may be more probable
-            right = probabilities.gather(1, labels.clamp(min=0)[:, None])[:, 0] > 0.5
-        captions = [
-            self._caption(int(label), int(guess), float(sure), int(asked))
-            for label, guess, sure, asked in zip(labels, predicted, confidence, target, strict=True)
-        ]
+        captions = Captions(sample, found, task, self.class_names)
+        images, mean, std = sample.images, self.mean, self.std
+        notes: tuple[str, ...] = ()
+        if self.channels is not None or images.shape[1] > MOST_COLOURS:
+            channels = Channels(self.channels)
+            notes = (channels.described(images.shape[1]),)
+            images = channels.stretched(images, channels.limits(images if others is None else others))
+            mean = std = None
         return heatmap_grid(
-            sample.images,
+            images,
             heatmaps,
-            captions=captions,
-            correct=None if bool((labels < 0).any()) else right.tolist(),
+            captions=captions.texts,
+            correct=captions.correct,
             masks=sample.masks,
             boxes=sample.boxes if sample.masks is None else None,
-            mean=self.mean,
-            std=self.std,
+            mean=mean,
+            std=std,
             cell_size=self.cell_size,
             title=title,
+            notes=notes,
         )
 
-    def _caption(self, label: int, predicted: int, confidence: float, target: int) -> str:
-        lines = [] if label < 0 else [f"label {self._name(label)}"]
-        lines.append(f"predicted {self._name(predicted)}")
-        lines.append(f"confidence {confidence:.2f}")
-        if {target} != {predicted, predicted if label < 0 else label}:
-            lines.append(f"explained {self._name(target)}")
-        return "\n".join(lines)
 
-    def _name(self, label: int) -> str:
-        known = self.class_names is not None and 0 <= label < len(self.class_names)
-        return self.class_names[label] if known and self.class_names is not None else str(label)
+def _title(epoch: ExplainedEpoch) -> str:
+    """Say when the grid was drawn, and which checkpoint was validated or tested."""
+    checkpoint = [] if epoch.checkpoint is None else [PurePath(epoch.checkpoint).name]
+    return " · ".join([*checkpoint, f"epoch {epoch.epoch}", f"step {epoch.step}"])

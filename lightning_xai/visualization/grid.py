@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 from lightning_xai.visualization.contours import (
     Boxes,
     boxes_by_image,
@@ -22,6 +23,7 @@ from lightning_xai.visualization.pictures import (
     as_pictures,
     check_shape_of_maps,
     intensity,
+    said_where_blank,
     with_heat,
 )
 
@@ -31,6 +33,10 @@ _TEXT_FRACTION = 0.075  # size of the text in longer sides of a picture
 _BAR_HEIGHT = 0.65  # height of a colour bar in sizes of the text
 _WIDE_LINES_FROM = 112  # pixels of a picture's longer side from which lines of annotations are two pixels wide
 _LEGEND_GRAY = 160
+_OWN_SCALES = "each heatmap has its own scale"
+_MOST_ROWS = 4  # above each other
+_LARGER_TEXT = 1.5  # times, where more than one block is shrunk into a card
+_LONGEST_CELL = 3  # cell sizes; the shorter side of a long image has half of one as far as this allows
 
 
 def heatmap_grid(
@@ -38,30 +44,37 @@ def heatmap_grid(
     heatmaps: Mapping[str, Tensor],
     *,
     captions: Sequence[str] | None = None,
-    correct: Sequence[bool] | None = None,
+    correct: Sequence[bool | None] | None = None,
     masks: Tensor | None = None,
     boxes: Boxes | None = None,
     mean: ChannelValues | None = None,
     std: ChannelValues | None = None,
     cell_size: int = 160,
     title: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Tensor:
     r"""Lay out images and their heatmaps: a row per image, a column for the image and one for every explainer.
 
-    Every heatmap is drawn with its own scale, so colours compare places inside one map, not maps; a legend under each
-    column says which colour is which. Text that does not fit is cut with an ellipsis.
+    At most four rows stand above each other, more go into blocks beside them with larger text, so that the wide cards
+    of trackers show them in a readable size.
+
+    Every heatmap is drawn with its own scale, so colours compare places inside one map, not maps, as a line at the foot
+    says; a legend under each column says which colour is which. A map without heat, a constant one and one that is not
+    finite are marked as such. Text that does not fit is cut with an ellipsis.
 
     Args:
         images: Any real dtype, shape (N, C, H, W), N >= 1; how their range is read stands at :func:`as_pictures`.
         heatmaps: Explainer name -> floating point, shape (N, H, W), any range; at least one.
         captions: What stands left of each row, lines separated by newlines: label, prediction, confidence.
-        correct: Whether each prediction is right: a green tick or a red cross beside the row.
+        correct: Whether each prediction is right: a green tick or a red cross beside the row; None for neither.
         masks: Annotated regions, boolean or numbers (above 0 is inside), shape (N, H, W), drawn as outlines.
         boxes: Annotated boxes ``x1, y1, x2, y2`` in pixels of the image; shapes as at :func:`boxed`.
         mean: What was subtracted when the images were normalised.
         std: What the images were divided by when they were normalised.
-        cell_size: Longer side of a cell in pixels, at least 32; small images are enlarged by a whole number.
+        cell_size: Longer side of a cell in pixels, at least 32; small images are enlarged by a whole number, and images
+            that are longer than two squares get longer cells, at most three times as long.
         title: A line above everything, such as ``"epoch 3 · step 120"``.
+        notes: Lines at the foot.
 
     Returns:
         uint8, shape (height, width, 3), on the CPU.
@@ -81,15 +94,20 @@ def heatmap_grid(
     size = PictureSize(image_height, image_width, cell_size)
     pictures = size.resized_pictures(as_pictures(images, mean, std))
     contours = _contours(size, len(images), masks, boxes)
-    text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * size.longer_side))
+    num_blocks = -(-len(images) // _MOST_ROWS)
+    text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * min(size.longer_side, cell_size)))
+    text_size = text_size if num_blocks == 1 else round(_LARGER_TEXT * text_size)
     legend = None if contours is None else _legend_of_contours(text_size)
     columns = [PageColumn("image", _annotated(pictures, contours), legend)]
     for name, maps in heatmaps.items():
         heat = intensity(size.resized(maps.detach().cpu().float().unsqueeze(1)).squeeze(1))
         legend = _legend_of_heat(text_size, size.width, signed=bool((heat < 0).any()))
-        columns.append(PageColumn(name, _annotated(with_heat(pictures, heat), contours), legend))
-    marks = tuple(bool(is_correct) for is_correct in correct) if correct is not None else ()
-    return Page(columns, text_size, captions or (), marks, title or "").drawn()
+        drawn = _annotated(with_heat(pictures, heat), contours)
+        columns.append(PageColumn(name, drawn, legend, said_where_blank(maps, heat)))
+    if images.shape[1] > MOST_COLOURS:
+        notes = [*notes, Channels().described(images.shape[1])]
+    marks = () if correct is None else tuple(None if right is None else bool(right) for right in correct)
+    return Page(columns, text_size, captions or (), marks, title or "", (_OWN_SCALES, *notes), num_blocks).drawn()
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,9 @@ class PictureSize:
     """The size at which images of one shape are drawn in cells that measure ``cell_size`` along the longer side.
 
     A whole multiple of the image that fills at least 0.7 of the cell is preferred, because every pixel then stays a
-    sharp square (28 becomes 140, 64 becomes 128 for cells of 160); other images are resized smoothly to the cell.
+    sharp square (28 becomes 140, 64 becomes 128 for cells of 160); other images are resized smoothly to the cell. The
+    cell of an image more than twice as long as wide is longer, so that half a ``cell_size`` is left for its shorter
+    side: at most three times as long.
 
     Args:
         image_height: Pixels.
@@ -105,8 +125,8 @@ class PictureSize:
         cell_size: Longer side of a cell in pixels.
 
     Example:
-        >>> [PictureSize(*image, 160).width for image in ((28, 28), (64, 32), (224, 112), (100, 100))]
-        [140, 64, 80, 160]
+        >>> [PictureSize(*image, 160).width for image in ((28, 28), (64, 32), (224, 112), (100, 100), (100, 400))]
+        [140, 64, 80, 160, 320]
     """
 
     image_height: int
@@ -117,13 +137,20 @@ class PictureSize:
     def multiple(self) -> int | None:
         """The whole number every pixel is enlarged by, or None where the resizing is smooth."""
         longer = max(self.image_height, self.image_width)
-        whole = self.cell_size // longer
-        return whole if whole * longer >= _SMALLEST_FRACTION * self.cell_size else None
+        whole = self.longest // longer
+        return whole if whole * longer >= _SMALLEST_FRACTION * self.longest else None
+
+    @property
+    def longest(self) -> int:
+        """Pixels that the longer side may have."""
+        sides = self.image_height, self.image_width
+        for_half_a_cell = self.cell_size * max(sides) // (2 * min(sides))
+        return min(max(self.cell_size, for_half_a_cell), _LONGEST_CELL * self.cell_size)
 
     @property
     def factor(self) -> float:
         """Pixels of the picture per pixel of the image."""
-        return self.multiple or self.cell_size / max(self.image_height, self.image_width)
+        return self.multiple or self.longest / max(self.image_height, self.image_width)
 
     @property
     def height(self) -> int:
@@ -173,7 +200,7 @@ def _check(images: Tensor, heatmaps: Mapping[str, Tensor], masks: Tensor | None,
         check_shape_of_maps(images, masks, "masks")
 
 
-def _check_lengths(num_images: int, **of_each_image: Sequence[str] | Sequence[bool] | None) -> None:
+def _check_lengths(num_images: int, **of_each_image: Sequence[str] | Sequence[bool | None] | None) -> None:
     for name, values in of_each_image.items():
         if values is not None and len(values) != num_images:
             raise ValueError(f"Expected `{name}` to have one entry per image, {num_images}, but got {len(values)}.")

@@ -16,7 +16,7 @@ from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
 from lightning_xai.visualization.heatmap_rows import draw_picture
 from lightning_xai.visualization.mean_curve import draw_mean_curve
-from lightning_xai.visualization.pictures import ChannelValues, as_pictures, intensity, with_heat
+from lightning_xai.visualization.pictures import ChannelValues, as_pictures, intensity, said_where_blank, with_heat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +172,10 @@ def _draw_changed_images(
 ) -> None:
     case, changed = complete.case, complete.changed_images(image, points)
     intact, *masked = as_comparable_pictures(torch.cat([case.images[image : image + 1].detach(), changed]), mean, std)
-    draw_picture(axes_below[0], with_heat(intact[None], intensity(case.heatmaps[image : image + 1]))[0], "heatmap")
+    heatmap = case.heatmaps[image : image + 1]
+    heat = intensity(heatmap)
+    (blank,) = said_where_blank(heatmap, heat)
+    draw_picture(axes_below[0], with_heat(intact[None], heat)[0], "heatmap", label=blank)
     shares, probabilities = complete.share_changed[image], complete.probabilities_of(image, changed)
     for axes, point, picture, probability in zip(axes_below[1:], points, masked, probabilities, strict=True):
         draw_picture(axes, picture, _percent(float(shares[point])), f"p = {probability:.2f}")

@@ -50,7 +50,7 @@ def plot_occlusion_map(
         >>> conv = torch.nn.Conv2d(1, 2, 3)
         >>> net = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         >>> case = Case(net, torch.rand(2, 1, 8, 8), 1, explainer=GradCAM())
-        >>> [axes.get_title() for axes in plot_occlusion_map(case, OcclusionMap((4, 4)), num_images=1).axes]
+        >>> [axes.get_title() for axes in plot_occlusion_map(case, OcclusionMap((4, 4)), num_images=1).axes[:3]]
         ['image', 'heatmap', 'fall when hidden']
     """
     check_count(num_images, "num_images")
@@ -63,4 +63,6 @@ def plot_occlusion_map(
     cells = F.interpolate(drops[:, None], heatmaps.shape[1:], mode="nearest-exact")[:, 0]
     titles = [["heatmap", "fall when hidden"]] * len(drops)
     maps = torch.stack([heatmaps, cells], 1)
-    return draw_heatmap_rows(case.images[:num_images], maps, titles, captions, mean=mean, std=std)
+    quantities = ["heat", "fall"]
+    images = case.images[:num_images]
+    return draw_heatmap_rows(images, maps, titles, captions, quantities=quantities, mean=mean, std=std)

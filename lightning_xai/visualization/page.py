@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 _TEXT, _PALE_TEXT = (31, 35, 40), (87, 96, 106)
+_PLATE, _PLATE_TEXT = (31, 35, 40), (255, 255, 255)
 _RIGHT, _WRONG = (26, 127, 55), (207, 34, 46)
 _WIDEST_CAPTION = 14  # text sizes
 
@@ -45,12 +46,14 @@ class PageColumn:
         name: Stands above the column.
         pictures: uint8, shape (N, h, w, 3), one per row.
         legend: Stands below the column.
+        labels: Written on the pictures, one per row, empty for none; no entry for none at all.
 
     """
 
     name: str
     pictures: Tensor
     legend: ColumnLegend | None = None
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,20 @@ class Page:
         columns: At least one, all with pictures of the same number and size.
         text_size: Size of the captions in pixels; all distances follow from it.
         captions: One per row, lines separated by newlines; empty for none.
-        correct: One per row, marked by a green or a red bar and sign; empty for none.
+        correct: One per row, marked by a green or a red bar and sign, None for no mark; empty for none.
         title: Stands above everything; empty for none.
+        notes: Stand at the foot of the page.
+        num_blocks: Blocks of rows beside each other.
 
     """
 
     columns: Sequence[PageColumn]
     text_size: int = 12
     captions: Sequence[str] = ()
-    correct: Sequence[bool] = ()
+    correct: Sequence[bool | None] = ()
     title: str = ""
+    notes: Sequence[str] = ()
+    num_blocks: int = 1
 
     @cached_property
     def layout(self) -> PageLayout:
@@ -86,11 +93,11 @@ class Page:
             caption_lines=max((len(caption.splitlines()) for caption in self.captions), default=0),
             has_title=bool(self.title),
             has_legend=any(column.legend for column in self.columns),
+            num_blocks=self.num_blocks,
         )
         bold = font(self.text_size, bold=True)
-        return replace(
-            layout, header_lines=max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
-        )
+        header_lines = max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
+        return replace(layout, header_lines=header_lines, note_lines=len(self._lines_of_notes(layout)))
 
     def drawn(self) -> Tensor:
         """Draw the page: uint8, shape (height, width, 3)."""
@@ -102,14 +109,18 @@ class Page:
         pen = Draw(image)
         self._write_title(pen)
         for index, column in enumerate(self.columns):
-            self._write_name(pen, index, column.name)
-            if column.legend is not None:
-                self._draw_legend(image, pen, index, column.legend)
+            for first_row in range(0, self.layout.num_rows, self.layout.rows_of_block):
+                self._write_name(pen, self.layout.column_center(index, first_row), column.name)
+                if column.legend is not None:
+                    self._draw_legend(image, pen, self.layout.column_center(index, first_row), column.legend)
+            for row, label in enumerate(column.labels):
+                self._write_label(pen, row, index, label)
         for row in range(self.layout.num_rows):
             if self.correct:
                 self._mark_row(pen, row)
             if self.captions:
                 self._write_caption(pen, row)
+        self._write_notes(pen)
         return torch.from_numpy(np.array(image))
 
     @property
@@ -127,7 +138,7 @@ class Page:
         page = torch.full((layout.height, layout.width, 3), 255, dtype=torch.uint8)
         for index, column in enumerate(self.columns):
             for row, picture in enumerate(column.pictures):
-                _paste(page, picture, layout.column_center(index), layout.row_center(row))
+                _paste(page, picture, layout.column_center(index, row), layout.row_center(row))
         return page
 
     def _write_title(self, pen: ImageDraw) -> None:
@@ -135,34 +146,57 @@ class Page:
         text = shortened(self.title, typeface, layout.width - 2 * layout.margin)
         pen.text((layout.margin, layout.title_center), text, fill=_TEXT, font=typeface, anchor="lm")
 
-    def _write_name(self, pen: ImageDraw, index: int, name: str) -> None:
+    def _write_name(self, pen: ImageDraw, center: int, name: str) -> None:
         layout, bold = self.layout, font(self.text_size, bold=True)
         for lines_below, line in enumerate(reversed(wrapped(name, bold, layout.column_width))):
-            middle = (layout.column_center(index), layout.header_center - lines_below * layout.line)
+            middle = (center, layout.header_center - lines_below * layout.line)
             pen.text(middle, line, fill=_TEXT, font=bold, anchor="mm")
 
-    def _draw_legend(self, image: Image, pen: ImageDraw, index: int, legend: ColumnLegend) -> None:
+    def _draw_legend(self, image: Image, pen: ImageDraw, center: int, legend: ColumnLegend) -> None:
         from PIL.Image import fromarray
 
         layout, small = self.layout, font(self.text_size - 1)
         height, width = legend.picture.shape[:2]
         before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
-        left = layout.column_center(index) - (before + width + after) // 2
+        left = center - (before + width + after) // 2
         image.paste(fromarray(legend.picture.numpy()), (left + before, layout.legend_center - height // 2))
         pen.text((left, layout.legend_center), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
         right = (left + before + width + after, layout.legend_center)
         pen.text(right, legend.after, fill=_PALE_TEXT, font=small, anchor="rm")
 
+    def _write_label(self, pen: ImageDraw, row: int, index: int, label: str) -> None:
+        if not label:
+            return
+        layout, typeface, pad = self.layout, font(self.text_size), self.text_size // 3
+        middle = (layout.column_center(index, row), layout.row_center(row))
+        text = shortened(label, typeface, layout.column_width - 2 * pad)
+        left, top, right, bottom = pen.textbbox(middle, text, font=typeface, anchor="mm")
+        pen.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_PLATE)
+        pen.text(middle, text, fill=_PLATE_TEXT, font=typeface, anchor="mm")
+
+    def _lines_of_notes(self, layout: PageLayout) -> list[str]:
+        small, width = font(self.text_size - 1), layout.width - 2 * layout.margin
+        return [line for note in self.notes for line in wrapped(note, small, width)]
+
+    def _write_notes(self, pen: ImageDraw) -> None:
+        layout, small = self.layout, font(self.text_size - 1)
+        for index, line in enumerate(self._lines_of_notes(layout)):
+            start = (layout.margin, layout.first_note_center + index * layout.line)
+            pen.text(start, line, fill=_PALE_TEXT, font=small, anchor="lm")
+
     def _mark_row(self, pen: ImageDraw, row: int) -> None:
         layout, center = self.layout, self.layout.row_center(row)
+        if self.correct[row] is None:
+            return
         sign, color = ("✓", _RIGHT) if self.correct[row] else ("✗", _WRONG)
-        left, top = layout.margin, center - layout.picture_height // 2
+        left, top = layout.margin + layout.indent(row), center - layout.picture_height // 2
         pen.rectangle((left, top, left + self.text_size // 4 - 1, top + layout.picture_height - 1), fill=color)
         pen.text((left + self.text_size, center), sign, fill=color, font=font(self.text_size), anchor="mm")
 
     def _write_caption(self, pen: ImageDraw, row: int) -> None:
         layout, center, typeface = self.layout, self.layout.row_center(row), font(self.text_size)
-        left, width = layout.margin + self._indent, layout.caption_width - self._indent
+        left = layout.margin + layout.indent(row) + self._indent
+        width = layout.caption_width - self._indent
         lines = self.captions[row].splitlines()
         for index, line in enumerate(lines):
             middle = center + (index - (len(lines) - 1) / 2) * layout.line

@@ -22,6 +22,8 @@ _ELLIPSIS = "…"
 class PageLayout:
     """Positions on a page of pictures in rows and columns, in pixels; all distances follow from the size of the text.
 
+    Rows may stand in several blocks beside each other, each with all columns: the first rows in the first block.
+
     Args:
         num_rows: Rows of pictures.
         num_columns: Columns of pictures.
@@ -33,6 +35,8 @@ class PageLayout:
         header_lines: Lines of the longest column name.
         has_title: Whether a line stands above everything.
         has_legend: Whether a line stands below the columns.
+        note_lines: Lines at the foot of the page.
+        num_blocks: Blocks of rows.
 
     """
 
@@ -46,6 +50,8 @@ class PageLayout:
     header_lines: int = 1
     has_title: bool = False
     has_legend: bool = False
+    note_lines: int = 0
+    num_blocks: int = 1
 
     @property
     def margin(self) -> int:
@@ -71,6 +77,11 @@ class PageLayout:
     def row_height(self) -> int:
         """Height of a row: its pictures, or its caption where that is higher."""
         return max(self.picture_height, self.caption_lines * self.line)
+
+    @property
+    def rows_of_block(self) -> int:
+        """Rows above each other."""
+        return -(-self.num_rows // self.num_blocks)
 
     @property
     def left(self) -> int:
@@ -101,26 +112,39 @@ class PageLayout:
     @property
     def bottom(self) -> int:
         """Where the last row ends."""
-        return self.top + self.num_rows * self.row_height + (self.num_rows - 1) * self.gap
+        return self.top + self.rows_of_block * self.row_height + (self.rows_of_block - 1) * self.gap
+
+    @property
+    def first_note_center(self) -> int:
+        """Height at which the first line at the foot of the page stands."""
+        return self.bottom + (self.gap + self.line if self.has_legend else 0) + self.gap + self.line // 2
 
     @property
     def height(self) -> int:
         """Height of the page."""
-        return self.bottom + (self.gap + self.line if self.has_legend else 0) + self.margin
+        legend = self.gap + self.line if self.has_legend else 0
+        notes = self.gap + self.note_lines * self.line if self.note_lines else 0
+        return self.bottom + legend + notes + self.margin
 
     @property
     def width(self) -> int:
         """Width of the page."""
-        columns = self.num_columns * self.column_width + (self.num_columns - 1) * self.gap
-        return self.left + columns + self.margin
+        last = self.column_center(self.num_columns - 1, self.num_rows - 1)
+        return last - self.column_width // 2 + self.column_width + self.margin
 
-    def column_center(self, column: int) -> int:
-        """Where the middle of a column is, from the left."""
-        return self.left + column * (self.column_width + self.gap) + self.column_width // 2
+    def indent(self, row: int = 0) -> int:
+        """How far right the block of a row begins."""
+        columns = self.num_columns * self.column_width + (self.num_columns - 1) * self.gap
+        between = 3 * self.gap
+        return row // self.rows_of_block * (self.left - self.margin + columns + between)
+
+    def column_center(self, column: int, row: int = 0) -> int:
+        """Where the middle of a column is, from the left, in the block of a row."""
+        return self.indent(row) + self.left + column * (self.column_width + self.gap) + self.column_width // 2
 
     def row_center(self, row: int) -> int:
         """Where the middle of a row is, from the top."""
-        return self.top + row * (self.row_height + self.gap) + self.row_height // 2
+        return self.top + row % self.rows_of_block * (self.row_height + self.gap) + self.row_height // 2
 
 
 @cache

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_xai.visualization.channels import MOST_COLOURS, Channels
+
 ChannelValues = float | Sequence[float]
 Scale = Literal["image", "shared"] | float
 
@@ -20,8 +22,9 @@ _SATURATED = 0.005  # fraction of the pixels that may be drawn as the strongest
 _SMALLEST_END = 0.25  # of the maximum: saturation never starts below
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _OPACITY_EXPONENT = 0.7
-_TRIMMED = {"turbo": 0.88, "jet": 0.88}  # the strongest heat is a bright red, not the dark one at their end
-_PALEST, _DEEPEST = 0.25, 0.45  # of a diverging colormap: opacity already fades towards 0, pale colours would glow
+_DARKENED = 0.45  # share of an image's brightness below its heat: more heat is lighter whatever the image
+_USED = {"inferno": (0.6, 1.0), "turbo": (0.0, 0.88), "jet": (0.0, 0.88)}  # from no heat, lighter than images, to most
+_WEAK_SIDE, _STRONG_SIDE = 0.36, 0.25  # of a diverging colormap, from its middle: saturated, and lighter with heat
 
 
 def as_pictures(images: Tensor, mean: ChannelValues | None = None, std: ChannelValues | None = None) -> Tensor:
@@ -33,7 +36,8 @@ def as_pictures(images: Tensor, mean: ChannelValues | None = None, std: ChannelV
     from its minimum to its maximum (a constant image becomes middle gray). Values that are not finite take no part in
     these decisions and are drawn black.
 
-    One channel is drawn gray, two as the gray of their mean, and of more than three the first three.
+    One channel is drawn gray, two as the gray of their mean. Of more than three the first three are drawn, each
+    stretched from its 2 % to its 98 % quantile over the batch, whatever ``mean`` and ``std``.
 
     Args:
         images: Any real dtype, shape (N, C, H, W), any device.
@@ -60,8 +64,7 @@ def as_pictures(images: Tensor, mean: ChannelValues | None = None, std: ChannelV
     if (mean is None) != (std is None):
         present, missing = ("std", "mean") if mean is None else ("mean", "std")
         raise ValueError(f"Expected `mean` and `std` together, but got `{present}` alone; give `{missing}` as well.")
-    values = images.detach().cpu()
-    unit = _in_unit_range(values) if mean is None or std is None else _denormalised(values.float(), mean, std)
+    unit = _in_unit_range(images.detach().cpu(), mean, std)
     unit = torch.where(torch.isfinite(unit), unit, 0.0).clamp(0.0, 1.0)
     return (_three_channels(unit) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -112,11 +115,14 @@ def overlay(
     mean: ChannelValues | None = None,
     std: ChannelValues | None = None,
     alpha: float = 0.8,
-    colormap: str = "turbo",
-    diverging: str = "RdBu_r",
+    colormap: str = "inferno",
+    diverging: str = "coolwarm",
     scale: Scale = "image",
 ) -> Tensor:
-    """Draw heatmaps over their images: gray where there is no heat, coloured and more opaque the more there is.
+    """Draw heatmaps over their images: dark gray where there is no heat, coloured and lighter the more there is.
+
+    With the default colours more heat is lighter on every image (CIELAB), so that colour-blind readers and gray prints
+    tell strong from weak; warm and cold sides of signed maps are equally light.
 
     Args:
         images: Any real dtype, shape (N, C, H, W); how their range is read stands at :func:`as_pictures`.
@@ -124,8 +130,8 @@ def overlay(
         mean: What was subtracted when the images were normalised.
         std: What the images were divided by when they were normalised.
         alpha: Opacity of the strongest heat, in [0, 1].
-        colormap: Name of the matplotlib colormap of maps without negative values; of turbo and jet the dark red end is
-            not used.
+        colormap: Name of the matplotlib colormap of maps without negative values; of inferno the dark end is not used,
+            of turbo and jet the dark red one.
         diverging: Name of the matplotlib colormap of signed maps, one half for each sign.
         scale: ``"image"``, ``"shared"`` or the value drawn as the strongest heat.
 
@@ -138,7 +144,7 @@ def overlay(
     Example:
         >>> image, heatmap = torch.full((1, 3, 1, 2), 0.5), torch.tensor([[[0.0, 1.0]]])
         >>> overlay(image, heatmap, colormap="Reds", alpha=1.0).tolist()
-        [[[[128, 128, 128], [103, 0, 13]]]]
+        [[[[58, 58, 58], [103, 0, 13]]]]
     """
     check_shape_of_maps(images, heatmaps, "heatmaps")
     return with_heat(as_pictures(images, mean, std), intensity(heatmaps, scale), alpha, colormap, diverging)
@@ -155,27 +161,54 @@ def check_shape_of_maps(images: Tensor, maps: Tensor, name: str) -> None:
 
 
 def with_heat(
-    pictures: Tensor, heat: Tensor, alpha: float = 0.8, colormap: str = "turbo", diverging: str = "RdBu_r"
+    pictures: Tensor,
+    heat: Tensor,
+    alpha: float = 0.8,
+    colormap: str = "inferno",
+    diverging: str = "coolwarm",
+    *,
+    signed: bool | None = None,
 ) -> Tensor:
-    """Blend intensities in [-1, 1], shape (N, H, W), over uint8 ``pictures``, shape (N, H, W, 3)."""
+    """Blend intensities in [-1, 1], shape (N, H, W), over uint8 ``pictures``, shape (N, H, W, 3).
+
+    Whether the diverging colours are used is decided by the sign of the values, unless ``signed`` says it.
+    """
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"Expected `alpha` to lie in [0, 1], but got {alpha}.")
     strength = heat.abs()
-    if bool((heat < 0).any()):
-        side = _PALEST + (_DEEPEST - _PALEST) * strength
+    if bool((heat < 0).any()) if signed is None else signed:
+        side = _WEAK_SIDE + (_STRONG_SIDE - _WEAK_SIDE) * strength
         color = _looked_up(diverging, torch.where(heat < 0, 0.5 - side, 0.5 + side))
     else:
-        color = _looked_up(colormap, _TRIMMED.get(colormap, 1.0) * heat)
+        weakest, strongest = _USED.get(colormap, (0.0, 1.0))
+        color = _looked_up(colormap, weakest + (strongest - weakest) * heat)
     opacity = (alpha * strength.pow(_OPACITY_EXPONENT)).unsqueeze(-1)
-    gray = (pictures.float() * torch.tensor(_LUMINANCE)).sum(dim=-1, keepdim=True)
+    gray = _DARKENED * (pictures.float() * torch.tensor(_LUMINANCE)).sum(dim=-1, keepdim=True)
     return (gray + opacity * (color - gray)).round().clamp(0, 255).to(torch.uint8)
 
 
-def _denormalised(images: Tensor, mean: ChannelValues, std: ChannelValues) -> Tensor:
-    channels = images.shape[1]
-    offset, factor = _per_channel("mean", mean, channels), _per_channel("std", std, channels)
+def said_where_blank(heatmaps: Tensor, heat: Tensor) -> list[str]:
+    """Say of each map (N, H, W) of which `intensity` leaves nothing why: an empty text where there is something."""
+    words = []
+    for values, intensities in zip(heatmaps.detach().cpu(), heat, strict=True):
+        if bool((intensities != 0).any()):
+            words.append("")
+        elif not bool(torch.isfinite(values).all()):
+            words.append("not finite")
+        else:
+            words.append("constant" if bool((values != 0).any()) else "no heat")
+    return words
+
+
+def _in_unit_range(images: Tensor, mean: ChannelValues | None, std: ChannelValues | None) -> Tensor:
+    num_channels = images.shape[1]
+    if mean is None or std is None:
+        return Channels().stretched(images) if num_channels > MOST_COLOURS else _recognised(images)
+    offset, factor = _per_channel("mean", mean, num_channels), _per_channel("std", std, num_channels)
+    if num_channels > MOST_COLOURS:  # stretching undoes any normalisation
+        return Channels().stretched(images)
     full = 255.0 if max(float(offset.max()), float(factor.max())) > 1.0 else 1.0
-    return (images * factor + offset) / full
+    return (images.float() * factor + offset) / full
 
 
 def _per_channel(name: str, values: ChannelValues, channels: int) -> Tensor:
@@ -188,7 +221,7 @@ def _per_channel(name: str, values: ChannelValues, channels: int) -> Tensor:
     return tensor.reshape(1, -1, 1, 1)
 
 
-def _in_unit_range(images: Tensor) -> Tensor:
+def _recognised(images: Tensor) -> Tensor:
     values = images.float()
     if images.dtype == torch.uint8:
         return values / 255.0
@@ -217,9 +250,9 @@ def _finite_range(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _three_channels(images: Tensor) -> Tensor:
-    if images.shape[1] < 3:
+    if images.shape[1] < MOST_COLOURS:
         return images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    return images[:, :3]
+    return images
 
 
 def _drawable(maps: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def plot_randomized_heatmaps(
         >>> conv = torch.nn.Conv2d(1, 2, 3)
         >>> net = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         >>> case = Case(net, torch.rand(2, 1, 8, 8), 1, explainer=GradCAM())
-        >>> [axes.get_title() for axes in plot_randomized_heatmaps(case, num_images=1).axes]
+        >>> [axes.get_title() for axes in plot_randomized_heatmaps(case, num_images=1).axes[:3]]
         ['image', 'trained', 'top-down 1 / 1']
     """
     check_count(num_images, "num_images")

@@ -73,6 +73,15 @@ def test_several_loggers_at_once(fit, tmp_path):
     assert not (tmp_path / "pictures").exists()
 
 
+def test_files_beside_a_logger(tmp_path, picture, png_of):
+    logger = TensorBoardLogger(tmp_path, name="events")
+    (path,) = log_picture(trainer_with(logger), _NAME, picture, directory=tmp_path / "pictures", files=True)
+    logger.finalize("success")
+    assert images_in(logger) == [_NAME]
+    assert torch.equal(png_of(path), picture)
+    assert log_picture(trainer_with(logger), _NAME, picture, files=True) == []  # without a folder
+
+
 def test_subclasses_of_loggers_count(tmp_path, picture):
     class Mine(TensorBoardLogger):
         pass

@@ -1,6 +1,9 @@
+import errno
 import io
+import os
 
 import fsspec
+import pytest
 import torch
 from PIL import Image
 
@@ -36,3 +39,16 @@ def test_pictures_of_a_remote_run(picture, png_of):
     assert torch.equal(png_of(io.BytesIO(content)), picture)
     with Image.open(io.BytesIO(content)) as image:
         assert image.text == {"Description": "two cats"}
+
+
+def test_a_failing_disk_leaves_the_old_picture_whole(tmp_path, picture, png_of, monkeypatch):
+    path = save_png(tmp_path, LoggedPicture("grid", picture, step=7, epoch=1))
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        save_png(tmp_path, LoggedPicture("grid", picture + 1, step=7, epoch=1))
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+    assert torch.equal(png_of(path), picture)

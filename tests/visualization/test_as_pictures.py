@@ -1,3 +1,4 @@
+import numpy
 import pytest
 import torch
 
@@ -67,10 +68,20 @@ def test_values_that_are_not_finite_are_black_and_decide_nothing():
 
 def test_channels():
     one, two = torch.tensor([0.2]), torch.tensor([0.2, 0.6])
-    four = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    three = torch.tensor([0.2, 0.4, 0.6])
     assert as_pictures(one.reshape(1, 1, 1, 1)).flatten().tolist() == [51, 51, 51]
     assert as_pictures(two.reshape(1, 2, 1, 1)).flatten().tolist() == [102, 102, 102]
-    assert as_pictures(four.reshape(1, 4, 1, 1)).flatten().tolist() == [51, 102, 153]
+    assert as_pictures(three.reshape(1, 3, 1, 1)).flatten().tolist() == [51, 102, 153]
+
+
+@pytest.mark.parametrize("normalisation", [{}, {"mean": 300.0, "std": 50.0}, {"mean": [1.0] * 5, "std": [2.0] * 5}])
+def test_of_more_than_three_channels_the_first_are_stretched_over_the_batch(normalisation):
+    ramps = torch.arange(101.0).reshape(1, 101, 1) * torch.tensor([1.0, 30.0, 0.001, 5.0, 5.0])[:, None, None]
+    images = torch.stack([ramps - 7.0, ramps - 7.0])
+    low, high = (torch.tensor(numpy.quantile([range(101)] * 2, q, method="nearest")) for q in (0.02, 0.98))
+    expected = ((torch.arange(101.0) - low) / (high - low)).clamp(0, 1) * 255
+    pictures = as_pictures(images, **normalisation).float()
+    torch.testing.assert_close(pictures[1, :, 0], expected[:, None].expand(-1, 3).float(), atol=0.52, rtol=0)
 
 
 def test_the_images_are_left_alone():

@@ -30,6 +30,7 @@ from lightning_xai.visualization import (
     plot_randomized_heatmaps,
     plot_saturation,
 )
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows
 from lightning_xai.visualization.masking_curve import as_comparable_pictures
 
 
@@ -51,10 +52,15 @@ def case():
 
 
 def drawn(figure):
-    """Draw a figure, so that what cannot be drawn raises, and return its axes."""
+    """Draw a figure, so that what cannot be drawn raises, and return its axes, without those of colour bars."""
     assert isinstance(figure, Figure)
     figure.canvas.draw()
-    return figure.axes
+    return [axes for axes in figure.axes if axes not in colour_bars(figure)]
+
+
+def colour_bars(figure):
+    """Axes whose text says that they are colour bars."""
+    return [axes for axes in figure.axes if axes.get_xlabel().endswith("in its own scale")]
 
 
 def captions(axes):
@@ -249,3 +255,46 @@ def test_frames_of_a_refined_curve_say_what_the_model_says():
     figure = plot_masking_curve(case, MaskingCurve("deletion", 0.0, "auto"))
     written = [text for axes in figure.axes for text in captions([axes]) if text.startswith("p = ")]
     assert written == ["p = 1.00", "p = 1.00", *["p = 0.00"] * (len(written) - 2)]
+
+
+def colours(axes):
+    return torch.as_tensor(axes.get_images()[0].get_array()).int()
+
+
+def test_columns_of_one_quantity_share_the_kind_of_their_colours(case):
+    """A warm map without negative values beside one with some is drawn with the warm side of the diverging colours."""
+    maps = torch.rand(2, 3, 16, 16)
+    maps[1, 2] -= 0.5
+    texts = [[""] * 3] * 2
+    figure = draw_heatmap_rows(torch.full((2, 3, 16, 16), 0.5), maps, texts, texts)
+    (bar,) = colour_bars(figure)
+    assert [tick.get_text() for tick in bar.get_xticklabels()] == ["−", "0", "+"]
+    for row, column in ((0, 0), (0, 2), (1, 1)):
+        shown = colours(figure.axes[row * 4 + 1 + column])
+        strongest = divmod(int(maps[row, column].argmax()), 16)
+        assert (shown[strongest] - colours(bar)[0, -1]).abs().max() < 20  # over another gray
+    two = draw_heatmap_rows(torch.rand(2, 3, 16, 16), maps, texts, texts, quantities=["heat", "heat", "fall"])
+    drawn(two)
+    assert [bar.get_xlabel().split(",")[0] for bar in colour_bars(two)] == ["heat", "fall"]
+    assert [len(bar.get_xticks()) for bar in colour_bars(two)] == [2, 3]
+
+
+def test_a_colour_bar_stands_below_each_quantity(case):
+    occlusion = plot_occlusion_map(case, OcclusionMap(grid=(4, 4)))
+    assert [bar.get_xlabel().split(",")[0] for bar in colour_bars(occlusion)] == ["heat", "fall"]
+    for plot in (plot_class_heatmaps, plot_randomized_heatmaps, plot_neighbour_heatmaps):
+        assert len(colour_bars(plot(case))) == 1
+
+
+def test_a_map_without_heat_says_so(case):
+    flat = case.with_heatmaps(torch.zeros(4, 16, 16))
+    axes = drawn(plot_occlusion_map(flat, OcclusionMap(grid=(2, 2)), num_images=1))
+    assert [[text.get_text() for text in one.texts] for one in axes] == [[], ["no heat"], []]
+    below = drawn(plot_masking_curve(flat, MaskingCurve(num_steps=4), num_frames=2))[1:]
+    assert [[text.get_text() for text in one.texts] for one in below] == [["no heat"], [], []]
+
+
+def test_pictures_of_a_row_are_aligned(case):
+    axes = drawn(plot_class_heatmaps(case, num_images=2))
+    for row in (axes[:4], axes[4:]):
+        assert len({round(one.get_position().y0, 3) for one in row}) == 1

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 
 import lightning_xai.visualization
 from lightning_xai.visualization import as_pictures, boxed, heatmap_grid, overlay
-from lightning_xai.visualization.page_layout import PageLayout
+from lightning_xai.visualization.page import Page
+from lightning_xai.visualization.page_layout import PageLayout, font, text_width
 
 _PAPER = 255
 
@@ -26,7 +28,7 @@ def cells(grid, layout):
     for row in range(layout.num_rows):
         for column in range(layout.num_columns):
             top = layout.row_center(row) - layout.picture_height // 2
-            left = layout.column_center(column) - layout.picture_width // 2
+            left = layout.column_center(column, row) - layout.picture_width // 2
             pictures[row, column] = grid[top : top + layout.picture_height, left : left + layout.picture_width]
     return pictures
 
@@ -40,7 +42,7 @@ def test_every_cell_holds_its_image_and_its_overlay():
     _, second = batch(seed=1)
     layout = PageLayout(3, 3, 160, 160, has_legend=True)
     grid = heatmap_grid(images, {"first": first, "second": second - 0.5})
-    assert grid.shape == (layout.height, layout.width, 3)
+    assert grid.shape == (replace(layout, note_lines=1).height, layout.width, 3)
     assert grid.dtype == torch.uint8
     at = cells(grid, layout)
     columns = [as_pictures(images), overlay(images, first), overlay(images, second - 0.5)]
@@ -115,11 +117,11 @@ def test_masks_and_boxes_are_outlined_on_every_column():
     boxes = [torch.zeros(0, 4), torch.tensor([[4.0, 4.0, 20.0, 28.0]])]
     layout = PageLayout(2, 2, 160, 160, has_legend=True)
     at = cells(heatmap_grid(images, {"map": heatmaps * 0}, masks=masks, boxes=boxes), layout)
-    for column in (0, 1):
+    for column, gray in ((0, 128), (1, 58)):
         mask_cell, box_cell = at[0, column][..., 0], at[1, column][..., 0]
-        assert [mask_cell[60, column].item() for column in (38, 39, 40, 41, 42)] == [128, 0, 255, 255, 128]
-        assert [box_cell[row, 60].item() for row in (18, 19, 20, 21, 22)] == [128, 0, 255, 255, 128]
-        assert [box_cell[row, 60].item() for row in (137, 138, 139, 140, 141)] == [128, 255, 255, 0, 128]
+        assert [mask_cell[60, column].item() for column in (38, 39, 40, 41, 42)] == [gray, 0, 255, 255, gray]
+        assert [box_cell[row, 60].item() for row in (18, 19, 20, 21, 22)] == [gray, 0, 255, 255, gray]
+        assert [box_cell[row, 60].item() for row in (137, 138, 139, 140, 141)] == [gray, 255, 255, 0, gray]
 
 
 def test_a_map_without_heat_stays_gray_beside_one_with_heat():
@@ -127,7 +129,9 @@ def test_a_map_without_heat_stays_gray_beside_one_with_heat():
     heatmaps[0] = 0.0
     at = cells(heatmap_grid(images, {"map": heatmaps}), PageLayout(2, 2, 160, 160, has_legend=True))
     without, with_heat = at[0, 1].int(), at[1, 1].int()
-    assert bool((without[..., 0] == without[..., 2]).all())
+    away_from_the_words = torch.ones(160, 160, dtype=torch.bool)
+    away_from_the_words[60:100, 40:120] = False
+    assert bool((without[..., 0] == without[..., 2])[away_from_the_words].all())
     assert bool((with_heat[..., 0] != with_heat[..., 2]).any())
 
 
@@ -230,3 +234,64 @@ def test_errors(changes, message):
     images, heatmaps = batch()
     with pytest.raises(ValueError, match=message):
         heatmap_grid(**{"images": images, "heatmaps": {"map": heatmaps}, **changes})
+
+
+@pytest.mark.parametrize(("num_images", "num_blocks"), [(4, 1), (5, 2), (8, 2), (9, 3)])
+def test_more_than_four_rows_stand_in_blocks_beside_each_other(num_images, num_blocks):
+    images, heatmaps = batch(num=num_images)
+    captions, correct = ["label a"] * num_images, [True, False, None, *[True] * (num_images - 3)]
+    grid = heatmap_grid(images, {"map": heatmaps}, captions=captions, correct=correct)
+    text_size = 12 if num_blocks == 1 else 18
+    width = 2 * text_size + text_width("label a", font(text_size))
+    layout = PageLayout(
+        num_images, 2, 160, 160, text_size, width, 1, has_legend=True, note_lines=1, num_blocks=num_blocks
+    )
+    assert grid.shape == (layout.height, layout.width, 3)
+    at = cells(grid, layout)
+    for row, picture in enumerate(enlarged(as_pictures(images), 5)):
+        assert torch.equal(at[row, 0], picture)
+        bar = grid[layout.row_center(row), layout.indent(row) + layout.margin].tolist()
+        assert bar == {True: [26, 127, 55], False: [207, 34, 46], None: [255, 255, 255]}[correct[row]]
+
+
+def test_blocks_do_not_overlap():
+    layout = PageLayout(8, 3, 100, 100, 18, 200, 5, num_blocks=2)
+    assert [layout.row_center(row) for row in range(4)] == [layout.row_center(row) for row in range(4, 8)]
+    right_of_first = layout.column_center(2) - layout.column_width // 2 + layout.column_width
+    assert layout.indent(4) + layout.margin > right_of_first
+    assert layout.column_center(2, 7) - layout.column_width // 2 + layout.column_width == layout.width - layout.margin
+
+
+def drawn_without_plates(monkeypatch, images, maps):
+    """The labels that are written on the maps."""
+    labels = []
+    monkeypatch.setattr(Page, "_write_label", lambda _, pen, row, index, label: labels.append((row, index, label)))
+    heatmap_grid(images, {"map": maps})
+    return [label for _, index, label in labels if index == 1]
+
+
+def test_blank_maps_say_why(monkeypatch):
+    images, maps = batch(num=4, side=16)
+    maps[1], maps[2], maps[3] = 0.0, 0.25, torch.nan
+    assert drawn_without_plates(monkeypatch, images, maps) == ["", "no heat", "constant", "not finite"]
+    maps[0] -= 0.5  # the same where the column is signed
+    assert drawn_without_plates(monkeypatch, images, maps) == ["", "no heat", "constant", "not finite"]
+
+
+def test_a_blank_map_does_not_look_like_its_gray_image():
+    gray, maps = torch.full((2, 1, 32, 32), 0.5), torch.zeros(2, 32, 32)
+    at = cells(heatmap_grid(gray, {"map": maps}), PageLayout(2, 2, 160, 160, has_legend=True))
+    assert int(at[0, 0][10, 10, 0]) - int(at[0, 1][10, 10, 0]) > 50
+    assert bool((at[0, 1] > 200).any())  # letters
+
+
+def test_what_is_written_at_the_foot(monkeypatch):
+    written = []
+    monkeypatch.setattr(Page, "_write_notes", lambda page, _: written.append(page.notes))
+    images, maps = batch()
+    heatmap_grid(images, {"map": maps})
+    heatmap_grid(images.repeat(1, 2, 1, 1), {"map": maps}, notes=["a note"])
+    assert written == [
+        ("each heatmap has its own scale",),
+        ("each heatmap has its own scale", "a note", "channels 0, 1, 2 of 6, stretched from 2 % to 98 %"),
+    ]

@@ -1,0 +1,78 @@
+"""Grids of real fits: multi-label multispectral images, in TensorBoard and as files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+import lightning_xai.visualization
+from lightning_xai import ExplanationMonitor
+from lightning_xai.reports import Grid
+from tests.callbacks._tiny import Module, cheap, fit
+
+CHANNELS = 5
+
+
+def multispectral():
+    """Radiances of several thousand, three findings, of which some images have none."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(12, CHANNELS, 16, 16, generator=generator) * 2000 + 1000
+    labels = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]]).repeat(3, 1).float()
+    dataset = TensorDataset((images - 2000) / 600, labels)
+    dataset.classes = ["water", "forest", "road"]
+    return DataLoader(Subset(dataset, range(12)), 4)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Everything that is handed to the drawing, which draws all the same."""
+    seen, draw = [], lightning_xai.visualization.heatmap_grid
+
+    def remember(images, heatmaps, **settings):
+        seen.append({**settings, "images": images})
+        return draw(images, heatmaps, **settings)
+
+    monkeypatch.setattr(lightning_xai.visualization, "heatmap_grid", remember)
+    return seen
+
+
+def test_many_labels_and_channels_in_tensorboard_and_as_files(tmp_path, drawn):
+    logger = TensorBoardLogger(tmp_path)
+    grid = Grid(num_images=6, cell_size=32, channels=(4, 2, 0), files=True)
+    watched = ExplanationMonitor(metrics=cheap(), num_images=6, reports=grid)
+    fit(watched, module=Module(channels=CHANNELS), val=multispectral(), logger=logger, max_epochs=2)
+    first, second = drawn
+    assert torch.equal(first["images"], second["images"])  # stretched alike in every epoch
+    for epoch in drawn:
+        assert len(epoch["correct"]) == 6
+        assert None not in epoch["correct"]
+        of_labels = [caption.split("\npredicted")[0].replace("\n", " ") for caption in epoch["captions"]]
+        assert set(of_labels) <= {
+            "labels water, forest",
+            "labels forest, water",
+            "no label",
+            "labels forest, road",
+            "labels road, forest",
+            "label water",
+        }
+        assert "no label" in of_labels
+    files = sorted((tmp_path / "lightning_logs" / "version_0" / "xai" / "heatmaps").iterdir())
+    assert [path.name for path in files] == ["epoch=0000-step=00000001.png", "epoch=0001-step=00000003.png"]
+    events = EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
+    for path, image in zip(files, events.Images("xai/heatmaps"), strict=True):
+        shown = Image.open(io.BytesIO(image.encoded_image_string)).convert("RGB")
+        assert np.array_equal(np.array(Image.open(path)), np.array(shown))
+
+
+def test_channels_that_the_images_lack_are_refused_before_training(tmp_path):
+    watched = ExplanationMonitor(metrics=cheap(), reports=Grid(channels=(7, 1, 0)))
+    with pytest.raises(ValueError, match="`channels` to be numbers below 5, as many as the images have"):
+        fit(watched, module=Module(channels=CHANNELS), val=multispectral(), default_root_dir=tmp_path)
+    assert not list(tmp_path.rglob("*.png"))
