@@ -79,7 +79,7 @@ def test_of_many_labels_the_asked_one_may_be_the_less_probable(drawn, monkeypatc
 
 
 def test_masks_come_before_boxes(drawn):
-    masks, boxes = torch.ones(3, 8, 8, dtype=torch.bool), torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 3)
+    masks, boxes = torch.eye(8).bool().expand(3, 8, 8), torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 3)
     draw([0, 0, 0], [0, 0, 0], sample=Sample(IMAGES, None, masks, boxes))
     assert drawn["masks"] is not None
     assert drawn["boxes"] is None
