@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lightning_xai._checks import check_device, shape
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module, logits_from_output, unwrapped
+from lightning_xai.model.restore.parameters import note_call
 
 Score = Literal["probability", "logit"]
 
@@ -191,6 +192,7 @@ class Classifier:
             self._users_autocast = enclosing
 
     def _run(self, images: Tensor) -> Any:
+        note_call(self.model)
         with self._users_autocast():
             return self._called(images)
 
