@@ -409,3 +409,18 @@ def test_attributes_of_scripted_modules_are_put_back():
     assert state() == expected
     net(IMAGES)
     assert state() != expected  # control
+
+
+@pytest.mark.cuda
+def test_state_on_cuda_is_put_back():
+    net = Prototypes().cuda()
+    net.draw, net.rows = torch.Generator("cuda").manual_seed(0), [torch.zeros(2, device="cuda")]
+    state = net.draw.get_state()
+    for _ in range(2):
+        with preserved(net):
+            Classifier(net).logits(IMAGES.cuda())
+            torch.rand(1, generator=net.draw, device="cuda")
+            net.rows[0].add_(1)
+            assert net.prototypes.tolist() == [1, 1, 1]
+        assert (net.prototypes.tolist(), net.rows[0].tolist()) == ([0, 0, 0], [0, 0])
+        assert torch.equal(net.draw.get_state(), state)
