@@ -12,10 +12,10 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.ao.quantization import HistogramObserver, MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver
 
-from lightning_xai import Classifier, GradCAM, preserved
+from lightning_xai import Classifier, GradCAM, Saliency, preserved
 from lightning_xai.model.restore import attributes, parameters
 from lightning_xai.model.restore.piece import restore_each
 from tests._nets import ConvNet
@@ -409,6 +409,42 @@ def test_attributes_of_scripted_modules_are_put_back():
     assert state() == expected
     net(IMAGES)
     assert state() != expected  # control
+
+
+@pytest.fixture
+def _one_process(tmp_path):
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+def sharded(net):
+    fsdp = pytest.importorskip("torch.distributed.fsdp", reason="of torch 2.6")
+    if not hasattr(fsdp, "fully_shard"):
+        pytest.skip("of torch 2.6")
+    mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+    fsdp.fully_shard(net.fc, mesh=mesh)
+    return fsdp.fully_shard(net, mesh=mesh)
+
+
+@pytest.mark.usefixtures("_one_process")
+@pytest.mark.parametrize("wrap", [nn.parallel.DistributedDataParallel, sharded], ids=["DDP", "FSDP2"])
+def test_wrapped_models_train_on_as_without(wrap):
+    """Explained between the backward pass and the step."""
+    plain, net = ConvNet().eval(), ConvNet().eval()
+    net.load_state_dict(plain.state_dict())
+    for model in (plain, wrap(net)):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            model(IMAGES).pow(2).sum().backward()
+            if model is not plain:
+                Saliency()(model, IMAGES, 0)
+            optimizer.step()
+            optimizer.zero_grad()
+    full = [getattr(parameter, "full_tensor", lambda p=parameter: p)() for parameter in net.parameters()]
+    assert all(torch.equal(*pair) for pair in zip(full, plain.parameters(), strict=True))
 
 
 @pytest.mark.cuda

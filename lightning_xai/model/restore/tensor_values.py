@@ -53,8 +53,8 @@ class _Group:
     def __init__(self, tensors: list[Tensor], device: str | None) -> None:
         self._tensors, self._device = tensors, device
         self._shapes = [tensor.shape for tensor in tensors]
-        copy = tensors[0].detach().clone() if len(tensors) == 1 else _in_a_row(tensors)
-        self._copy = copy if device is None else copy.to(device)
+        whole = tensors[0].detach() if len(tensors) == 1 else _in_a_row(tensors)
+        self._copy = whole.to(device or whole.device, copy=len(tensors) == 1)
 
     def restore(self) -> None:
         restore_each(partial(_write_back, tensor, value) for tensor, value in self.changed())
