@@ -63,6 +63,8 @@ class Engine:
                 pair = torch.cat([sample.images, sample.images.flip(-1)])
                 references = run.references.get(loader, pair) if self.plan.num_references else None
                 self.plan.answers(classifier, sample, labels, references=references)
+                if classifier.task == "multilabel" and sample.annotated and not sample.has_annotated_classes:
+                    _say_once_that_annotations_have_no_class(run)
         for report in self.reports:
             check: Callable[[object], None] | None = getattr(report, "check", None)
             if trainer.sanity_checking and check is not None:
@@ -140,9 +142,9 @@ class Engine:
         run: RunState,
         on_evaluated: Callable[[int], object] | None = None,
     ) -> Classifier:
-        """Return the module as validation runs it; labels with a column per class make an open task multi-label."""
+        """Return the module as validation runs it; labels of several columns decide an open task."""
         readout = self.readout
-        if readout.task == "auto" and any(s.labels is not None and s.labels.ndim == 2 for s in run.samples.values()):
+        if readout.task == "auto" and run.labels_are_distributions is False:
             readout = replace(readout, task="multilabel")
         return Classifier(
             module,
@@ -153,7 +155,9 @@ class Engine:
         )
 
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
-        """Agree on the probe of each loader that was looked through in this validation; return True."""
+        """Agree on the probe of each loader that was looked through, and on what labels are; return True."""
+        seen = [one for one in of_all(_processes(trainer), run.labels_are_distributions) if one is not None]
+        run.labels_are_distributions = all(seen) if seen else None
         for loader, selection in sorted(run.selections.items()):
             if self.plan.num_references:
                 references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
@@ -215,7 +219,8 @@ class Engine:
         _say_share_of_epoch(run, epoch)
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
         run.last_values.update(values)
-        _log(trainer, module, values, to_loggers=frozenset(told.to_loggers))
+        # reports run on rank zero, but every rank has to say the same about a value
+        _log(trainer, module, values, to_loggers=of_all(_processes(trainer), frozenset(told.to_loggers))[0])
 
     def _attempted(self, trainer: Trainer, run: RunState, attempt: Callable[[], Result]) -> Result | None:
         """Return the result of ``attempt``; None if it failed on some rank, which is said, or raised, on all."""
@@ -246,6 +251,14 @@ class Engine:
 
 def _ignore(_: int) -> None:
     """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
+
+
+def _say_once_that_annotations_have_no_class(run: RunState) -> None:
+    if not run.tried:
+        rank_zero_warn(
+            "ExplanationMonitor scores localization against the annotations of all classes, because they do not say "
+            "which class they are of: pass boxes with `box_labels`, or masks (N, K, H, W) with a plane per class."
+        )
 
 
 def _processes(trainer: Trainer) -> Processes:

@@ -21,11 +21,11 @@ from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.probing.batches import SampleFromBatch
+from lightning_xai.probing.batches import sample_from_batch as sample_of
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.keys import Keys, stripped_prefix
 from lightning_xai.probing.plan import Plan, TargetRule
-from lightning_xai.probing.sample import SampleFromBatch
-from lightning_xai.probing.sample import sample_from_batch as sample_of
 from lightning_xai.reports.grid import Grid
 from lightning_xai.reports.numbers import History, Scalars
 from lightning_xai.reports.report import Report
@@ -232,6 +232,7 @@ class ExplanationMonitor(Callback):
             usual = self._sample_from_batch is sample_of
             with torch.inference_mode(False) if usual else preserved(module):
                 sample = self._sample_from_batch(batch)
+                run.note_labels(sample)
                 if is_first:
                     run.note_first_batch(loader, sample)
                 if gathers:

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from lightning_xai.probing.explained import ExplainedEpoch
-from lightning_xai.probing.probe import Identity, Probe, ProbeSelection
+from lightning_xai.probing.probe import Identity, Probe, ProbeSelection, are_distributions
 from lightning_xai.probing.sample import Sample
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class RunState:
         tried: Whether one image went through everything, so that later errors are none of configuration.
         error: What went wrong in the running validation before it was explained.
         restored: Loader's index -> state of a probe that a resumed run looks for.
+        labels_are_distributions: Of labels with several columns: whether every row seen so far sums to 1; None if there
+            were none.
     """
 
     stage: str = "fit"
@@ -58,6 +60,7 @@ class RunState:
     tried: bool = False
     error: Exception | None = None
     restored: dict[int, dict[str, Any]] = field(default_factory=dict)
+    labels_are_distributions: bool | None = None
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""
@@ -68,6 +71,22 @@ class RunState:
         """Keep one image of the first batch of a loader, and the batch's size."""
         self.samples[loader] = sample.first()
         self.chunk_size = max(self.chunk_size, len(sample.images))
+
+    def note_labels(self, sample: Sample) -> None:
+        """Learn from a batch whether labels of several columns are distributions over the classes, or multi-label.
+
+        Raises:
+            ValueError: If the first validation showed distributions alone, and this batch something else.
+        """
+        if sample.labels is None or sample.labels.ndim == 1:
+            return
+        are, so_far = are_distributions(sample.labels), self.labels_are_distributions
+        if self.probes and so_far and not are:
+            raise ValueError(
+                "Expected every row of the labels to sum to 1, a distribution over the classes as in all of the first "
+                "validation, but got another: set Readout(task='multilabel') if an image can have several classes."
+            )
+        self.labels_are_distributions = so_far is not False and are
 
     def selection(self, loader: int, num_images: int) -> ProbeSelection:
         """Return the selection of a loader that goes on."""

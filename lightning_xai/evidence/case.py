@@ -93,6 +93,8 @@ class Case:
         explainer: Explainer | None = None,
         *,
         target: Tensor | None = None,
+        masks: Tensor | None = None,
+        boxes: Tensor | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
     ) -> Case:
@@ -102,6 +104,8 @@ class Case:
             heatmaps: See the class; made by ``explainer`` when first read, if None.
             explainer: See the class.
             target: Another class per image; this case's if None.
+            masks: Of that class; this case's if neither masks nor boxes are given.
+            boxes: Of that class, likewise.
             previous_heatmaps: See the class.
             other_heatmaps: See the class.
         """
@@ -110,11 +114,15 @@ class Case:
             self._images,
             self._target if target is None else target,
             heatmaps=heatmaps,
+            masks=masks,
+            boxes=boxes,
             explainer=explainer,
             previous_heatmaps=previous_heatmaps,
             other_heatmaps=other_heatmaps,
         )
-        other._masks, other._boxes, other._keys = self._masks, self._boxes, self._keys
+        if masks is None and boxes is None:
+            other._masks, other._boxes = self._masks, self._boxes
+        other._keys = self._keys
         other._image_memo = self._image_memo
         return other
 

@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Processes": "processes",
         "Sample": "sample",
         "difference": "explained",
-        "sample_from_batch": "sample",
+        "sample_from_batch": "batches",
     },
 )

@@ -19,7 +19,8 @@ from lightning_xai.metrics.registry import METRICS
 from lightning_xai.metrics.suite import MetricSuite
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.probing.explained import Answers
-from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.probe import are_distributions
+from lightning_xai.probing.sample import HINT, Sample
 
 Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
 Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
@@ -111,8 +112,11 @@ class Plan:
                 "Expected batches with labels, because target='label' explains them, but found none. Pass "
                 "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
             )
-        case = Case(classifier, sample.images, masks=sample.masks, boxes=sample.boxes)
+        case = Case(classifier, sample.images)
+        _check_columns(sample, case.logits, classifier.task)
         target = _targets(self.target, labels, classifier.probabilities(case.logits))
+        masks, boxes = _annotations(sample, target, case.logits.shape[1])
+        case = case.with_heatmaps(target=target, masks=masks, boxes=boxes)
         explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
         heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
         earlier = {
@@ -234,6 +238,32 @@ def _targets(rule: TargetRule, labels: Tensor, probabilities: Tensor) -> Tensor:
     if rule == "predicted":
         return predicted
     return probabilities.argmin(1) if rule == "least_probable" else torch.full_like(predicted, rule)
+
+
+def _check_columns(sample: Sample, logits: Tensor, task: str) -> None:
+    """Raise ValueError if labels of several columns do not fit the model's classes or its task."""
+    if sample.labels is None or sample.labels.ndim == 1:
+        return
+    if sample.labels.shape[1] != logits.shape[1]:
+        raise ValueError(
+            f"Expected `labels` of the batch to have a column per class of the model, {logits.shape[1]}, but got "
+            f"{sample.labels.shape[1]}: labels of several tasks? {HINT}"
+        )
+    if task == "multiclass" and not are_distributions(sample.labels):
+        raise ValueError(
+            "Expected `labels` of several columns to be distributions over the classes, each row summing to 1, for "
+            "task='multiclass', but they are not. Set Readout(task='multilabel') if an image can have several classes."
+        )
+
+
+def _annotations(sample: Sample, target: Tensor, num_classes: int) -> tuple[Tensor | None, Tensor | None]:
+    """Return the masks and boxes of each image's explained class; all of them where they have no class."""
+    masks, boxes = sample.masks, sample.boxes
+    if sample.class_masks is not None and sample.class_masks.shape[1] == num_classes:
+        masks = sample.class_masks[torch.arange(len(target), device=target.device), target]
+    if boxes is not None and sample.box_labels is not None:
+        boxes = torch.where((sample.box_labels == target[:, None])[:, :, None], boxes, torch.nan)
+    return masks, boxes
 
 
 def _comparable(previous: Tensor | None, target: Tensor, previous_target: Tensor | None, images: Tensor) -> Tensor:

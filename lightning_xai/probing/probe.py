@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lightning_xai._randomness import content_keys
 from lightning_xai.evidence.annotations import check_boxes
 from lightning_xai.probing.sample import Sample
+
+_ROUNDING = 1e-3
 
 Identity = tuple[int, int]
 """Content key and class of an image."""
@@ -20,12 +23,15 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class Item:
-    """One probe image on the CPU, as it came from the loader."""
+    """One probe image on the CPU, as it came from the loader, with what a `Sample` says about it."""
 
     image: Tensor
     label: Tensor | None
     mask: Tensor | None
     boxes: Tensor | None
+    box_labels: Tensor | None = None
+    class_masks: Tensor | None = None
+    id: str | None = None
 
 
 @dataclass
@@ -56,11 +62,17 @@ class Probe:
         """Return the images with ``indices`` as one batch on ``device``."""
         items = [self.items[i] for i in indices]
         boxes = [item.boxes.to(device) for item in items if item.boxes is not None]
+        box_labels = [item.box_labels for item in items if item.box_labels is not None]
+        ids = [item.id for item in items if item.id is not None]
+        has_boxes = len(boxes) == len(items)
         return Sample(
-            torch.stack([item.image for item in items]).to(device),
-            _stacked([item.label for item in items], device),
-            _stacked([item.mask for item in items], device),
-            check_boxes(boxes, torch.empty(len(items), device=device)) if len(boxes) == len(items) else None,
+            images=torch.stack([item.image for item in items]).to(device),
+            labels=_stacked([item.label for item in items], device),
+            masks=_stacked([item.mask for item in items], device),
+            boxes=check_boxes(boxes, torch.empty(len(items), device=device)) if has_boxes else None,
+            box_labels=pad_sequence(box_labels, True, -1).to(device) if len(box_labels) == len(items) else None,
+            class_masks=_stacked([item.class_masks for item in items], device),
+            ids=ids if len(ids) == len(items) else None,
         )
 
     @property
@@ -141,19 +153,39 @@ def turns(identities: Iterable[Identity], count: int) -> list[Identity]:
     return [(key, label) for _, key, label in sorted(ranked)[:count]]
 
 
+def are_distributions(labels: Tensor) -> bool:
+    """Return whether every row of labels (N, K) sums to 1, as a distribution over the classes does."""
+    return bool(((labels.double().sum(1) - 1.0).abs() < _ROUNDING).all())
+
+
 def _classes(labels: Tensor, keys: list[int]) -> list[int]:
     """Return the class that each image stands for: its label, or one of its positive labels by its content."""
     if labels.ndim == 1:
         return [int(label) for label in labels.tolist()]
-    positives = [row.nonzero().flatten().tolist() for row in labels.cpu()]
-    return [found[key % len(found)] if found else -1 for found, key in zip(positives, keys, strict=True)]
+    rows, total = labels.cpu(), labels.double().sum(1).tolist()
+    positives = [(row > 0.5).nonzero().flatten().tolist() for row in rows]
+    return [
+        int(row.argmax()) if abs(whole - 1.0) < _ROUNDING else found[key % len(found)] if found else -1
+        for row, whole, found, key in zip(rows, total, positives, keys, strict=True)
+    ]
 
 
 def _item(sample: Sample, row: int) -> Item:
-    parts = (sample.images, sample.labels, sample.masks, sample.boxes)
-    return Item(*(None if part is None else part[row].detach().cpu().clone() for part in parts))  # type: ignore[arg-type]
+    def copied(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part[row].detach().cpu().clone()
+
+    return Item(
+        image=sample.images[row].detach().cpu().clone(),
+        label=copied(sample.labels),
+        mask=copied(sample.masks),
+        boxes=copied(sample.boxes),
+        box_labels=copied(sample.box_labels),
+        class_masks=copied(sample.class_masks),
+        id=None if sample.ids is None else sample.ids[row],
+    )
 
 
 def _stacked(parts: list[Tensor | None], device: torch.device) -> Tensor | None:
     known = [part for part in parts if part is not None]
-    return torch.stack(known).to(device) if len(known) == len(parts) else None
+    alike = len({part.shape for part in known}) == 1
+    return torch.stack(known).to(device) if alike and len(known) == len(parts) else None

@@ -1,10 +1,10 @@
-"""From whatever a validation loader yields to images, labels, masks and boxes."""
+"""Images with what is known about them, in one form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +12,9 @@ from torch import Tensor
 from lightning_xai._checks import check_images, shape
 from lightning_xai.evidence.annotations import check_boxes
 
-_NAMES = {
-    "images": ("images", "image", "imgs", "img", "pixel_values", "inputs", "input", "x", "data"),
-    "labels": ("labels", "label", "targets", "target", "y", "classes", "class"),
-    "masks": ("masks", "mask", "segmentations", "segmentation"),
-    "boxes": ("boxes", "box", "bboxes", "bbox"),
-}
+_VOID = 255
+HINT = "Pass `sample_from_batch=`, a function of the batch that returns a Sample."
+"""What settles every doubt about a batch."""
 
 
 @dataclass(frozen=True)
@@ -26,116 +23,54 @@ class Sample:
 
     Attributes:
         images: Floating point (N, C, H, W), as the model sees them.
-        labels: int64 (N,) classes, or boolean (N, K) for multi-label; None if the batch has none.
+        labels: int64 (N,) classes; or float32 (N, K), a number in [0, 1] per class: distributions over the classes
+            where every row sums to 1, else multi-label, positive above 0.5. None if the batch has none.
         masks: Boolean (N, H, W), the annotated object; None if the batch has none.
         boxes: float32 (N, M, 4), x0, y0, x1, y1 in pixels, NaN where an image has fewer; None if the batch has none.
+        box_labels: Class of each box, int64 (N, M), -1 where none; None if boxes have no class.
+        class_masks: Boolean (N, K, H, W), as given where masks had several planes: of the classes, if there are as many
+            planes as classes (then only the explained one's counts), else of the objects. `masks` is their union.
+        ids: What a reader knows each image by, such as a file or a patient; None if the batch does not say.
     """
 
     images: Tensor
     labels: Tensor | None = None
     masks: Tensor | None = None
     boxes: Tensor | None = None
+    box_labels: Tensor | None = None
+    class_masks: Tensor | None = None
+    ids: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check the images and bring labels, masks and boxes into their one form."""
+        """Check the images and bring everything else into its one form."""
         images = check_images(self.images, "images of the batch").detach().as_subclass(Tensor)
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "labels", None if self.labels is None else _labels(self.labels, images))
-        object.__setattr__(self, "masks", None if self.masks is None else _masks(self.masks, images))
-        object.__setattr__(self, "boxes", None if self.boxes is None else check_boxes(self.boxes, images))
+        class_masks = _class_masks(self.masks, images) if self.class_masks is None else self.class_masks
+        boxes, box_labels = _boxes(self.boxes, self.box_labels, images)
+        parts = {
+            "images": images,
+            "labels": None if self.labels is None else _labels(self.labels, images),
+            "masks": None if self.masks is None else _masks(self.masks, images),
+            "boxes": boxes,
+            "box_labels": box_labels,
+            "class_masks": class_masks,
+            "ids": None if self.ids is None else _ids(self.ids, images),
+        }
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)
 
     @property
     def annotated(self) -> bool:
         """Whether there are masks or boxes."""
         return self.masks is not None or self.boxes is not None
 
+    @property
+    def has_annotated_classes(self) -> bool:
+        """Whether masks or boxes say which class they are of."""
+        return self.class_masks is not None or self.box_labels is not None
+
     def first(self) -> Sample:
         """Return a copy of the first image with its annotations."""
-        parts = (self.images, self.labels, self.masks, self.boxes)
-        return Sample(*(None if part is None else part[:1].clone() for part in parts))  # type: ignore[arg-type]
-
-
-SampleFromBatch: TypeAlias = Callable[[Any], Sample]
-
-
-def sample_from_batch(batch: Any) -> Sample:
-    """Return the images, labels, masks and boxes of a batch.
-
-    Args:
-        batch: ``(images, labels)``, ``(images, labels, masks or boxes, ...)``, images alone, or a mapping with the
-            usual names; the second of a pair may be a mapping with labels, masks and boxes. Torchvision's tensor types
-            say by themselves what they are. Boxes without a type are x0, y0, x1, y1.
-
-    Raises:
-        TypeError: If no images are found, or labels or masks are no numbers; the message says what came.
-        ValueError: If shapes do not fit.
-    """
-    found = _found(batch)
-    if "images" not in found:
-        raise TypeError(
-            "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', "
-            f"but got {_described(batch)}. Pass `sample_from_batch=`, a function of the batch that returns a Sample."
-        )
-    return Sample(**found)
-
-
-def _found(batch: Any) -> dict[str, Any]:
-    if isinstance(batch, Mapping):
-        return _from_mapping(batch)
-    parts = list(batch) if isinstance(batch, Sequence) and not isinstance(batch, str) else [batch]
-    found: dict[str, Any] = {}
-    for part in parts:
-        if isinstance(part, Mapping):
-            found.update({k: v for k, v in _from_mapping(part).items() if k not in found})
-        else:
-            role = _role(part, found)
-            if role is not None:
-                found[role] = _in_corners(part)
-    return found
-
-
-def _from_mapping(batch: Mapping[Any, Any]) -> dict[str, Any]:
-    lowered = {str(name).lower(): value for name, value in batch.items()}
-    found = {}
-    for role, names in _NAMES.items():
-        name = next((name for name in names if name in lowered), None)
-        if name is not None:
-            value = lowered[name]
-            nested = _from_mapping(value) if isinstance(value, Mapping) else {role: value}
-            found.update(nested)
-    return {role: _in_corners(value) for role, value in found.items()}
-
-
-def _role(part: Any, found: Mapping[str, Any]) -> str | None:
-    kind = type(part).__name__
-    if kind in {"Mask", "BoundingBoxes"}:
-        return "masks" if kind == "Mask" else "boxes"
-    if not isinstance(part, Tensor):
-        return "boxes" if _are_boxes(part) else None
-    if "images" not in found:
-        return "images" if part.ndim == 4 else None
-    if part.ndim >= 3 and part.shape[-2:] == found["images"].shape[-2:]:
-        # More channels are another view of the images, unless they say yes or no.
-        return "masks" if part.ndim == 3 or part.shape[1] == 1 or part.dtype == torch.bool else None
-    if "labels" not in found and part.ndim <= 2:
-        return "labels"
-    return "boxes" if part.ndim in {2, 3} and part.shape[-1] == 4 else None
-
-
-def _are_boxes(part: Any) -> bool:
-    several = isinstance(part, Sequence) and not isinstance(part, str) and len(part) > 0
-    return several and all(isinstance(box, Tensor) and box.ndim and box.shape[-1] == 4 for box in part)
-
-
-def _in_corners(value: Any) -> Any:
-    """Return torchvision boxes, also a list of them, as x0, y0, x1, y1; anything else as it is."""
-    if isinstance(value, (list, tuple)):
-        return [_in_corners(item) for item in value]
-    if type(value).__name__ != "BoundingBoxes":
-        return value
-    from torchvision.ops import box_convert
-
-    return box_convert(value.as_subclass(Tensor), value.format.value.lower(), "xyxy")
+        return Sample(**{name: _first(part) for name, part in vars(self).items()})
 
 
 def _numbers(given: Any, images: Tensor, name: str) -> Tensor:
@@ -157,23 +92,105 @@ def _labels(given: Any, images: Tensor) -> Tensor:
         raise ValueError(
             f"Expected `labels` of the batch to have shape ({len(images)},) or (N, K), but got {shape(labels)}."
         )
-    return labels > 0.5 if labels.ndim == 2 else labels.long()
+    values = labels.double()
+    are_shares = bool(((values >= 0) & (values <= 1)).all())
+    if labels.ndim == 2:
+        if not are_shares:
+            raise ValueError(
+                "Expected `labels` of several columns to hold a number in [0, 1] for each class, but got "
+                f"{float(values.max()):g}: columns of several tasks, or other data? {HINT}"
+            )
+        return values.float()
+    if bool((values == values.round()).all()):
+        return labels.long()
+    if are_shares:
+        return (values > 0.5).long()  # of two classes, smoothed
+    raise ValueError(
+        "Expected `labels` of the batch to be class indices, or fractions in [0, 1] of two classes, but got "
+        f"{float(values[values != values.round()][0]):g}. {HINT}"
+    )
 
 
 def _masks(given: Any, images: Tensor) -> Tensor:
+    positive = _positive(given, images)
+    masks = positive.any(1) if positive.ndim == 4 else positive
+    if len(masks) > 1 and bool(masks.all()):
+        raise ValueError(
+            "Expected `masks` of the batch to mark an object, but every pixel of every image is marked: a map of "
+            f"classes with the background above 0, or a plane of background? Only what is > 0 is the object. {HINT}"
+        )
+    return masks
+
+
+def _class_masks(given: Any, images: Tensor) -> Tensor | None:
+    if given is None:
+        return None
+    positive = _positive(given, images)
+    return positive if positive.ndim == 4 and positive.shape[1] > 1 else None
+
+
+def _positive(given: Any, images: Tensor) -> Tensor:
+    """Return where masks are positive, boolean (N, H, W) or (N, K, H, W)."""
     masks = _numbers(given, images, "masks")
-    masks = masks.any(1) if masks.ndim == 4 else masks
-    if masks.shape != (len(images), *images.shape[2:]):
+    if masks.ndim not in {3, 4} or (len(masks), *masks.shape[-2:]) != (len(images), *images.shape[2:]):
         expected = (len(images), *images.shape[2:])
         raise ValueError(
             f"Expected `masks` of the batch to have shape {expected} to match its images, but got {shape(masks)}."
         )
+    if not masks.is_floating_point() and masks.dtype != torch.bool and bool((masks == _VOID).any()):
+        others = masks[(masks != _VOID) & (masks > 0)]
+        if len(others):
+            raise ValueError(
+                f"Expected `masks` of the batch to be positive where the object is, but got {int(others[0])} and "
+                f"{_VOID}: is {_VOID} the object, or are these pixels that nobody knows? {HINT}"
+            )
     return masks > 0
 
 
-def _described(batch: Any) -> str:
-    if isinstance(batch, Mapping):
-        return f"a mapping with keys {sorted(map(str, batch))}"
-    if isinstance(batch, Sequence) and not isinstance(batch, str):
-        return f"a {type(batch).__name__} of {[shape(p) if isinstance(p, Tensor) else type(p).__name__ for p in batch]}"
-    return shape(batch) if isinstance(batch, Tensor) else type(batch).__name__
+def _boxes(given: Any, labels: Any, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    if given is None:
+        return None, None
+    boxes = check_boxes(_without_padding(given), images)
+    known = boxes[~boxes.isnan().any(-1)]
+    if len(known) and float(known.max()) <= 1.0 and min(images.shape[2:]) > 1:
+        raise ValueError(
+            "Expected `boxes` of the batch in pixels, but no coordinate is greater than 1 for images of "
+            f"{tuple(images.shape[2:])}: shares of the image? {HINT}"
+        )
+    return boxes, None if labels is None else _box_labels(labels, given, boxes)
+
+
+def _without_padding(boxes: Any) -> Any:
+    """Return boxes with rows of zeros, by which some loaders fill up, as rows of NaN."""
+    if not isinstance(boxes, Tensor) or boxes.ndim != 3:
+        return boxes
+    return torch.where((boxes == 0).all(-1, keepdim=True), torch.nan, boxes.float())
+
+
+def _box_labels(given: Any, boxes_given: Any, boxes: Tensor) -> Tensor:
+    """Return the class of each box, (N, M), padded as the boxes are."""
+    labels = torch.full(boxes.shape[:2], -1, dtype=torch.int64, device=boxes.device)
+    rows = list(given)
+    if len(rows) != len(boxes):
+        raise ValueError(f"Expected `box_labels` of the batch for {len(boxes)} images, but got {len(rows)}.")
+    for image, row in enumerate(rows):
+        classes = torch.as_tensor(row, device=boxes.device).flatten().long()
+        number = len(boxes_given[image]) if torch.as_tensor(boxes_given[image]).ndim == 2 else 1
+        if len(classes) != number:
+            raise ValueError(
+                f"Expected a label for each of the {number} boxes of image {image}, but got {len(classes)}."
+            )
+        labels[image, : len(classes)] = classes
+    return torch.where(boxes.isnan().any(-1), -1, labels)
+
+
+def _ids(given: Any, images: Tensor) -> tuple[str, ...]:
+    names = given.tolist() if isinstance(given, Tensor) else list(given)
+    if len(names) != len(images):
+        raise ValueError(f"Expected `ids` of the batch for {len(images)} images, but got {len(names)}.")
+    return tuple(map(str, names))
+
+
+def _first(part: Any) -> Any:
+    """Return a copy of what belongs to the first image."""
+    return part[:1].clone() if isinstance(part, Tensor) else None if part is None else part[:1]

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_xai.explainers import GradCAM
 from lightning_xai.probing import sample_from_batch
-from lightning_xai.reports import Grid, History, Scalars, history
+from lightning_xai.reports import Grid, History, Scalars, numbers
 from tests.callbacks import _runs
 from tests.callbacks._runs import (
     Attendance,
@@ -213,8 +213,8 @@ def files(folder):
     """Which ranks write, and where."""
     writes = []
     patch = pytest.MonkeyPatch()
-    write = history.write_file
-    patch.setattr(history, "write_file", lambda path, content: (writes.append(str(path)), write(path, content)))
+    write = numbers.write_file
+    patch.setattr(numbers, "write_file", lambda path, content: (writes.append(str(path)), write(path, content)))
     with patch.context():
         train(
             [monitor(reports=[Scalars(), History(), Grid(num_images=2, cell_size=32)])],

@@ -128,13 +128,14 @@ def test_errors_end_both_ranks_where_they_should(ranks):
 
 def test_rank_zero_alone_writes(ranks):
     first, second = (found["files"] for found in ranks)
-    assert len(first["writes"]) == 2
+    assert len(first["writes"]) == 4
     assert second["writes"] == []
     assert first["found"] == second["found"]
     assert [name.split("/")[-1].split("-")[0] for name in first["found"]] == [
         "epoch=0000",
         "epoch=0001",
         "xai_history.csv",
+        "xai_images.csv",
     ]
 
 

@@ -252,8 +252,8 @@ def test_one_logit(column):
 def test_many_labels():
     data, module = Squares(), Module()
     hot = torch.zeros(len(data.labels), 3).scatter_(1, data.labels[:, None], 1.0)
-    trainer = fit(monitor(), module=module, val=data.loader(hot))
     readout = Readout(task="multilabel")
+    trainer = fit(monitor(readout=readout), module=module, val=data.loader(hot))
     found = values(trainer)
     agree(found, by_hand(module, data, cheap(), readout=readout)[0])
     rows = chosen(data.images, data.labels, COUNT)

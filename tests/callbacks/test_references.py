@@ -66,4 +66,4 @@ def test_a_user_s_own_are_kept():
 def test_the_explainer_of_the_user_stays_as_it_was():
     explainer = Distance()
     fit(monitor(explainer), val=Squares().loader(), max_epochs=1)
-    assert not explainer.has_references
+    assert explainer.needs_references

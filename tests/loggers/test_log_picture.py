@@ -55,14 +55,14 @@ def test_a_local_folder_may_be_a_str(tmp_path, picture, png_of):
     assert torch.equal(png_of(path), picture)
 
 
-def test_without_a_logger_three_files_bring_the_picture_to_the_folder(tmp_path, picture):
+def test_without_a_logger_two_files_bring_the_picture_to_the_folder(tmp_path, picture):
     folder, files = Path(lightning_xai.loggers.__file__).parent, set()
     sys.setprofile(lambda frame, *_: files.add(Path(frame.f_code.co_filename)))
     try:
         log_picture(trainer_with(), _NAME, picture, directory=tmp_path)
     finally:
         sys.setprofile(None)
-    assert {file.name for file in files if file.parent == folder} == {"files.py", "log_picture.py", "scalars.py"}
+    assert {file.name for file in files if file.parent == folder} == {"files.py", "log_picture.py"}
 
 
 def test_several_loggers_at_once(fit, tmp_path):

@@ -1,0 +1,158 @@
+"""From whatever a validation loader yields to images, labels, masks and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import shape
+from lightning_xai.probing.sample import HINT, Sample
+
+_NAMES = {
+    "images": ("images", "image", "imgs", "img", "pixel_values", "inputs", "input", "x", "data"),
+    "labels": ("labels", "label", "targets", "target", "y", "classes", "class"),
+    "masks": ("masks", "mask", "segmentations", "segmentation"),
+    "boxes": ("boxes", "box", "bboxes", "bbox"),
+    "box_labels": ("box_labels", "boxes_labels", "bbox_labels"),
+    "ids": ("ids", "id", "paths", "path", "filenames", "filename", "file_name", "patient_id", "patient"),
+}
+
+SampleFromBatch: TypeAlias = Callable[[Any], Sample]
+
+
+def sample_from_batch(batch: Any) -> Sample:
+    """Return the images, labels, masks and boxes of a batch.
+
+    Args:
+        batch: ``(images, labels)``, ``(images, labels, masks or boxes, ...)``, images alone, or a mapping with the
+            usual names; the second of a pair may be a mapping with labels, masks and boxes. Torchvision's tensor types
+            say by themselves what they are. Boxes without a type are x0, y0, x1, y1.
+
+    Raises:
+        TypeError: If no images are found, or labels or masks are no numbers; the message says what came.
+        ValueError: If shapes do not fit.
+    """
+    found = _found(batch)
+    if "images" not in found:
+        raise TypeError(
+            "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', "
+            f"but got {_described(batch)}. {HINT}"
+        )
+    return Sample(**found)
+
+
+def _found(batch: Any) -> dict[str, Any]:
+    if isinstance(batch, Mapping):
+        return _from_mapping(batch)
+    parts = list(batch) if isinstance(batch, Sequence) and not isinstance(batch, str) else [batch]
+    found: dict[str, Any] = {}
+    possible_labels: list[Tensor] = []
+    for part in parts:
+        if isinstance(part, Mapping):
+            found.update({k: v for k, v in _from_mapping(part).items() if k not in found})
+            continue
+        role = _role(part, found, is_first_flat=not possible_labels)
+        if role == "labels":
+            possible_labels.append(part)
+        elif role is not None:
+            found[role] = _in_corners(part)
+    if possible_labels and "labels" not in found:
+        found["labels"] = _chosen_labels(possible_labels)
+    return found
+
+
+def _chosen_labels(possible: list[Tensor]) -> Tensor:
+    """Return the labels among the flat parts: the first that can be some and does not just count the images."""
+    readable = [part for part in possible if _can_be_labels(part)]
+    if len(readable) > 1 and _counts(readable[0]):
+        readable = readable[1:]
+    return readable[0] if readable else possible[0]
+
+
+def _can_be_labels(part: Tensor) -> bool:
+    """Return whether numbers can be classes, or say yes or no for each class."""
+    values = part.detach().double()
+    whole = bool((values == values.round()).all())
+    if part.ndim == 2 and part.shape[1] > 1:
+        return bool(((values >= 0) & (values <= 1)).all())
+    return whole or bool(((values >= 0) & (values <= 1)).all())
+
+
+def _counts(part: Tensor) -> bool:
+    """Return whether a column goes up by one from image to image, as an index does and labels do not."""
+    flat = part.flatten()
+    return len(flat) > 2 and bool((flat.diff() == 1).all())
+
+
+def _from_mapping(batch: Mapping[Any, Any]) -> dict[str, Any]:
+    lowered = {str(name).lower(): value for name, value in batch.items()}
+    found = {}
+    for role, names in _NAMES.items():
+        name = next((name for name in names if name in lowered), None)
+        if name is not None:
+            value = lowered[name]
+            nested = _from_mapping(value) if isinstance(value, Mapping) else {role: value}
+            found.update(nested)
+    return {role: _in_corners(value) for role, value in found.items()}
+
+
+def _role(part: Any, found: Mapping[str, Any], *, is_first_flat: bool) -> str | None:
+    """Return what a part of a tuple is, None if the monitor has no use for it."""
+    kind = type(part).__name__
+    if kind in {"Mask", "BoundingBoxes"}:
+        return "masks" if kind == "Mask" else "boxes"
+    if not isinstance(part, Tensor):
+        named = "ids" if "ids" not in found and _are_names(part) else None
+        return "boxes" if _are_boxes(part) else named
+    if "images" not in found:
+        return "images" if part.ndim == 4 else None
+    is_flat = part.ndim in {1, 2}
+    if part.ndim in {2, 3} and part.shape[-1] == 4 and not (is_flat and is_first_flat):
+        return "boxes"
+    return "labels" if is_flat else _role_of_maps(part, found["images"])
+
+
+def _role_of_maps(part: Tensor, images: Tensor) -> str | None:
+    if part.ndim < 3:
+        return None
+    is_plane = part.ndim == 3 or part.shape[1] == 1
+    if part.shape[-2:] == images.shape[-2:]:
+        # More channels are another view of the images, unless they say yes or no.
+        return "masks" if is_plane or part.dtype == torch.bool else None
+    if not is_plane:
+        return None
+    raise ValueError(
+        f"Expected masks of the images' size {tuple(images.shape[-2:])}, but the batch holds a part of shape "
+        f"{shape(part)}. Resize it with the images, or leave it out: {HINT}"
+    )
+
+
+def _are_boxes(part: Any) -> bool:
+    several = isinstance(part, Sequence) and not isinstance(part, str) and len(part) > 0
+    return several and all(isinstance(box, Tensor) and box.ndim and box.shape[-1] == 4 for box in part)
+
+
+def _are_names(part: Any) -> bool:
+    return isinstance(part, (list, tuple)) and len(part) > 0 and all(isinstance(name, str) for name in part)
+
+
+def _in_corners(value: Any) -> Any:
+    """Return torchvision boxes, also a list of them, as x0, y0, x1, y1; anything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return [_in_corners(item) for item in value]
+    if type(value).__name__ != "BoundingBoxes":
+        return value
+    from torchvision.ops import box_convert
+
+    return box_convert(value.as_subclass(Tensor), value.format.value.lower(), "xyxy")
+
+
+def _described(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"a mapping with keys {sorted(map(str, batch))}"
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        return f"a {type(batch).__name__} of {[shape(p) if isinstance(p, Tensor) else type(p).__name__ for p in batch]}"
+    return shape(batch) if isinstance(batch, Tensor) else type(batch).__name__
