@@ -118,7 +118,7 @@ class WatchedStep:
         elif self._others and self._readout.output != "probability":
             ours = logits(sample.images)[0]
             if all(_gap(theirs, ours) is not None for theirs in self._others.values()):
-                _warn_of_calls(name, f"not at all, but `{next(iter(self._others))}`")
+                _warn_of_calls(name, f"not at all, but `{next(reversed(self._others))}`")
 
     def _check_call(self, name: str, sample: Sample, logits: Callable[[Tensor], Tensor]) -> None:
         call = self._calls[0]

@@ -21,6 +21,7 @@ from lightning_xai.model.readout import (
     logits_from_output,
     unwrapped,
 )
+from lightning_xai.model.restore.parameters import note_call
 
 Score = Literal["probability", "logit"]
 
@@ -224,6 +225,7 @@ class Classifier:
         return logarithm - (1.0 - probabilities).clamp(min=least).log()
 
     def _run(self, images: Tensor) -> Any:
+        note_call(self.model)
         with self._users_autocast():
             return self._called(images)
 

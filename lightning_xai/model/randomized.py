@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_choice, check_count
-from lightning_xai.model import preserve
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import unwrapped
+from lightning_xai.model.restore.random_states import random_states
 
 RandomizationOrder: TypeAlias = Literal["top_down", "bottom_up", "independent"]
 ORDERS = ("top_down", "bottom_up", "independent")
@@ -92,7 +92,7 @@ def layer_groups(model: nn.Module, num_steps: int = 8) -> list[list[_Layer]]:
 
 def _steps(groups: list[list[_Layer]], originals: _Originals, seed: int) -> Iterator[int]:
     for step, group in enumerate(groups):
-        put_back_random_states = preserve.random_states()
+        put_back_random_states = random_states()
         try:
             _put_back(originals)
             for place, layer in group:

@@ -1,0 +1,171 @@
+"""Python state that a `forward` may write: counters, tensors, containers and generators in a module's attributes."""
+
+# ruff: noqa: SLF001 - a module keeps its buffers and children, and a tensor its version, under private names
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_xai.model.restore.parameters import is_sharded
+from lightning_xai.model.restore.piece import Restore, nothing, together
+from lightning_xai.model.restore.state_types import (
+    GENERATORS,
+    are_fixed,
+    is_record,
+    roots_of_classes,
+    stateful_attributes,
+)
+from lightning_xai.model.restore.tables import Table, table_entries
+from lightning_xai.model.restore.tensor_values import TensorValues
+
+_MOST_VALUES = 2**26  # of all tensors in attributes together, 256 MiB of float32; buffers have no limit
+_DEPTH = 3  # of containers in containers
+
+
+def attributes(modules: list[nn.Module]) -> Restore:
+    """Note the attributes of each module, and what in these changes in place.
+
+    That is: lists, deques, dicts, sets and tuples, three deep; tensors and arrays in these; generators; plain objects
+    of the model's own packages (meters, records); modules that hide in a list. Other objects, such as trainers, loggers
+    and datasets, are noted by identity only. So are tensors beyond the limit, which a warning names if they move.
+    """
+    if is_sharded(modules):
+        return nothing
+    notes = _Notes(modules)
+    for module in modules:
+        notes.note_module(module)
+    return notes.restore_all()
+
+
+class _Notes:
+    """What is met in a walk through attributes."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._roots = roots_of_classes(modules)
+        self._seen = {id(module) for module in modules}
+        for module in _unscripted(modules):  # these have notes of their own
+            self._seen.update(map(id, (*module._parameters.values(), *module._buffers.values())))
+        self._tables: list[Table] = []
+        self._pieces: list[Restore] = []
+        self._tensors: list[Tensor] = []
+        self._unnoted: list[tuple[str, Tensor, int]] = []
+        self._values_left = _MOST_VALUES
+
+    def restore_all(self) -> Restore:
+        return together(
+            [TensorValues(self._tensors).restore, *self._pieces, table_entries(self._tables), self._name_unnoted]
+        )
+
+    def note_module(self, module: nn.Module) -> None:
+        attributes = module.__dict__
+        self._tables.append(attributes)
+        # states of a torchmetrics.Metric are replaced, or added to in place; the rows in its lists are not written
+        depth = 1 if "_defaults" in attributes and hasattr(type(module), "add_state") else _DEPTH
+        for name, value in stateful_attributes(attributes):
+            self._note(f"{type(module).__name__}.{name}", value, depth)
+
+    def _note(self, name: str, value: Any, depth: int) -> None:
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, Tensor):
+            self._note_tensor(name, value)
+        elif isinstance(value, (list, deque, dict, set, tuple)):
+            self._note_container(name, value, depth)
+        elif isinstance(value, nn.Module):
+            self._note_hidden(name, value, depth)
+        elif isinstance(value, (np.ndarray, *GENERATORS)):
+            self._pieces.append(_array(value) if isinstance(value, np.ndarray) else _generator(value))
+        elif depth and is_record(value, self._roots):
+            self._note_container(name, vars(value), depth)
+
+    def _note_tensor(self, name: str, tensor: Tensor) -> None:
+        if tensor.is_meta or tensor.is_inference():  # the one has no values, the other cannot be written here
+            return
+        if tensor.numel() > self._values_left:
+            self._unnoted.append((name, tensor, tensor._version))
+            return
+        self._values_left -= tensor.numel()
+        self._tensors.append(tensor)
+
+    def _note_container(self, name: str, value: Any, depth: int) -> None:
+        if isinstance(value, dict):
+            self._tables.append(value)
+        elif not isinstance(value, tuple):
+            self._pieces.append(_items(value))
+        children = value.values() if isinstance(value, dict) else value
+        if depth > 1 and not are_fixed(children):
+            for child in children:
+                self._note(name, child, depth - 1)
+
+    def _note_hidden(self, name: str, root: nn.Module, depth: int) -> None:
+        """Note a module that is no child of the model, such as a teacher in a list; its mode is the user's affair."""
+        for module in _unscripted(root.modules()) if depth > 1 else ():
+            self._seen.add(id(module))
+            self._tables += [module._buffers, module._modules]
+            for tensor in module._buffers.values():
+                self._note(name, tensor, 1)
+            self.note_module(module)
+
+    def _name_unnoted(self) -> None:
+        for name, tensor, version in self._unnoted:
+            if tensor._version != version:
+                warnings.warn(
+                    f"A forward pass of an explanation wrote to the tensor of shape {tuple(tensor.shape)} in `{name}`, "
+                    "which is too large to be noted: it stays changed. Register it as a buffer, which is put back.",
+                    stacklevel=2,
+                )
+                return
+
+
+def _unscripted(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    return (module for module in modules if not isinstance(module, torch.jit.ScriptModule))
+
+
+def _items(value: list[Any] | deque[Any] | set[Any]) -> Restore:
+    saved = value.copy()
+
+    def restore() -> None:
+        if len(value) != len(saved) or any(a is not b for a, b in zip(value, saved, strict=True)):
+            value.clear()
+            (value.update if isinstance(value, set) else value.extend)(saved)
+
+    return restore
+
+
+def _array(value: np.ndarray[Any, Any]) -> Restore:
+    saved = value.copy()
+
+    def restore() -> None:
+        if value.shape != saved.shape:
+            value.resize(saved.shape, refcheck=False)
+        if value.flags.writeable:
+            value[...] = saved
+
+    return restore
+
+
+def _generator(value: Any) -> Restore:
+    if isinstance(value, torch.Generator):
+        return _state(value.get_state, value.set_state)
+    if isinstance(value, np.random.RandomState):
+        return _state(value.get_state, value.set_state)
+    if isinstance(value, random.SystemRandom):  # has no state
+        return nothing
+    if isinstance(value, random.Random):
+        return _state(value.getstate, value.setstate)
+    bits: Any = value if isinstance(value, np.random.BitGenerator) else value.bit_generator
+    return _state(lambda: bits.state, lambda state: setattr(bits, "state", state))
+
+
+def _state(get: Any, put: Any) -> Restore:
+    saved = get()
+    return lambda: put(saved)
