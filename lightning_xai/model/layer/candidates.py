@@ -6,22 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, OperationInput, OperationOutput
-from lightning_xai.model.layer.feature_maps import feature_maps, is_in_proportion, token_grid
-from lightning_xai.model.layer.forward_graph import AttentionCall, ComputedTensor, ForwardGraph, ModuleCall
+from lightning_xai.model.layer.forward_graph import AttentionCall, ForwardGraph, ModuleCall
+from lightning_xai.model.layer.spatial_tensors import MOVING, spatial_grids
 
-_MOVING = {
-    "flatten", "unflatten", "reshape", "view", "reshape_as", "view_as", "contiguous", "clone", "squeeze", "unsqueeze",
-    "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "__get__",
-}  # fmt: skip
 _SELECTING = {
     "__getitem__", "select", "narrow", "split", "chunk", "unbind", "index_select", "gather", "take_along_dim",
     "tensor_split", "split_with_sizes",
 }  # fmt: skip
-_RESIZING = {"interpolate", "upsample", "expand", "expand_as", "repeat", "repeat_interleave", "tile"}
-_CHANNELS_FIRST = {"conv1d", "batch_norm", "group_norm", "instance_norm", "avg_pool1d", "max_pool1d", "lp_pool1d"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +36,8 @@ class Candidate:
 class Candidates:
     """Read them from the graph of a forward pass.
 
-    A tensor has space if its first axis is the images' and its others are feature maps or tokens that fill a grid, as
-    `feature_maps` reads them. Left out are the images themselves in other units, what an adaptive pooling or an
-    interpolation made (places that repeat each other), and what an attention makes of its input: heads, keys, values.
+    They have space, as `spatial_grids` says, every path from the images to the logits comes past them, and they are
+    not what an attention makes of its input: heads, keys, values.
 
     Args:
         graph: What `ForwardGraph` saw.
@@ -55,43 +46,55 @@ class Candidates:
     """
 
     def __init__(self, graph: ForwardGraph, last: int, image_size: tuple[int, int]) -> None:
-        self._graph, self._last, self._size = graph, last, image_size
+        self._graph, self._last = graph, last
         self._readers = graph.readers(last)
-        self._grids = self._all_grids()
-        self._on_every_path = [i for i in graph.on_every_path(last) if i in self._grids and not self._is_attending(i)]
+        self._grids = spatial_grids(graph, image_size)
+        self._attentions = [a for a in graph.attentions if any(m.first in self._readers for m in a.modules)]
+        on_every_path = graph.on_every_path(last)
+        self._on_every_path = [i for i in on_every_path if i in self._grids and not self._is_attending(i)]
+        self._images = [i for i in on_every_path if not graph.tensors[i].learned and len(graph.tensors[i].shape) == 4]
 
     def __iter__(self) -> Iterator[Candidate]:
         """Yield them, the last first.
 
         Where the network reads nothing but a class token of the last, that is the input of the last attention, by which
-        the other places get there, and what comes before it.
+        the other places get there, and what comes before it. If nothing is computed by layers, it is the images
+        themselves, where a module returned them.
         """
-        latest = self._on_every_path[-1:]
-        moment = len(self._graph.tensors)
-        if latest and self._selects_only(latest[0]) and self._graph.attentions:
-            attention = self._graph.attentions[-1]
-            module = self._attending(attention)
-            moment = attention.moment if module is None else module.entered
-            if module is not None:
-                yield self._attended(module)
-        elif latest and self._selects_only(latest[0]):
-            moment = latest[0]
-        for index in reversed([i for i in self._on_every_path if i < moment]):
+        if not self._on_every_path:
+            yield from self._of_images()
+        end = len(self._graph.tensors)
+        if self._on_every_path and self._selects_only(self._on_every_path[-1]):
+            end = self._on_every_path[-1]
+            if self._attentions:
+                end = self._attentions[-1].moment
+                module = self._attending(self._attentions[-1])
+                if module is not None:
+                    yield self._attended(module, end)
+        for index in reversed([i for i in self._on_every_path if i < end]):
             point = self._place(index)
             if point is not None:
-                yield self._candidate(index, point)
+                yield Candidate(point, self._grids[index], self._share_of_layers(range(index + 1, self._last + 1)))
 
-    def _attended(self, module: ModuleCall) -> Candidate:
+    def _of_images(self) -> Iterator[Candidate]:
+        for index in reversed(self._images):
+            name = self._graph.returned_by.get(index) or self._graph.passed_by.get(index)
+            _, _, height, width = self._graph.tensors[index].shape
+            if name is not None and height * width > 1:
+                yield Candidate(LayerOutput(name), (height, width), 0.0)
+
+    def _attended(self, module: ModuleCall, moment: int) -> Candidate:
+        """Return what enters the module of an attention; later layers compute, in effect, one token."""
         index, before = _first(module), [i for i in self._on_every_path if i <= _first(module)]
         point = LayerOutput(self._graph.returned_by[index]) if index in self._graph.returned_by else None
         tokens, (height, width) = self._graph.tensors[index].shape[1], self._grids[index]
         around = self._place(before[-1]) if before and before[-1] != index and tokens > height * width else None
-        return self._candidate(index, point or LayerInput(module.name), around)
+        share = self._share_of_layers(range(index + 1, moment + 1))
+        return Candidate(point or LayerInput(module.name), self._grids[index], share, around)
 
-    def _candidate(self, index: int, point: CapturePoint, around: CapturePoint | None = None) -> Candidate:
+    def _share_of_layers(self, indices: range) -> float:
         weighed = [i for i in self._readers if self._graph.tensors[i].weighed and self._reads_maps(i)]
-        after = sum(i > index for i in weighed) / max(len(weighed), 1)
-        return Candidate(point, self._grids[index], after, around)
+        return sum(i in indices for i in weighed) / max(len(weighed), 1)
 
     def _reads_maps(self, index: int) -> bool:
         """Return whether a weighed operation has more to do than one vector per image."""
@@ -115,14 +118,14 @@ class Candidates:
 
         Deeper modules may see them split into heads. A module that runs several attentions is none of theirs.
         """
-        earlier = max((one.moment for one in self._graph.attentions if one.moment < attention.moment), default=0)
+        earlier = max((one.moment for one in self._attentions if one.moment < attention.moment), default=0)
         own = [m for m in attention.modules if m.entered >= earlier and m.first is not None and m.first in self._grids]
         tokens = [module for module in own if len(self._graph.tensors[_first(module)].shape) == 3]
         return next(iter(tokens + own), None)
 
     def _is_attending(self, index: int) -> bool:
         """Return whether a tensor is what an attention makes of its input, and not what it returns."""
-        modules = filter(None, map(self._attending, self._graph.attentions))
+        modules = filter(None, map(self._attending, self._attentions))
         return any(m.entered <= index < m.left and self._graph.returned_by.get(index) != m.name for m in modules)
 
     def _selects_only(self, index: int) -> bool:
@@ -138,56 +141,7 @@ class Candidates:
         return self._graph.tensors[index].operation in _SELECTING
 
     def _moves(self, index: int) -> bool:
-        return self._graph.tensors[index].operation in _MOVING
-
-    def _all_grids(self) -> dict[int, tuple[int, int]]:
-        """Return index -> (h, w) of all tensors that have space."""
-        grids: dict[int, tuple[int, int]] = {}
-        channels_first: set[int] = set()
-        for index, tensor in enumerate(self._graph.tensors):
-            if len(tensor.shape) == 3 and self._is_channels_first(tensor, channels_first, grids):
-                channels_first.add(index)
-            elif tensor.learned and not self._repeats(tensor):
-                of_maps = any(s in grids and len(self._graph.tensors[s].shape) == 4 for s in tensor.sources)
-                if len(tensor.shape) == 3 and tensor.operation in _MOVING and of_maps:
-                    continue  # the feature maps themselves say better what their places are
-                grid = self._grid(tensor, grids)
-                if grid is not None:
-                    grids[index] = grid
-        return grids
-
-    def _grid(self, tensor: ComputedTensor, grids: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
-        shape = tensor.shape
-        if shape[:1] != self._graph.tensors[0].shape[:1] or len(shape) not in (3, 4):
-            return None
-        if len(shape) == 3 and token_grid(shape[1], self._size) is None:
-            return None
-        _, _, height, width = feature_maps(torch.empty(shape, device="meta"), self._size).shape
-        if height * width <= 1:
-            return None
-        of_maps = tensor.operation == "conv2d" or (
-            tensor.operation not in _MOVING and not tensor.weighed and any(s in grids for s in tensor.sources)
-        )  # else four axes may be those of heads
-        return (height, width) if len(shape) == 3 or of_maps or is_in_proportion(height, width, self._size) else None
-
-    @staticmethod
-    def _repeats(tensor: ComputedTensor) -> bool:
-        return tensor.operation in _RESIZING or tensor.operation.startswith("adaptive_")
-
-    def _is_channels_first(self, tensor: ComputedTensor, known: set[int], grids: dict[int, tuple[int, int]]) -> bool:
-        """Return whether a tensor of three axes is (N, C, T), and not tokens (N, T, C)."""
-        if tensor.operation in _CHANNELS_FIRST or tensor.operation.endswith("pool1d"):
-            return True
-        source = self._graph.tensors[tensor.first or 0].shape
-        if tensor.operation in _MOVING and len(source) == 4:
-            return tensor.first in grids and tensor.shape[1:] == (source[1], source[2] * source[3])
-        if tensor.operation in _MOVING and tensor.shape == (source[0], *source[:0:-1]) and tensor.operation != "clone":
-            return (tensor.first in known) != (tensor.operation in _TRANSPOSING)
-        kept = 2 if tensor.weighed else 3  # a linear layer keeps all axes but the last
-        return any(s in known and self._graph.tensors[s].shape[:kept] == tensor.shape[:kept] for s in tensor.sources)
-
-
-_TRANSPOSING = {"transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "__get__"}
+        return self._graph.tensors[index].operation in MOVING
 
 
 def _first(module: ModuleCall) -> int:

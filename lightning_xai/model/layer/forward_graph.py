@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -83,6 +84,7 @@ class ForwardGraph(TorchFunctionMode):
         attentions: In order.
         returned_by: Index -> name of the outermost module that returned that tensor. A module that returns what
             entered it, such as `nn.Identity` or a dropout in eval mode, returned nothing of its own.
+        passed_by: Index -> name of the first such module that it entered and left.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -90,10 +92,12 @@ class ForwardGraph(TorchFunctionMode):
         self.tensors = [ComputedTensor("", 0, (), tuple(images.shape))]
         self.attentions: list[AttentionCall] = []
         self.returned_by: dict[int, str] = {}
+        self.passed_by: dict[int, str] = {}
         self._index: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()
         self._index[images] = 0
         self._calls: dict[str, int] = {}
         self._running: list[ModuleCall] = []
+        self._is_partly_hidden = False
 
     def index_of(self, tensor: Tensor) -> int | None:
         """Return where ``tensor``, as it is now, is among `tensors`; None if it does not depend on the images."""
@@ -102,8 +106,12 @@ class ForwardGraph(TorchFunctionMode):
     @contextmanager
     def watching(self, layers: dict[str, nn.Module]) -> Iterator[None]:
         """Note what enters and leaves each of ``layers``."""
+        scripted = {name for name, module in layers.items() if isinstance(module, torch.jit.ScriptModule)}
+        self._is_partly_hidden = bool(scripted)
         with ExitStack() as stack:
             for name, module in layers.items():
+                if name in scripted:
+                    continue  # it takes no hooks
                 stack.callback(module.register_forward_pre_hook(self._entering(name), with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(self._leaving(name)).remove)
             yield
@@ -126,7 +134,9 @@ class ForwardGraph(TorchFunctionMode):
             index = self.index_of(first)
             if index is None and module.inputs:  # computed out of sight, as a scripted module does
                 index = self._add(first, ComputedTensor("", 0, tuple(sorted(module.inputs)), (), weighed=True))
-            if index is not None and index not in module.inputs:
+            if index is not None and index in module.inputs:
+                self.passed_by.setdefault(index, name)
+            elif index is not None:
                 # of several calls only the last can be told apart
                 self.returned_by = {known: by for known, by in self.returned_by.items() if by != name} | {index: name}
 
@@ -138,6 +148,8 @@ class ForwardGraph(TorchFunctionMode):
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
         given = list(tensors_in((args, kwargs)))
         versions = [_version(tensor) for tensor in given]
+        if self._is_partly_hidden:
+            self._note_hidden(given)
         sources, first = tuple(sorted(self._known(given))), args[0] if args else kwargs.get("input")
         made = ComputedTensor(
             name,
@@ -149,13 +161,20 @@ class ForwardGraph(TorchFunctionMode):
         )
         result = func(*args, **kwargs)
         self._calls[name] = made.call
-        if sources:
+        if sources and not _is_only_like(name):
             if name in _ATTENTIONS or (name == "softmax" and is_attention(*args, **kwargs)):
                 self._note_attention()
             made = replace(made, alone=isinstance(result, Tensor))
             self._note(made, [one for one in tensors_in(result) if not any(one is other for other in given)])
             self._note_written(made, [one for one, old in zip(given, versions, strict=True) if _version(one) != old])
         return result
+
+    def _note_hidden(self, tensors: list[Tensor]) -> None:
+        """Take what appears with the images' batch axis, and is no parameter, for what a scripted module computed."""
+        for tensor in tensors:
+            unknown = self.index_of(tensor) is None and not isinstance(tensor, nn.Parameter)
+            if unknown and tensor.shape[:1] == self.tensors[0].shape[:1]:
+                self._add(tensor, ComputedTensor("", 0, (0,), (), weighed=True))
 
     def _note(self, made: ComputedTensor, results: list[Tensor]) -> None:
         for tensor in results:
@@ -217,6 +236,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from tensors_in(part)
+
+
+def _is_only_like(operation: str) -> bool:
+    """Return whether a tensor's shape and type are all that the operation reads of it."""
+    return operation.startswith("new_") or operation.endswith("_like")
 
 
 def _version(tensor: Tensor) -> int:

@@ -108,7 +108,8 @@ def _search(classifier: Classifier, images: Tensor) -> Candidate:
         restart = random_states()  # a model that draws shall draw the same again
         with graph.watching(named_layers(classifier.model)), explicit, graph:  # the graph sees what the model calls
             logits = classifier.forward_uncounted(watched)
-        if common_grid(explicit.weights, pair) is not None:
+        of_images_only = len(graph.attentions) == len(explicit.weights)
+        if of_images_only and common_grid(explicit.weights, pair) is not None:
             _transformers.add(classifier.model)
         last = graph.index_of(logits)
         found = [] if last is None else list(islice(Candidates(graph, last, (pair.shape[2], pair.shape[3])), _MOST))
