@@ -64,7 +64,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, int]]] = {
     "MobileNet V2": _network("MobileNetV2"),
     "SegFormer": _network("Segformer", hidden_sizes=[8, 8, 16, 16]),
     "PVT V2": _network("PvtV2", hidden_sizes=[8, 16, 20, 24], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 2]),
-    "CvT": _network("Cvt", embed_dim=[8, 16, 24], num_heads=[1, 2, 2], depth=[1, 1, 2]),
+    "CvT": _network("Cvt", embed_dim=[8, 16, 24], num_heads=[1, 2, 2], depth=[1, 2, 3]),
     "PoolFormer": _network("PoolFormer", **_STAGES),
     "LeViT": _network("Levit"),
     "SwiftFormer": _network("SwiftFormer"),

@@ -1,6 +1,7 @@
 """Write docs/layers.md, what ``target_layer="auto"`` takes in many networks: ``python docs/layers.py``, ten minutes.
 
-Needs timm and torchvision, and transformers for the last table; nothing is downloaded, weights are random.
+Needs timm and torchvision, and transformers for the last table, which is otherwise left as it is; nothing is
+downloaded, weights are random. Names of tables as arguments refresh these alone.
 """
 
 import importlib.util
@@ -23,8 +24,9 @@ PAGE = Path(__file__).parent / "layers.md"
 HEAD = """# The layer that `target_layer="auto"` takes
 
 Written by `python docs/layers.py`. Weights are random, so that nothing is downloaded. *Places* is the grid of the
-heatmap before it is resized. *Moves* says in how many of four tries a bright patch in one quarter of the image changed
-the layer most in the same quarter, as it should for a heatmap to mean places of the image.
+heatmap before it is resized. *Moves* says for how many of four bright patches, one in each quarter of the image, the
+layer's change, compared with that by the other patches, is greatest in the same quarter, as it should be for a heatmap
+to mean places of the image.
 
 A layer is taken if it has the images' batch axis and space, and if all that the logits depend on comes past it: two
 images exchange what they have there, and their logits must be exchanged. It is the last such layer; where only a class
@@ -68,12 +70,18 @@ def main() -> None:
     """Try every network and write the page."""
     warnings.simplefilter("ignore")
     logging.getLogger("lightning_xai").setLevel(logging.ERROR)
-    tables = [("torchvision", TORCHVISION, _of_torchvision), ("timm", TIMM, _of_timm)]
+    tables = {"torchvision": (TORCHVISION, _of_torchvision), "timm": (TIMM, _of_timm), "transformers": ([], None)}
     if importlib.util.find_spec("transformers") is not None:
         from _networks_of_transformers import NETWORKS
 
-        tables.append(("Hugging Face transformers", list(NETWORKS), lambda name: NETWORKS[name]()))
-    parts = [HEAD, *(f"## {title}\n\n" + "\n".join(_table(names, build)) + "\n" for title, names, build in tables)]
+        tables["transformers"] = (list(NETWORKS), lambda name: NETWORKS[name]())
+    asked = sys.argv[1:] or list(tables)
+    page = PAGE.read_text(encoding="utf-8").split("\n## ") if PAGE.exists() else []
+    before = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in page[1:]}
+    parts = [HEAD]
+    for title, (names, build) in tables.items():
+        rows = "\n".join(_table(names, build)) if build is not None and title in asked else before.get(title, "")
+        parts.append(f"## {title}\n\n{rows}\n")
     PAGE.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -119,10 +127,11 @@ def _looked_up(net: nn.Module, size: int) -> str:
         (point,) = capture_points(classifier, "auto", images)
     except ValueError:
         return "refused: no layer with space that all paths to the logits come past | – | –"
-    maps = [_activations(classifier, images, point)]
-    maps += [_activations(classifier, _with_patch(images, quarter), point) for quarter in range(4)]
-    moves = sum(_strongest_quarter(maps[quarter + 1] - maps[0], size) == quarter for quarter in range(4))
-    return f"{point} | {maps[0].shape[2]} x {maps[0].shape[3]} | {moves} of 4"
+    plain = _activations(classifier, images, point)
+    patched = [_activations(classifier, _with_patch(images, quarter), point) for quarter in range(4)]
+    changes = torch.cat([(one - plain).abs().mean(1, keepdim=True) for one in patched])
+    moves = (_strongest_quarter(changes / changes.sum(0), size) == torch.arange(4)).sum()
+    return f"{point} | {plain.shape[2]} x {plain.shape[3]} | {moves} of 4"
 
 
 def _activations(classifier: Classifier, images: Tensor, point: object) -> Tensor:
@@ -137,11 +146,11 @@ def _with_patch(images: Tensor, quarter: int) -> Tensor:
     return changed
 
 
-def _strongest_quarter(change: Tensor, size: int) -> int:
-    heat = nn.functional.interpolate(change.abs().mean(1, keepdim=True), size=(size, size), mode="nearest")[0, 0]
-    half = size // 2
-    quarters = [heat[top : top + half, left : left + half].sum() for top in (0, half) for left in (0, half)]
-    return int(torch.stack(quarters).argmax())
+def _strongest_quarter(changes: Tensor, size: int) -> Tensor:
+    """Return for each of the maps (M, 1, h, w) which quarter of the image holds most."""
+    heat, half = nn.functional.interpolate(changes.nan_to_num(), size=(size, size), mode="nearest"), size // 2
+    quarters = [heat[:, 0, top : top + half, left : left + half].sum((1, 2)) for top in (0, half) for left in (0, half)]
+    return torch.stack(quarters, 1).argmax(1)
 
 
 if __name__ == "__main__":
