@@ -249,6 +249,6 @@ def _version(tensor: Tensor) -> int:
 
 def _memory(tensor: Tensor) -> object:
     try:
-        return tensor.untyped_storage().data_ptr()
+        return tensor.untyped_storage().data_ptr() or tensor  # what is empty has no memory
     except (RuntimeError, NotImplementedError):  # sparse and nested tensors share none
         return tensor
