@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_xai import get_explainer, get_metric, list_explainers
+from lightning_xai import Classifier, get_explainer, get_metric, list_explainers
+from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, ConvViT
 
 FILE = Path(__file__).with_name("frozen_numbers.json")
@@ -61,10 +62,11 @@ def inputs() -> dict[str, Any]:
 
 
 class Evaluations:
-    """Count the images that pass through a network."""
+    """Count the images that pass through a network, but for the search of its layer, which `test_search` counts."""
 
     def __init__(self, net: nn.Module) -> None:
         self.images = 0
+        capture_points(Classifier(net), "auto", inputs()["images"])
         net.register_forward_pre_hook(self._count)
 
     def _count(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:

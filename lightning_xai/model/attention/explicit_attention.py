@@ -69,7 +69,7 @@ class ExplicitAttention(TorchFunctionMode):
             "softmax": partial(self._softmax, func),
         }
         attend = handlers.get(name)
-        if attend is None or (name == "softmax" and not _is_attention(*args, **kwargs)):
+        if attend is None or (name == "softmax" and not is_attention(*args, **kwargs)):
             return func(*args, **kwargs)
         return attend(*self._in_graph(args), **self._in_graph(kwargs))
 
@@ -153,7 +153,7 @@ def of_whole_images(weights: list[Tensor], images: Tensor) -> bool:
     return all(block.ndim == 4 and len(block) == len(images) for block in weights)
 
 
-def _is_attention(input: Tensor, dim: object = None, *_: object, **__: object) -> bool:
+def is_attention(input: Tensor, dim: object = None, *_: object, **__: object) -> bool:
     """Return whether a softmax is over the last axis of (N, heads, Q, T) or of a square (N, T, T)."""
     last = input.shape[-1:] > (1,) and dim in (-1, input.ndim - 1)
     return last and (input.ndim > 3 or (input.ndim == 3 and input.shape[1] == input.shape[2]))

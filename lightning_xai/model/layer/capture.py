@@ -49,7 +49,18 @@ class OperationInput:
         return f"the input of `{self.operation}` (call {self.call})"
 
 
-CapturePoint: TypeAlias = LayerOutput | LayerInput | OperationInput
+@dataclass(frozen=True)
+class OperationOutput:
+    """What the given call of a torch operation returns, where no module returned it and several operations read it."""
+
+    operation: str
+    call: int
+
+    def __str__(self) -> str:
+        return f"the output of `{self.operation}` (call {self.call})"
+
+
+CapturePoint: TypeAlias = LayerOutput | LayerInput | OperationInput | OperationOutput
 
 
 class TensorHook(Protocol):
@@ -80,7 +91,7 @@ def hooked_forward(
     Raises:
         RuntimeError: If the model did not come past that point.
     """
-    with _registered(classifier.model, point, hook):
+    with hook_registered(classifier.model, point, hook):
         logits = (classifier.forward if counted else classifier.forward_uncounted)(images.clone())
     if not hook.calls:
         raise RuntimeError(f"Expected {point} to be part of the model's forward, but it did not run. Name another.")
@@ -88,10 +99,11 @@ def hooked_forward(
 
 
 @contextmanager
-def _registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> Iterator[None]:
+def hook_registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> Iterator[None]:
+    """Let ``hook`` see what is at ``point`` in each forward pass meanwhile."""
     with ExitStack() as stack:
-        if isinstance(point, OperationInput):
-            stack.enter_context(_OperationPreHook(point, hook))
+        if isinstance(point, (OperationInput, OperationOutput)):
+            stack.enter_context(_OperationHook(point, hook))
         elif isinstance(point, LayerInput):
             layer = layer_named(model, point.name)
             stack.callback(layer.register_forward_pre_hook(_pre_hook(hook), with_kwargs=True).remove)
@@ -126,25 +138,27 @@ def _pre_hook(hook: TensorHook) -> Callable[[nn.Module, Any, Any], Any]:
     return pre_hook
 
 
-class _OperationPreHook(TorchFunctionMode):
-    """Call a hook with the first argument of one call of a torch operation."""
+class _OperationHook(TorchFunctionMode):
+    """Call a hook with the first argument, or with the result, of one call of a torch operation."""
 
-    def __init__(self, point: OperationInput, hook: TensorHook) -> None:
+    def __init__(self, point: OperationInput | OperationOutput, hook: TensorHook) -> None:
         super().__init__()
-        self._operation, self._calls_left, self._hook = point.operation, point.call, hook
+        self._point, self._calls_left, self._hook = point, point.call, hook
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == self._operation:
-            self._calls_left -= 1
-            if self._calls_left == 0:
-                if args:
-                    args = (self._hook(args[0]), *args[1:])
-                else:
-                    kwargs = {**kwargs, "input": self._hook(kwargs["input"])}
-        return func(*args, **kwargs)
+        if getattr(func, "__name__", "") != self._point.operation:
+            return func(*args, **kwargs)
+        self._calls_left -= 1
+        if self._calls_left != 0:
+            return func(*args, **kwargs)
+        if isinstance(self._point, OperationOutput):
+            return self._hook(func(*args, **kwargs))
+        if args:
+            return func(self._hook(args[0]), *args[1:], **kwargs)
+        return func(**{**kwargs, "input": self._hook(kwargs["input"])})
 
 
 @dataclass(frozen=True)

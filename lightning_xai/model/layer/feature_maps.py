@@ -43,6 +43,11 @@ def _is_channels_last(tensor: Tensor, image_size: tuple[int, int]) -> bool:
     return _distortion(first, second, image_size) < _distortion(second, third, image_size) - rounding
 
 
+def is_in_proportion(height: int, width: int, image_size: tuple[int, int]) -> bool:
+    """Return whether a grid has the proportions of the image (H, W), but for rounding."""
+    return _distortion(height, width, image_size) <= 1.0 / height + 1.0 / width
+
+
 def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
     """Return how far height : width is from the image's, 0 if equal."""
     return abs(math.log(height / width) - math.log(image_size[0] / image_size[1]))

@@ -1,31 +1,36 @@
-"""Where to look: the automatic target layer, found in one forward pass."""
+"""Where to look: the automatic target layer, found by two forward passes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lightning_xai._checks import check_choice
 from lightning_xai.model.attention.explicit_attention import ExplicitAttention, common_grid
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, OperationInput
-from lightning_xai.model.preserve import preserved
+from lightning_xai.model.layer.candidates import Candidate, Candidates
+from lightning_xai.model.layer.capture import CapturePoint, LayerOutput
+from lightning_xai.model.layer.exchange import Exchange, two_images
+from lightning_xai.model.layer.forward_graph import ForwardGraph
+from lightning_xai.model.preserve import preserved, random_states
 from lightning_xai.model.readout import named_layers
 
 _log = logging.getLogger(__name__)
 
 Layer: TypeAlias = str | nn.Module
 
+_MOST = 8  # candidates that are tried
+_FEW_PLACES = 16
+
 _automatic_points: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
 _transformers: WeakSet[nn.Module] = WeakSet()
+_doubted: WeakSet[nn.Module] = WeakSet()
 
 
 def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], images: Tensor) -> list[CapturePoint]:
@@ -34,10 +39,12 @@ def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], image
     Args:
         classifier: The model.
         layer: ``"auto"``, a dotted name, a module of the model, or a list of these.
-        images: (N, C, H, W); ``"auto"`` runs the first one, once per model and size of the images.
+        images: (N, C, H, W); ``"auto"`` runs the first one and a copy with its pixels shuffled, once to see what there
+            is and once per candidate, mostly one, for each model and size of the images. These are no evaluations.
 
     Raises:
-        ValueError: If a name or module is not part of the model, or ``"auto"`` finds no spatial tensor.
+        ValueError: If a name or module is not part of the model, or ``"auto"`` finds no tensor with
+            space through which all goes that the logits depend on.
     """
     layers = [layer] if isinstance(layer, (str, nn.Module)) else list(layer)
     return [_automatic(classifier, images) if item == "auto" else _named(classifier.model, item) for item in layers]
@@ -59,8 +66,10 @@ def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
     known = _automatic_points.setdefault(classifier.model, {})
     key = (images.shape[1:], classifier.readout.forward)  # small images leave one place where large ones leave a grid
     if key not in known:
-        known[key] = _search(classifier, images[:1].clone())
-        _log.info("target_layer='auto' picked %s of %s.", known[key], type(classifier.model).__name__)
+        chosen = _search(classifier, images)
+        known[key] = chosen.point
+        _log.info("target_layer='auto' picked %s of %s.", chosen.point, type(classifier.model).__name__)
+        _doubt(classifier.model, chosen)
     return known[key]
 
 
@@ -73,151 +82,56 @@ def forget(model: nn.Module) -> None:
     """Forget the automatic choice for ``model``, whose structure changed."""
     _automatic_points.pop(model, None)
     _transformers.discard(model)
+    _doubted.discard(model)
 
 
-def _search(classifier: Classifier, image: Tensor) -> CapturePoint:
-    search, explicit = LayerSearch(image), ExplicitAttention()
-    with preserved(classifier.model), torch.no_grad(), ExitStack() as stack:
-        for name, module in named_layers(classifier.model).items():
-            stack.callback(module.register_forward_pre_hook(search.entering(name), with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(search.leaving(name)).remove)
-        stack.enter_context(explicit)  # below the search, which sees the operations that the model calls
-        stack.enter_context(search)
-        classifier.forward(image)
-    if common_grid(explicit.weights, image) is not None:
-        _transformers.add(classifier.model)
-    point = search.choice()
-    if point is None:
+def _doubt(model: nn.Module, chosen: Candidate) -> None:
+    """Say once per model if the choice shows little."""
+    height, width = chosen.grid
+    doubts = []
+    if chosen.share_after > 0.5:
+        doubts.append(f"comes before {chosen.share_after:.0%} of the layers that compute maps")
+    if height * width < _FEW_PLACES:
+        doubts.append(f"holds only {height} x {width} places")
+    if doubts and model not in _doubted:
+        _doubted.add(model)
+        _log.warning(
+            "target_layer='auto' picked %s of %s, which %s: heatmaps will show little. Name another layer, or use "
+            "larger images.", chosen.point, type(model).__name__, " and ".join(doubts),
+        )  # fmt: skip
+
+
+def _search(classifier: Classifier, images: Tensor) -> Candidate:
+    pair = two_images(images)
+    with preserved(classifier.model), torch.no_grad():
+        graph, explicit = ForwardGraph(watched := pair.clone()), ExplicitAttention()
+        restart = random_states()  # a model that draws shall draw the same again
+        with graph.watching(named_layers(classifier.model)), explicit, graph:  # the graph sees what the model calls
+            logits = classifier.forward_uncounted(watched)
+        of_images_only = len(graph.attentions) == len(explicit.weights)
+        if of_images_only and common_grid(explicit.weights, pair) is not None:
+            _transformers.add(classifier.model)
+        last = graph.index_of(logits)
+        found = [] if last is None else list(islice(Candidates(graph, last, (pair.shape[2], pair.shape[3])), _MOST))
+        chosen = _first_that_carries_all(found, Exchange(classifier, pair, logits), restart)
+    if chosen is None:
         raise ValueError(
-            f"Expected {type(classifier.model).__name__} to hold feature maps that it convolves, pools or flattens, or "
-            "to use attention, for target_layer='auto', but one forward pass showed none of these. Name a layer: "
-            f"{', '.join(list(named_layers(classifier.model))[-8:]) or 'the model has no submodules'}."
+            f"Expected all that the logits of {type(classifier.model).__name__} depend on to come past one tensor with "
+            "space (feature maps, or tokens that fill a grid) for target_layer='auto', but one forward pass showed "
+            f"none. Name a layer, or several: {', '.join(list(named_layers(classifier.model))[-8:]) or 'it has none'}."
         )
-    return point
+    return chosen
 
 
-_POOLS = {"adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices"}
-_REDUCTIONS = {"mean", "sum", "amax", "logsumexp"}
-_LOCAL_POOLS = {"avg_pool2d", "max_pool2d", "max_pool2d_with_indices", "lp_pool2d"}
-_FLATTENS = {"flatten", "reshape", "view"}
-_ATTENTIONS = {"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"}
-
-
-@dataclass
-class _Candidate:
-    """A tensor that could be the target, its version when it was used, and its place if no module returned it."""
-
-    moment: int
-    tensor: Tensor
-    version: int
-    place: CapturePoint | None
-
-
-class LayerSearch(TorchFunctionMode):
-    """Watch the forward pass of one image; enter it, and register `entering` and `leaving` with each submodule."""
-
-    def __init__(self, image: Tensor) -> None:
-        super().__init__()
-        self._image = image
-        self._outputs: dict[int, tuple[str, Tensor, int]] = {}
-        self._last: dict[str, Tensor] = {}
-        self._active: list[tuple[str, Tensor | None]] = []
-        self._calls: dict[str, int] = {}
-        self._candidates: dict[str, _Candidate] = {}
-        self._repeated: Tensor | None = None  # one place, which an adaptive pooling repeats to fill its grid
-        self._moment = 0
-
-    def entering(self, name: str) -> Callable[..., None]:
-        """Return the forward pre-hook (with keyword arguments) of the submodule ``name``."""
-
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._active.append((name, next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)))
-
-        return hook
-
-    def leaving(self, name: str) -> Callable[..., None]:
-        """Return the forward hook of the submodule ``name``."""
-
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            self._active.pop()
-            if isinstance(output, Tensor):
-                self._outputs[id(output)] = (name, output, _version(output))
-                self._last[name] = output
-
-        return hook
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        self._calls[name] = self._calls.get(name, 0) + 1
-        source = args[0] if args else kwargs.get("input")
-        first = result[0] if isinstance(result, tuple) and result else result
-        if isinstance(source, Tensor) and isinstance(first, Tensor):
-            self._observe(name, source, first, kwargs.get("dim", args[1] if len(args) > 1 else None))
-        return result
-
-    def choice(self) -> CapturePoint | None:
-        """Return the last pooling's or attention's input, else the last flattening's, else the last convolution's."""
-        pool, attention = self._candidates.get("pool"), self._candidates.get("attention")
-        if pool is not None and attention is not None:
-            return self._locate(pool if pool.moment > attention.moment else attention)
-        last = pool or attention or self._candidates.get("flatten") or self._candidates.get("conv")
-        return None if last is None else self._locate(last)
-
-    def _observe(self, name: str, source: Tensor, result: Tensor, axes: object) -> None:
-        self._moment += 1
-        if name == "conv2d" and _is_spatial(source):
-            self._candidates = {kind: one for kind, one in self._candidates.items() if kind == "attention"}
-            self._note("conv", name, source)
-        elif name in _ATTENTIONS or (name == "softmax" and source.ndim == 4 and source.shape[2] == source.shape[3] > 1):
-            self._note_attention()
-        elif _is_pooling(name, source, result, axes):
-            self._note("pool", name, source)
-        elif name in _POOLS:
-            self._repeated = result
-        elif name in _FLATTENS and _is_flattening(source, result) and source is not self._repeated:
-            self._note("flatten", name, source)
-
-    def _note(self, kind: str, name: str, source: Tensor) -> None:
-        convolved = self._calls.get("conv2d", 0) > (kind == "conv")
-        is_image = source.shape == self._image.shape and not convolved
-        place = None if is_image else OperationInput(name, self._calls[name])
-        self._candidates[kind] = _Candidate(self._moment, source, _version(source), place)
-
-    def _note_attention(self) -> None:
-        """Note what entered the innermost module that holds tokens; deeper ones may see them split into heads."""
-        tokens = [(name, t) for name, t in reversed(self._active) if t is not None]
-        for name, tensor in [*(item for item in tokens if item[1].ndim == 3), *tokens][:1]:
-            self._candidates["attention"] = _Candidate(self._moment, tensor, _version(tensor), LayerInput(name))
-
-    def _locate(self, candidate: _Candidate) -> CapturePoint | None:
-        name, tensor, version = self._outputs.get(id(candidate.tensor), ("", None, -1))
-        unchanged = tensor is not None and version == candidate.version and self._last[name] is tensor
-        return LayerOutput(name) if unchanged else candidate.place
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - the only way to see an in-place change
-
-
-def _is_spatial(tensor: Tensor) -> bool:
-    return tensor.ndim == 4 and tensor.shape[2] * tensor.shape[3] > 1
-
-
-def _is_flattening(source: Tensor, result: Tensor) -> bool:
-    """Return whether (1, C, h, w) becomes (1, Chw) or (1, C, hw)."""
-    return _is_spatial(source) and (result.ndim == 2 or (result.ndim == 3 and result.shape[1] == source.shape[1]))
-
-
-def _is_pooling(name: str, source: Tensor, result: Tensor, axes: object) -> bool:
-    """Return whether one image's places, (1, C, h, w), (1, h, w, C) or tokens (1, T, C), become one or a fixed grid."""
-    if name in _POOLS:
-        return _is_spatial(source)
-    if name not in _REDUCTIONS | _LOCAL_POOLS or result.shape[:1] != source.shape[:1]:
-        return False
-    if source.ndim == 3:
-        return name in _REDUCTIONS and source.shape[1] > 1 and axes in (1, -2, (1,), (-2,), [1], [-2])
-    return _is_spatial(source) and result.squeeze().ndim <= 1 and result.numel() in (source.shape[1], source.shape[3])
+def _first_that_carries_all(
+    candidates: list[Candidate], exchange: Exchange, restart: Callable[[], None]
+) -> Candidate | None:
+    """Return the first of which that can be shown; the first of all where nothing can be shown."""
+    if not exchange.informative:
+        return next(iter(candidates), None)
+    for candidate in candidates:
+        restart()
+        if exchange.carries_all(candidate):
+            return candidate
+    restart()
+    return None if exchange.of_images_exchanges_logits() else next(iter(candidates), None)
