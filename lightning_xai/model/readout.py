@@ -24,7 +24,8 @@ class Readout:
             class 0; sigmoid), ``"multilabel"`` (sigmoid per class). ``"auto"``: one logit is binary, more are
             multiclass.
         logits_from_output: Where the logits are in what the model returns: a function of the output, a key or
-            attribute, or an index. By default a tensor, the first of a tuple, or ``logits`` of a mapping or object.
+            attribute, or an index. By default a tensor, the first of a tuple whose matrices have equal columns, or
+            ``logits`` of a mapping or object.
         forward: Dotted name of the submodule to call, for modules that define only steps, such as ``"net"``.
         output: Whether the model returns logits, or probabilities (it ends in a softmax or sigmoid), which are turned
             into logits exactly: their logarithm, or log-odds. ``"auto"`` takes logits, and the monitor raises where it
@@ -62,7 +63,8 @@ def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> T
 
     Raises:
         TypeError: If no logits are found; the message says what came.
-        ValueError: If the logits do not have shape (N,), (N, K) or (N, K, 1, 1); one image's may lack its axis, ().
+        ValueError: If the logits do not have shape (N,), (N, K) or (N, K, 1, 1); one image's may lack its axis, (). If
+            nothing is chosen of a tuple with matrices of several widths.
     """
     logits = found_in_output(output, chosen)
     if not isinstance(logits, Tensor):

@@ -269,6 +269,7 @@ def kinds(base):
     return [base, *(kind for one in base.__subclasses__() for kind in kinds(one))]
 
 
+@pytest.mark.filterwarnings("ignore:.*a state that each call changes")
 @pytest.mark.parametrize("make", kinds(Stateful)[1:], ids=lambda make: make.__name__)
 def test_final_weights_are_the_same(make, monkeypatch):
     explainer = "saliency" if make is Scripted else "grad_cam"

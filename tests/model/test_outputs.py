@@ -27,9 +27,10 @@ class ModelOutput(OrderedDict):
     ("output", "chosen"),
     [
         (LOGITS, None),
-        ((LOGITS, OTHER), None),
+        ((LOGITS, -LOGITS), None),
+        ((LOGITS, OTHER[0]), None),
         ([LOGITS], None),
-        (((LOGITS, OTHER), OTHER), None),
+        (((LOGITS, -LOGITS), OTHER), None),
         ({"logits": LOGITS, "features": OTHER}, None),
         (({"logits": LOGITS}, OTHER), None),
         (Output(LOGITS), None),
@@ -67,6 +68,7 @@ def test_a_single_logit_of_one_image_may_be_squeezed_to_a_number():
         ("text", None, "but got str. Set `Readout"),
         (None, None, "but got NoneType"),
         ((), None, "but got tuple"),
+        ((LOGITS, OTHER), None, "with 2 and 7 columns: features among them"),
         (Output(None), None, "but got Output"),
         ({"a": LOGITS}, "b", r"to have 'b' \(`logits_from_output`\), but got dict with keys \['a'\]"),
         (Output(LOGITS), "b", "to have 'b' .*, but got Output"),
@@ -75,7 +77,7 @@ def test_a_single_logit_of_one_image_may_be_squeezed_to_a_number():
     ],
 )
 def test_what_is_no_logits_is_said(output, chosen, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         logits_from_output(output, chosen)
 
 
