@@ -351,10 +351,11 @@ def box_localization(
     """Does a box around the hottest region find the object?
 
     Pixels with ``m ≥ threshold · max m`` are hot; the box of their largest 8-connected region is compared with the
-    annotated boxes. Correct if the best IoU reaches ``min(0.5, wh / ((w + 10)(h + 10)))`` of that box (the slack of 10
-    pixels scaled by min(H, W) / 224); 0 where the maximum is not positive; undefined without a box. The mean is the
-    accuracy in [0, 1], higher is better; the localization error is 1 − accuracy, and `mean_iou` the mean best IoU.
-    Fake-CAM scores like a box around the whole image: read it beside the controls.
+    annotated boxes. Correct if its IoU with any of them reaches that box's own ``min(0.5, wh / ((w + 10)(h + 10)))``
+    (the slack of 10 pixels scaled by min(H, W) / 224), be it the best IoU or not: a further annotated object takes no
+    hit away. 0 where the maximum is not positive; undefined without a box. The mean is the accuracy in [0, 1], higher
+    is better; the localization error is 1 − accuracy, and `mean_iou` the mean best IoU. Fake-CAM scores like a box
+    around the whole image: read it beside the controls.
 
     See `BoxLocalization` for costs, source and deviations.
 
@@ -925,12 +926,14 @@ def irof(
     explainer: Explainer | None = None,
     baseline: Baseline = 'mean',
     seed: int = 0,
+    ceiling: float | None = 1.0,
 ) -> Tensor:
     """How fast does the class score fall when the most relevant superpixels are removed first?
 
-    1 − the area under ``min(1, f(xᵏ) / f(x⁰))`` while SLIC superpixels, ranked by their mean heat, are replaced by the
-    image's mean colour one by one; trapezoid over [0, 1]; in [0, 1], higher is better. Undefined for ``f(x) < 1e-3``.
-    Fake-CAM does not fool it: equal superpixels are removed in random order. Needs the extra ``superpixels``.
+    1 − the area under ``min(ceiling, f(xᵏ) / f(x⁰))`` while SLIC superpixels, ranked by their mean heat, are replaced
+    by the image's mean colour one by one; trapezoid over [0, 1]; at most 1, higher is better. Undefined for
+    ``f(x) < 1e-3``. Fake-CAM does not fool it: equal superpixels are removed in random order. Needs the extra
+    ``superpixels``.
 
     See `IROF` for costs, source and deviations.
 
@@ -942,6 +945,7 @@ def irof(
         explainer: Makes the heatmaps where none are given, and those of changed images.
         baseline: What removed superpixels become; see `baseline_images`.
         seed: Of random ties.
+        ceiling: Greatest share of the unchanged image's score that counts, ≥ 1; None for the published curve.
 
     Returns:
         float32 (N,) in [0, 1], higher is better; NaN where undefined.

@@ -9,6 +9,7 @@ from lightning_xai.explainers.cam.hires_cam import HiResCAM as HiResCAM
 from lightning_xai.explainers.cam.integrated_grad_cam import IntegratedGradCAM as IntegratedGradCAM
 from lightning_xai.explainers.cam.layer_cam import LayerCAM as LayerCAM
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer as LayerExplainer
+from lightning_xai.explainers.cam.layer_explainer import LayerView as LayerView
 from lightning_xai.explainers.cam.score_cam import ScoreCAM as ScoreCAM
 from lightning_xai.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus as SmoothGradCAMPlusPlus
 from lightning_xai.explainers.cam.xgrad_cam import XGradCAM as XGradCAM
@@ -66,6 +67,7 @@ __all__ = [
     "LRP",
     "LayerCAM",
     "LayerExplainer",
+    "LayerView",
     "Normalized",
     "Occlusion",
     "RISE",

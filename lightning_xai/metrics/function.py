@@ -46,7 +46,7 @@ def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
         arguments = signature.bind(*args, **kwargs).arguments
         settings = {name: arguments.pop(name) for name in setting_names(metric) if name in arguments}
         scorer = metric(**settings)
-        rows = scorer.score(Case(**arguments)).float()
+        rows = scorer.scored(Case(**arguments))
         return rows.unbind(1) if scorer.columns else scorer.per_image(rows)
 
     result = "tuple[Tensor, ...]" if metric.columns else "Tensor"

@@ -59,7 +59,8 @@ class ExplanationMetric(Configured, Metric):
         optional_inputs: Further fields that `score` or its evidence reads for some settings only.
         columns: Names of the numbers per image where `score` returns rows (N, D) that are of interest one by one.
         logs_gain: Whether the monitor logs the difference to the random control beside it.
-        can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
+        can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite, and no
+            number is too large for float32.
         in_default_suite: Whether the monitor scores it by default (where data have what it needs).
 
     Example:
@@ -127,14 +128,20 @@ class ExplanationMetric(Configured, Metric):
     def score(self, case: Case) -> Tensor:
         """Return one value per image, float (N,), NaN where undefined (or rows (N, D) for `aggregate`)."""
 
+    def scored(self, case: Case) -> Tensor:
+        """Return `score` as float32, NaN also where a value is too large for it: undefined, and counted as such."""
+        rows = self.score(case).float()
+        return torch.where(rows.isinf(), torch.nan, rows)
+
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the metric's value from all rows; the mean over defined images."""
-        return rows.nanmean(0)
+        return rows.double().nanmean(0)  # the sum of large values is too large for float32, their mean is not
 
     def left_out(self, rows: Tensor) -> Tensor:
         """Return the value without each image in turn, (N,), from rows of defined images; all that an error needs."""
         if rows.ndim == 1 and type(self).aggregate is ExplanationMetric.aggregate:
-            return (rows.double().sum() - rows) / (len(rows) - 1)
+            rows = rows.double()
+            return (rows.sum() - rows) / (len(rows) - 1)
         index = torch.arange(len(rows), device=rows.device)
         return torch.stack([self.aggregate(rows[index != i]) for i in range(len(rows))])
 
@@ -208,7 +215,7 @@ class ExplanationMetric(Configured, Metric):
                 previous_heatmaps=previous_heatmaps,
                 other_heatmaps=other_heatmaps,
             )
-        self._append(self.score(case), case.target if case.has_target else None)
+        self._append(self.scored(case), case.target if case.has_target else None)
 
     def _append(self, rows: Tensor, target: Tensor | None) -> None:
         if target is None:

@@ -1,4 +1,4 @@
-"""A script hides a package of its own name from everything that it imports: Python looks in the script's folder first."""
+"""A script hides a package of its own name from all that it imports: Python looks in the script's folder first."""
 
 import re
 import sys
@@ -10,71 +10,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("examples", "docs", "benchmarks", "parity")
 # what users of these scripts have installed, or a package here imports where it is, beside what is installed now
-COMMON = frozenset(
-    [
-        "accelerate",
-        "albumentations",
-        "attention",
-        "captum",
-        "cleanlab",
-        "cv2",
-        "datasets",
-        "diffusers",
-        "evaluate",
-        "fastai",
-        "gradcam",
-        "grad_cam",
-        "imageio",
-        "jax",
-        "keras",
-        "kornia",
-        "lightly",
-        "lime",
-        "medmnist",
-        "mlflow",
-        "monai",
-        "nibabel",
-        "numpy",
-        "open_clip",
-        "optuna",
-        "pandas",
-        "peft",
-        "pydicom",
-        "pytorch_grad_cam",
-        "pytorch_lightning",
-        "quantus",
-        "ray",
-        "rasterio",
-        "saliency",
-        "segmentation_models_pytorch",
-        "shap",
-        "sklearn",
-        "skimage",
-        "tables",
-        "tensorflow",
-        "tifffile",
-        "timm",
-        "tokenizers",
-        "torchcam",
-        "torchgeo",
-        "torchio",
-        "torchmetrics",
-        "torchvision",
-        "tqdm",
-        "transformers",
-        "ultralytics",
-        "vit_pytorch",
-        "wandb",
-        "xai",
-        "zennit",
-    ]
-)
+COMMON = """
+    accelerate albumentations attention captum cleanlab cv2 datasets diffusers evaluate fastai grad_cam
+    gradcam imageio jax keras kornia lightly lime medmnist mlflow monai nibabel numpy open_clip optuna pandas
+    peft pydicom pytorch_grad_cam pytorch_lightning quantus rasterio ray saliency segmentation_models_pytorch
+    shap skimage sklearn tables tensorflow tifffile timm tokenizers torchcam torchgeo torchio torchmetrics
+    torchvision tqdm transformers ultralytics vit_pytorch wandb xai zennit
+"""
 
 
 def taken():
     """Return the names under which something can be imported, or is installed."""
     installed = {re.sub(r"[-.]", "_", found.metadata["Name"]).lower() for found in distributions()}
-    return installed | {name.lower() for name in packages_distributions()} | set(sys.stdlib_module_names) | COMMON
+    return (
+        installed
+        | {name.lower() for name in packages_distributions()}
+        | set(sys.stdlib_module_names)
+        | set(COMMON.split())
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
