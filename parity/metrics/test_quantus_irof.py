@@ -65,7 +65,9 @@ def curves(monkeypatch):
 
 
 def test_irof(curves):
-    """IROF() = IROF(perturb_func=the image's own mean), of Quantus' curve with its first point, cut at 1, in [0, 1]; ceiling=None: not cut.
+    """IROF() = IROF(perturb_func=the image's own mean), of Quantus' curve with its first point, cut at 1, in [0, 1].
+
+    With ceiling=None it is not cut.
 
     Segments are ours on both sides, ranked by their mean heat. Each image is asked alone, because Quantus fills the
     curve of an image with fewer segments with zeros.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._randomness import normal, uniform
 from lightning_xai.evidence.evidence import Evidence
@@ -42,7 +43,7 @@ class PerturbationResponse(Evidence[Response]):
             deviation ``sigma``.
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None, W at most.
-        baseline: What the square becomes.
+        baseline: What the square becomes; see `baseline_images`.
         sigma: Standard deviation of gaussian noise, in the units of the images.
         seed: Of places and noise.
 
@@ -53,7 +54,7 @@ class PerturbationResponse(Evidence[Response]):
     perturbation: Perturbation = "square"
     num_samples: int = 64
     side: int | None = None
-    baseline: float = 0.0
+    baseline: AnyBaseline = 0.0
     sigma: float = 0.2
     seed: int = 0
 
@@ -63,6 +64,7 @@ class PerturbationResponse(Evidence[Response]):
         check_count(self.num_samples, "num_samples")
         if self.side is not None:
             check_count(self.side, "side")
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
         check_at_least(self.sigma, 0.0, "sigma", strict=True)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
@@ -97,7 +99,8 @@ class PerturbationResponse(Evidence[Response]):
         place = uniform(keys, (2,), seed=self.seed, sample=sample, purpose="perturbation")
         corner = (place * torch.tensor([height - side + 1, width - side + 1], device=place.device)).long()
         inside = _within(height, corner[:, 0], side)[:, :, None] & _within(width, corner[:, 1], side)[:, None, :]
-        return torch.where(inside[:, None], images - self.baseline, 0.0)
+        replaced = baseline_images(images, self.baseline, keys, seed=self.seed)
+        return torch.where(inside[:, None], images - replaced, 0.0)
 
 
 def _within(length: int, start: Tensor, side: int) -> Tensor:

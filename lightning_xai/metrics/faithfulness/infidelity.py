@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate
 from lightning_xai.evidence.removal.perturbation_response import Perturbation, PerturbationResponse
@@ -60,7 +61,7 @@ class Infidelity(ExplanationMetric):
         perturbation: Perturbation = "square",
         num_samples: int = 64,
         side: int | None = None,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         sigma: float = 0.2,
         normalize: bool = False,
         relative: bool = False,
@@ -71,7 +72,7 @@ class Infidelity(ExplanationMetric):
         self.perturbation: Perturbation = perturbation
         self.num_samples = num_samples
         self.side = side
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.sigma = sigma
         self.normalize = normalize
         self.relative = relative

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -68,7 +68,7 @@ class IROF(ExplanationMetric):
         if ceiling is not None:
             check_at_least(ceiling, 1.0, "ceiling")
         super().__init__(**options)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.ceiling = ceiling
         if ceiling != 1.0:
             self.range = (-math.inf, 1.0)  # type: ignore[misc] # a share above 1 takes more from 1 than there is
