@@ -90,7 +90,9 @@ def adversarial_stability(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     epsilon: float = 0.00784313725490196,
+    absolute: bool = False,
 ) -> tuple[Tensor, ...]:
     """Does the heatmap of the label survive an attack on the prediction?
 
@@ -108,7 +110,10 @@ def adversarial_stability(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        epsilon: Step of the attack, in the units of the images; 2/255 suits images in [0, 1].
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        epsilon: Step of the attack, as a share of the range of the values: of the case's `value_range`, else of each
+            image's own. 2/255 is two grey levels of eight bits.
+        absolute: Whether ``epsilon`` is in the units of the images instead.
 
     Returns:
         correlation, success: float32 (N,) each; NaN where undefined.
@@ -280,10 +285,12 @@ def avg_sensitivity(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: bool = True,
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How much can the heatmap change on average, when the image hardly changes?
 
@@ -300,10 +307,12 @@ def avg_sensitivity(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -796,6 +805,7 @@ def infidelity(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
+    value_range: tuple[float, float] | None = None,
     perturbation: Perturbation = 'square',
     num_samples: int = 64,
     side: int | None = None,
@@ -804,6 +814,7 @@ def infidelity(
     normalize: bool = False,
     relative: bool = False,
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How wrong are the heatmap's predictions of what random perturbations do?
 
@@ -821,14 +832,16 @@ def infidelity(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
         perturbation: ``"square"``, one that goes to the baseline at a random place, or ``"gaussian"`` noise.
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None.
         baseline: What the square becomes.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
+        sigma: Standard deviation of gaussian noise, as a share of the range of the values; see `PerturbationResponse`.
         normalize: Whether the heatmap is first scaled by the factor that fits the responses best.
         relative: Whether the error is divided by the mean squared real response.
         seed: Of places and noise.
+        absolute: Whether ``sigma`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -995,10 +1008,12 @@ def local_lipschitz(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: bool = True,
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How steeply does the heatmap change around the image?
 
@@ -1015,10 +1030,12 @@ def local_lipschitz(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Standard deviation of the gaussian noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Standard deviation of the gaussian noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -1057,10 +1074,12 @@ def max_sensitivity(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: bool = True,
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How much can the heatmap change at most, when the image hardly changes?
 
@@ -1077,10 +1096,12 @@ def max_sensitivity(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -1506,10 +1527,12 @@ def relative_input_stability(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: Relative = 'norm',
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How much does the heatmap change for the change of the image, where the prediction does not?
 
@@ -1526,11 +1549,13 @@ def relative_input_stability(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(x − x_j) / x‖``, zeros
             among the divisors replaced by 1e-6.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -1546,10 +1571,12 @@ def relative_output_stability(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: Relative = 'norm',
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How much does the heatmap change for the change of the logits, where the prediction does not?
 
@@ -1567,11 +1594,13 @@ def relative_output_stability(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖``, zeros among the divisors
             replaced by 1e-6; the change of the logits is absolute in either.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.
@@ -1587,10 +1616,12 @@ def relative_representation_stability(
     target: Tensor | int,
     *,
     heatmaps: Tensor | None = None,
+    value_range: tuple[float, float] | None = None,
     radius: float = 0.02,
     num_samples: int = 10,
     relative: Relative = 'norm',
     seed: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """How much does the heatmap change for the change of the features, where the prediction does not?
 
@@ -1608,11 +1639,13 @@ def relative_representation_stability(
         explainer: What makes the heatmaps.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` if None.
-        radius: Half width of the uniform noise, in the units of the images.
+        value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(a(x) − a(x_j)) /
             a(x)‖``, zeros among the divisors replaced by 1e-6.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Returns:
         float32 (N,) in [0, ∞], lower is better; NaN where undefined.

@@ -188,6 +188,7 @@ class ExplanationMetric(Configured, Metric):
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         """Add a batch, given as a `Case` or by the arguments of one; a metric asks only for what it reads.
 
@@ -202,6 +203,7 @@ class ExplanationMetric(Configured, Metric):
             explainer: Makes heatmaps of changed images.
             previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch.
             other_heatmaps: Heatmaps (N, H, W) of the same images by other explainers, by name.
+            value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
         """
         if case is None:
             case = Case(
@@ -214,6 +216,7 @@ class ExplanationMetric(Configured, Metric):
                 explainer=explainer,
                 previous_heatmaps=previous_heatmaps,
                 other_heatmaps=other_heatmaps,
+                value_range=value_range,
             )
         self._append(self.scored(case), case.target if case.has_target else None)
 

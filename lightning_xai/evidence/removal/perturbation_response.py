@@ -44,8 +44,10 @@ class PerturbationResponse(Evidence[Response]):
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None, W at most.
         baseline: What the square becomes; see `baseline_images`.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
+        sigma: Standard deviation of gaussian noise, as a share of the range of the values: of the case's `value_range`,
+            else of each image's own.
         seed: Of places and noise.
+        absolute: Whether ``sigma`` is in the units of the images instead.
 
     Raises:
         ValueError: If a setting is out of range; when collected, if a square of ``side`` is larger than the images.
@@ -57,6 +59,7 @@ class PerturbationResponse(Evidence[Response]):
     baseline: AnyBaseline = 0.0
     sigma: float = 0.2
     seed: int = 0
+    absolute: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -73,11 +76,12 @@ class PerturbationResponse(Evidence[Response]):
 
     def collect(self, case: Case) -> Response:
         """Return the responses."""
+        unit = case.noise_unit(absolute=self.absolute or self.perturbation != "gaussian").to(case.images.dtype)
         predicted = torch.empty(len(case), self.num_samples, device=case.images.device)
 
         def build(image_index: Tensor, version_index: Tensor) -> Tensor:
             images = case.images[image_index]
-            perturbation = self.draw(images, case.keys[image_index], version_index)
+            perturbation = self.draw(images, case.keys[image_index], version_index) * unit[image_index]
             predicted[image_index, version_index] = (
                 (perturbation.float().sum(1) * case.heatmaps[image_index]).flatten(1).sum(1)
             )
@@ -88,7 +92,7 @@ class PerturbationResponse(Evidence[Response]):
         return Response(predicted, intact[:, None] - scores)
 
     def draw(self, images: Tensor, keys: Tensor, sample: Tensor) -> Tensor:
-        """Return the perturbation I of each image, (n, C, H, W), to be subtracted."""
+        """Return the perturbation I of each image, (n, C, H, W), to be subtracted; noise for a range of 1."""
         if self.perturbation == "gaussian":
             noise = normal(keys, tuple(images.shape[1:]), seed=self.seed, sample=sample)
             return (self.sigma * noise).to(images.dtype)

@@ -32,10 +32,11 @@ class Infidelity(ExplanationMetric):
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None.
         baseline: What the square becomes.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
+        sigma: Standard deviation of gaussian noise, as a share of the range of the values; see `PerturbationResponse`.
         normalize: Whether the heatmap is first scaled by the factor that fits the responses best.
         relative: Whether the error is divided by the mean squared real response.
         seed: Of places and noise.
+        absolute: Whether ``sigma`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -54,6 +55,7 @@ class Infidelity(ExplanationMetric):
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
 
     def __init__(
@@ -66,6 +68,7 @@ class Infidelity(ExplanationMetric):
         normalize: bool = False,
         relative: bool = False,
         seed: int = 0,
+        absolute: bool = False,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -77,7 +80,8 @@ class Infidelity(ExplanationMetric):
         self.normalize = normalize
         self.relative = relative
         self.seed = seed
-        self.responses = PerturbationResponse(perturbation, num_samples, side, baseline, sigma, seed)
+        self.absolute = absolute
+        self.responses = PerturbationResponse(perturbation, num_samples, side, baseline, sigma, seed, absolute)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean squared error of the predictions, (N,); NaN where undefined."""

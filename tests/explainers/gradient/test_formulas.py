@@ -178,7 +178,7 @@ class TestIntegratedGradients:
             ValueError, match=r"Expected `baseline` to be one of .*, but got 'blurr'\. Did you mean 'blur'"
         ):
             IntegratedGradients(baseline="blurr")
-        with pytest.raises(ValueError, match="Expected `baseline` to be a finite number, .*, but got nan"):
+        with pytest.raises(ValueError, match=r"Expected `baseline` to be a finite number, .*, but got nan"):
             DeepLift(baseline=math.nan)
 
 
