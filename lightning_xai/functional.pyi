@@ -1085,7 +1085,8 @@ def max_sensitivity(
 
     ``max_j ‖m(x) − m(x + ε_j)‖_F / ‖m(x)‖_F`` with ε uniform in (−radius, radius) per value, no clamping, raw
     heatmaps, and the class of the clean image; ≥ 0, lower is better. A zero heatmap is undefined; copies whose heatmap
-    is zero count exactly 1. Every map that ignores the image is perfectly robust, Fake-CAM too: read it beside
+    is zero count exactly 1. Values are skewed: for 32 images, value ± 2 standard errors holds the true mean in 88 to
+    90 % of cases, not in 95 %. Every map that ignores the image is perfectly robust, Fake-CAM too: read it beside
     faithfulness.
 
     See `MaxSensitivity` for costs, source and deviations.
@@ -1884,7 +1885,8 @@ def sufficiency(
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
     higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
-    numbers per image until `compute`. Fake-CAM makes all images neighbours and scores the share of common classes.
+    numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all images
+    neighbours and scores the share of common classes.
 
     See `Sufficiency` for costs, source and deviations.
 

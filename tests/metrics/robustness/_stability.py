@@ -77,7 +77,11 @@ def stability_entry(alias, denominator):
 
     Its radius is larger than the default: of two logits that differ by 0.1, float32 knows the difference to 1e-5 only.
     """
-    variants = ({"num_samples": 3, "seed": 4}, {"relative": "elementwise", "num_samples": 4}, {"absolute": True})
+    variants = (
+        {"num_samples": 3, "seed": 4},
+        {"relative": "elementwise", "num_samples": 4},
+        {"absolute": True, "radius": 1.0},
+    )
     return Entry(
         alias, ARGUMENTS, stability(denominator), variants=variants, base={"radius": 0.2}, explainer=SquaresAtLayer()
     )
