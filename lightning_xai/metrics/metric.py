@@ -135,7 +135,7 @@ class ExplanationMetric(Configured, Metric):
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the metric's value from all rows; the mean over defined images."""
-        return rows.double().nanmean(0)  # the sum of large values is too large for float32, their mean is not
+        return rows.double().nanmean(0).to(rows.dtype)  # a sum may be too large for float32 where no value is
 
     def left_out(self, rows: Tensor) -> Tensor:
         """Return the value without each image in turn, (N,), from rows of defined images; all that an error needs."""
