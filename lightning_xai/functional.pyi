@@ -1885,8 +1885,8 @@ def sufficiency(
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
     higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
-    numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all images
-    neighbours and scores the share of common classes.
+    numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all
+    images neighbours and scores the share of common classes.
 
     See `Sufficiency` for costs, source and deviations.
 

@@ -40,7 +40,7 @@ def _value(rows, threshold=2.0):
     return _shares(rows.double(), threshold).nanmean() if len(rows) else torch.tensor(math.nan)
 
 
-def _without_each(rows, threshold=2.0):
+def without_each(rows, threshold=2.0):
     """Return the mean of the shares without each image, σ and so every distance as they are with it."""
     scaled = rows[:, :-1].double()
     sigma = scaled.std(0, correction=0)
@@ -61,7 +61,7 @@ ENTRY = Entry(
     "sufficiency",
     ("model", "images", "heatmaps"),
     _reference,
-    left_out=_without_each,
+    left_out=without_each,
     per_image=_shares,
     base={"threshold": 2.0},  # maps of unrelated images are farther apart than the default
     value=_value,
@@ -98,7 +98,7 @@ def _jackknife(values):
 def test_the_standard_error_leaves_out_one_after_another(count):
     rows, metric = _rows(count, 0), Sufficiency(threshold=NEAR)
     metric._append(rows, None)
-    expected = _jackknife(_without_each(rows, NEAR))
+    expected = _jackknife(without_each(rows, NEAR))
     assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
     assert metric.estimate(rows).error == pytest.approx(expected, rel=1e-5)  # what a monitor says
     assert expected > 0
@@ -107,7 +107,7 @@ def test_the_standard_error_leaves_out_one_after_another(count):
 @pytest.mark.parametrize("count", [40, 105])
 def test_a_difference_leaves_out_the_same_one_on_both_sides(count):
     first, second = _rows(count, 1), _rows(count, 2)
-    gaps = _without_each(first, NEAR) - _without_each(second, NEAR)
+    gaps = without_each(first, NEAR) - without_each(second, NEAR)
     difference = Sufficiency(threshold=NEAR).difference(first, second)
     assert difference.error == pytest.approx(_jackknife(gaps), rel=1e-5)
 
