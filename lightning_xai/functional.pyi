@@ -822,7 +822,8 @@ def infidelity(
     channel and ``y`` the logit of the target class; ≥ 0, lower is better. ``normalize=True`` multiplies m by β = E[(Σ
     I m) Δy] / E[(Σ I m)²] first, so that only the shape of a map counts; ``relative=True`` divides by E[Δy²].
     Undefined for degenerate heatmaps and where no perturbation moves the logit. Without ``normalize`` the scale of a
-    map decides: class activation maps, which promise no scale, need it. Fake-CAM gains nothing but the best constant.
+    map decides, and that of the images, which stand in I: class activation maps, which promise neither, need it, and so
+    do images in 0..255. Fake-CAM gains nothing but the best constant.
 
     See `Infidelity` for costs, source and deviations.
 

@@ -42,7 +42,7 @@ class MaxSensitivity(ExplanationMetric):
         >>> net[1].weight.data = torch.tensor([[3.0, 0.0]])  # the heatmap of every noisy copy is 3 0
         >>> heatmaps = torch.tensor([[[3.0, 4.0]]])
         >>> metric = MaxSensitivity()
-        >>> metric.update(model=net, images=torch.ones(1, 1, 1, 2), heatmaps=heatmaps, explainer=Saliency(), target=1)
+        >>> metric.update(model=net, images=torch.rand(1, 1, 1, 2), heatmaps=heatmaps, explainer=Saliency(), target=1)
         >>> metric.compute()  # 4 over 5
         tensor(0.8000)
     """

@@ -45,7 +45,12 @@ class RelativeOutputStability(RelativeStability):
         >>> net[1].weight.data = torch.tensor([[2.0], [0.0]])
         >>> metric = RelativeOutputStability()
         >>> images = torch.tensor([[[[4.0]]]])  # noise of e changes the heatmap by the share e / 4, the logits by 2e
-        >>> metric.update(model=net, images=images, explainer=InputXGradient(), target=0)
+        >>> given = {
+        ...     "explainer": InputXGradient(),
+        ...     "target": 0,
+        ...     "value_range": (0.0, 4.0),
+        ... }  # one pixel alone has no range
+        >>> metric.update(model=net, images=images, **given)
         >>> metric.compute().round(decimals=3)
         tensor(0.1250)
     """
