@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
@@ -159,6 +160,22 @@ def check_at_least(value: float, least: float, name: str, *, strict: bool = Fals
         raise TypeError(f"Expected `{name}` to be a number, but got {type(value).__name__}.")
     if not (value > least if strict else value >= least):
         raise ValueError(f"Expected `{name}` to be {'>' if strict else '>='} {least}, but got {value}.")
+
+
+def check_value_range(value_range: object) -> tuple[float, float]:
+    """Return ``value_range`` as (low, high) of finite numbers with low < high.
+
+    Raises:
+        TypeError: If it is no pair of numbers.
+        ValueError: If it is not finite, or low is not below high.
+    """
+    if not isinstance(value_range, (list, tuple)) or not all(
+        isinstance(end, (int, float)) and not isinstance(end, bool) for end in value_range
+    ):
+        raise TypeError(f"Expected `value_range` as (low, high), two numbers, but got {value_range!r}.")
+    if len(value_range) != 2 or not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise ValueError(f"Expected `value_range` as (low, high) with low < high, but got {value_range}.")
+    return float(value_range[0]), float(value_range[1])
 
 
 def check_count(value: int, name: str, *, least: float = 1) -> None:

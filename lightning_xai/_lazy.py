@@ -15,13 +15,14 @@ def lazy_names(
 
     Args:
         package: ``__name__`` of the package.
-        names: Public name -> module relative to the package, such as ``{"GradCAM": "cam.grad_cam"}``.
+        names: Public name -> module relative to the package, such as ``{"GradCAM": "cam.grad_cam"}``; with a dot in
+            front, relative to the package above it.
         renamed: Name of an earlier version -> what to use instead, which the error then says.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name in names:
-            value = getattr(import_module(f"{package}.{names[name]}"), name)
+            value = getattr(import_module(f".{names[name]}", package), name)
             setattr(sys.modules[package], name, value)  # the next use finds it at once
             return value
         if name in (renamed or {}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from inspect import Parameter, signature
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class Configured:
         """Return every setting by name, as a table or the key of a cached result needs it.
 
         Numbers, strings, None and tuples are themselves; a tensor is its shape and a checksum of its values; another
-        configured object, or a module, is its ``repr`` or class.
+        configured object, a module or a function is its ``repr``, class or name.
         """
         return {name: _plain(value) for name, value in _settings(self).items()}
 
@@ -59,4 +60,6 @@ def _shown(value: Any) -> str:
         return f"Tensor{tuple(value.shape)}"
     if isinstance(value, nn.Module) and not isinstance(value, Configured):
         return type(value).__name__
+    if isinstance(value, FunctionType):
+        return f"{value.__module__}.{value.__qualname__}"  # no address, which differs from process to process
     return repr(value)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_value_range
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -69,6 +70,7 @@ def _explained_state(found: Explained) -> dict[str, Any]:
         **{name: getattr(found, name).clone() for name in _PER_IMAGE},
         "rows": {explainer: _rows_state(by_metric) for explainer, by_metric in found.rows.items()},
         "control_rows": _rows_state(found.control_rows),
+        "value_range": None if found.value_range is None else list(found.value_range),
     }
 
 
@@ -121,6 +123,7 @@ def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric
         rows=rows,
         control_rows=control,
         metrics={name: metric for name, metric in metrics.items() if name in scored},
+        value_range=None if state.get("value_range") is None else check_value_range(state["value_range"]),
     )
 
 

@@ -145,6 +145,7 @@ class Engine:
             previous={name: maps[places] for name, maps in probe.previous.items()},
             previous_target=None if probe.previous_target is None else probe.previous_target[places],
             references=run.references.get(loader),
+            value_range=probe.value_range,
         )
 
     def _classifier(
@@ -193,7 +194,8 @@ class Engine:
             probe, index = run.probes[loader], run.index_in_keys(loader)
             check_logits(found.logits, classifier.task, self.readout, first=not run.epochs)
             metrics = self.plan.metrics(annotated=probe.annotated)
-            loaders[loader] = explained(found, probe.keys, probe.labels, classifier.task, metrics)
+            told = explained(found, probe.keys, probe.labels, classifier.task, metrics)
+            loaders[loader] = replace(told, value_range=probe.value_range)
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))

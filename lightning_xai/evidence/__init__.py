@@ -10,8 +10,6 @@ _WINGS = {
         "Ranking": "ranking",
         "Refinement": "refinement",
         "SuperpixelCurve": "superpixel_curve",
-        "baseline_images": "baseline",
-        "gaussian_blur": "baseline",
         "ranks": "ranking",
     },
     "removal": {
@@ -51,6 +49,6 @@ _WINGS = {
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {"Case": "case", "Evidence": "evidence"}
+    {"Case": "case", "Evidence": "evidence", "baseline_images": "._baseline", "gaussian_blur": "._baseline"}
     | {name: f"{wing}.{module}" for wing, modules in _WINGS.items() for name, module in modules.items()},
 )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_images, check_maps, check_other_heatmaps, check_previous_heatmaps, check_target
+from lightning_xai._checks import (
+    check_images,
+    check_maps,
+    check_other_heatmaps,
+    check_previous_heatmaps,
+    check_target,
+    check_value_range,
+)
 from lightning_xai._randomness import content_keys
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.models.logits import Logits
@@ -37,6 +44,8 @@ class Case:
         explainer: Makes heatmaps of changed images.
         previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch; NaN where there are none.
         other_heatmaps: Heatmaps (N, H, W) of the same images and target by other explainers, by name.
+        value_range: Least and greatest value that images have, of which noise and radii are shares; each image's own
+            if None.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -55,6 +64,7 @@ class Case:
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         self._images = None if images is None else check_images(images)
         self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
@@ -67,6 +77,7 @@ class Case:
             self._previous = check_previous_heatmaps(previous_heatmaps, self._anchor)
         if other_heatmaps is not None:
             self._others = check_other_heatmaps(other_heatmaps, self._anchor)
+        self._value_range = None if value_range is None else check_value_range(value_range)
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
         self._keys: Tensor | None = None
@@ -119,6 +130,7 @@ class Case:
             explainer=explainer,
             previous_heatmaps=previous_heatmaps,
             other_heatmaps=other_heatmaps,
+            value_range=self._value_range,
         )
         if masks is None and boxes is None:
             other._masks, other._boxes = self._masks, self._boxes
@@ -193,6 +205,23 @@ class Case:
         if self._keys is None:
             self._keys = content_keys(self.images)
         return self._keys
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Least and greatest value that images have; None where each image has its own."""
+        return self._value_range
+
+    def noise_unit(self, *, absolute: bool = False) -> Tensor:
+        """Return what noise and radii are shares of, float32 (N, 1, 1, 1): high − low of the range of the values.
+
+        Args:
+            absolute: Whether they are given in the units of the images instead, so that it is 1.
+        """
+        images = self.images
+        if absolute or self._value_range is not None:
+            low, high = (0.0, 1.0) if absolute or self._value_range is None else self._value_range
+            return torch.full((len(images), 1, 1, 1), high - low, device=images.device)
+        return (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)).float()
 
     @property
     def logits(self) -> Tensor:

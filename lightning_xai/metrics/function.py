@@ -16,6 +16,7 @@ from lightning_xai.metrics.metric import ExplanationMetric
 
 MetricFunction: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
 
+_RANGE = "Least and greatest value that images have, of which noise is a share; each image's own if None."
 _INPUTS = {
     "model": ("Model", "A module or a `Classifier`."),
     "images": ("Tensor", "Floating point (N, C, H, W), as the model sees them."),
@@ -29,6 +30,7 @@ _INPUTS = {
     ),
     "previous_heatmaps": ("Tensor", "Heatmaps (N, h, w) of the same images from an earlier epoch."),
     "other_heatmaps": ("Mapping[str, Tensor]", "Heatmaps (N, H, W) of the same images by other explainers, by name."),
+    "value_range": ("tuple[float, float]", _RANGE),
 }
 _MADE = "Floating point (N, H, W), raw; made by ``explainer`` if None."
 
@@ -46,7 +48,7 @@ def function_of(metric: type[ExplanationMetric]) -> MetricFunction:
         arguments = signature.bind(*args, **kwargs).arguments
         settings = {name: arguments.pop(name) for name in setting_names(metric) if name in arguments}
         scorer = metric(**settings)
-        rows = scorer.score(Case(**arguments)).float()
+        rows = scorer.scored(Case(**arguments))
         return rows.unbind(1) if scorer.columns else scorer.per_image(rows)
 
     result = "tuple[Tensor, ...]" if metric.columns else "Tensor"

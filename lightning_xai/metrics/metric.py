@@ -59,7 +59,8 @@ class ExplanationMetric(Configured, Metric):
         optional_inputs: Further fields that `score` or its evidence reads for some settings only.
         columns: Names of the numbers per image where `score` returns rows (N, D) that are of interest one by one.
         logs_gain: Whether the monitor logs the difference to the random control beside it.
-        can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite.
+        can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite, and no
+            number is too large for float32.
         in_default_suite: Whether the monitor scores it by default (where data have what it needs).
 
     Example:
@@ -127,14 +128,20 @@ class ExplanationMetric(Configured, Metric):
     def score(self, case: Case) -> Tensor:
         """Return one value per image, float (N,), NaN where undefined (or rows (N, D) for `aggregate`)."""
 
+    def scored(self, case: Case) -> Tensor:
+        """Return `score` as float32, NaN also where a value is too large for it: undefined, and counted as such."""
+        rows = self.score(case).float()
+        return torch.where(rows.isinf(), torch.nan, rows)
+
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the metric's value from all rows; the mean over defined images."""
-        return rows.nanmean(0)
+        return rows.double().nanmean(0).to(rows.dtype)  # a sum may be too large for float32 where no value is
 
     def left_out(self, rows: Tensor) -> Tensor:
         """Return the value without each image in turn, (N,), from rows of defined images; all that an error needs."""
         if rows.ndim == 1 and type(self).aggregate is ExplanationMetric.aggregate:
-            return (rows.double().sum() - rows) / (len(rows) - 1)
+            rows = rows.double()
+            return (rows.sum() - rows) / (len(rows) - 1)
         index = torch.arange(len(rows), device=rows.device)
         return torch.stack([self.aggregate(rows[index != i]) for i in range(len(rows))])
 
@@ -181,6 +188,7 @@ class ExplanationMetric(Configured, Metric):
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         """Add a batch, given as a `Case` or by the arguments of one; a metric asks only for what it reads.
 
@@ -195,6 +203,7 @@ class ExplanationMetric(Configured, Metric):
             explainer: Makes heatmaps of changed images.
             previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch.
             other_heatmaps: Heatmaps (N, H, W) of the same images by other explainers, by name.
+            value_range: Least and greatest value that images have, of which noise is a share; each image's own if None.
         """
         if case is None:
             case = Case(
@@ -207,8 +216,9 @@ class ExplanationMetric(Configured, Metric):
                 explainer=explainer,
                 previous_heatmaps=previous_heatmaps,
                 other_heatmaps=other_heatmaps,
+                value_range=value_range,
             )
-        self._append(self.score(case), case.target if case.has_target else None)
+        self._append(self.scored(case), case.target if case.has_target else None)
 
     def _append(self, rows: Tensor, target: Tensor | None) -> None:
         if target is None:

@@ -20,11 +20,12 @@ class RelativeStability(ExplanationMetric):
     A subclass says what else by `denominator`.
 
     Args:
-        radius: Half width of the uniform noise, in the units of the images.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, the norm of a change over the norm of the clean value; or ``"elementwise"``, the norm of
             the change divided element by element, as published.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -33,6 +34,7 @@ class RelativeStability(ExplanationMetric):
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
 
     def __init__(
@@ -41,6 +43,7 @@ class RelativeStability(ExplanationMetric):
         num_samples: int = 10,
         relative: Relative = "norm",
         seed: int = 0,
+        absolute: bool = False,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -48,7 +51,8 @@ class RelativeStability(ExplanationMetric):
         self.num_samples = num_samples
         self.relative: Relative = relative
         self.seed = seed
-        neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed)
+        self.absolute = absolute
+        neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed, absolute)
         self.outputs = NeighbourOutputs(neighbourhood, relative)
         # norms of the heatmaps' changes are those that the sensitivities read; elementwise ones come with the outputs
         self.neighbourhood = neighbourhood if relative == "norm" else None

@@ -76,7 +76,7 @@ class MetricSuite(MetricCollection):
             Name -> values, float, NaN where undefined; foreign metrics are skipped.
         """
         self._announce(case)
-        return {name: metric.score(case) for name, metric in self.explanation_metrics().items()}
+        return {name: metric.scored(case) for name, metric in self.explanation_metrics().items()}
 
     def plot(self, val: Any = None, ax: Any = None, together: bool = False) -> Any:
         """Draw the values with their standard errors, or those that ``val`` holds.

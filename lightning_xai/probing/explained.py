@@ -99,6 +99,7 @@ class Explained:
         control_rows: Metric -> values of the random control.
         metrics: By name, those that gave the rows.
         heatmaps: Explainer -> heatmaps (N, h, w) of at most 56×56, peak 1, float16; empty of an epoch of the past.
+        value_range: Least and greatest value of the images, of which noise was a share; None if each image had its own.
     """
 
     keys: Tensor
@@ -110,6 +111,7 @@ class Explained:
     control_rows: Mapping[str, Tensor]
     metrics: Mapping[str, ExplanationMetric]
     heatmaps: Mapping[str, Tensor] = field(default_factory=dict)
+    value_range: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -125,7 +125,7 @@ def metric_values(found: Explained, explainer: str) -> dict[str, Estimate]:
         values[name] = found.scores(name, explainer).estimate()
         if name in found.control_rows:
             values[name + GAIN] = found.scores(name + GAIN, explainer).estimate()
-        if found.metrics[name].can_be_undefined:
+        if found.metrics[name].can_be_undefined or values[name].undefined:
             values[_UNDEFINED + name] = Estimate(float(values[name].undefined))
     return values
 

@@ -93,6 +93,7 @@ class Plan:
         previous: Mapping[str, Tensor] | None = None,
         previous_target: Tensor | None = None,
         references: Tensor | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> Answers:
         """Explain and score a batch.
 
@@ -103,6 +104,7 @@ class Plan:
             previous: Explainer -> small heatmaps (N, h, w) of the last explained epoch.
             previous_target: Classes that these explain, int64 (N,).
             references: Images (R, C, H, W) for the explainers that compare with some and were given none.
+            value_range: Least and greatest value of the probe's images, of which noise is a share; see `Case`.
 
         Raises:
             ValueError: If the labels are to be explained and there are none.
@@ -112,7 +114,7 @@ class Plan:
                 "Expected batches with labels, because target='label' explains them, but found none. Pass "
                 "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
             )
-        case = Case(classifier, sample.images)
+        case = Case(classifier, sample.images, value_range=value_range)
         _check_columns(sample, case.logits, classifier.task)
         target = _targets(self.target, labels, classifier.probabilities(case.logits))
         masks, boxes = _annotations(sample, target, case.logits.shape[1])

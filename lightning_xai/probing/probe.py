@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -74,6 +76,13 @@ class Probe:
             class_masks=_stacked([item.class_masks for item in items], device),
             ids=ids if len(ids) == len(items) else None,
         )
+
+    @cached_property
+    def value_range(self) -> tuple[float, float] | None:
+        """Least and greatest value of all images, the same on every rank; None if there are no two values."""
+        ends = torch.tensor([[float(item.image.min()), float(item.image.max())] for item in self.items]).view(-1, 2)
+        low, high = (ends[:, 0].min().item(), ends[:, 1].max().item()) if len(ends) else (0.0, 0.0)
+        return (low, high) if -math.inf < low < high < math.inf else None
 
     @property
     def keys(self) -> list[int]:

@@ -53,10 +53,11 @@ def plot_neighbour_heatmaps(
     """
     check_count(num_images, "num_images")
     neighbours = case[evidence]
-    images, target, keys = case.images[:num_images], case.target[:num_images], case.keys[:num_images]
+    images, target = case.images[:num_images], case.target[:num_images]
+    every = torch.arange(len(images), device=images.device)
     maps = [case.heatmaps[:num_images]]
     for sample in range(evidence.num_samples):
-        noise = evidence.draw(keys, tuple(images.shape[1:]), sample).to(images.dtype)
+        noise = evidence.noise_of(case, every, torch.full_like(every, sample)).to(images.dtype)
         maps.append(case.explainer(case.classifier, images + noise, target))
     titles = ["no noise", *(f"copy {sample + 1}" for sample in range(evidence.num_samples))]
     changes = neighbours.change(relative=True)[:num_images]

@@ -48,7 +48,7 @@ def test_infidelity(settings, normalize):
         normalize=normalize,
     )
     given = (network(), images(), heatmaps, target())
-    close(infidelity(*given, num_samples=SAMPLES, normalize=normalize, **settings), theirs, 1e-6)
+    close(infidelity(*given, num_samples=SAMPLES, normalize=normalize, absolute=True, **settings), theirs, 1e-6)
 
 
 def sensitivity_of_captum(explainer, radius):
@@ -66,7 +66,9 @@ def sensitivity_of_captum(explainer, radius):
 @pytest.mark.parametrize("radius", [0.02, 0.5])
 def test_max_sensitivity(radius):
     """MaxSensitivity(radius) = sensitivity_max(norm_ord="fro") with the same uniform noise, relative to ‖m(x)‖."""
-    ours = max_sensitivity(network(), images(), InputTimesGradient(), target(), radius=radius, num_samples=SAMPLES)
+    ours = max_sensitivity(
+        network(), images(), InputTimesGradient(), target(), radius=radius, num_samples=SAMPLES, absolute=True
+    )
     close(ours, sensitivity_of_captum(InputTimesGradient(), radius))
 
 
@@ -78,7 +80,7 @@ class Dead(CenterHeatmap):
 def test_difference_dead_maps():
     """captum divides by 1 where the heatmap is zero and calls it perfectly robust; ours is undefined there."""
     assert sensitivity_of_captum(Dead(), 0.02).tolist() == [0.0] * COUNT
-    ours = max_sensitivity(network(), images(), Dead(), target(), num_samples=SAMPLES)
+    ours = max_sensitivity(network(), images(), Dead(), target(), num_samples=SAMPLES, absolute=True)
     assert all(math.isnan(value) for value in ours.tolist())
 
 

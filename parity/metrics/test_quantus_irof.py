@@ -67,11 +67,14 @@ def curves(monkeypatch):
 def test_irof(curves):
     """IROF() = IROF(perturb_func=the image's own mean), of Quantus' curve with its first point, cut at 1, in [0, 1].
 
+    With ceiling=None it is not cut.
+
     Segments are ours on both sides, ranked by their mean heat. Each image is asked alone, because Quantus fills the
     curve of an image with fewer segments with zeros.
     """
     net = model()
     ours = irof(net, images(), maps(), confident(net))
+    published = irof(net, images(), maps(), confident(net), ceiling=None)
     for i in range(COUNT):
         curves.clear()
         one = slice(i, i + 1)
@@ -82,6 +85,7 @@ def test_irof(curves):
         assert theirs[0] == pytest.approx(length - np.trapezoid(curve[0]))
         whole = torch.cat([torch.ones(1, 1), curve.float()], 1)
         assert ours[i].item() == pytest.approx(1 - area(whole.clamp(max=1.0)).item(), abs=1e-5)
+        assert published[i].item() == pytest.approx(1 - area(whole).item(), abs=1e-5)
     assert len(ours.unique()) == COUNT
     assert ours.min() > 0.02
     assert ours.max() < 0.98

@@ -44,7 +44,7 @@ def test_local_lipschitz():
     Ours divides by ‖m(x)‖ by default, which Quantus has no setting for.
     """
     metric = quantus.LocalLipschitzEstimate(nr_samples=SAMPLES, perturb_func=noise(0.05, "gaussian"), **RAW)
-    settings = {"radius": 0.05, "num_samples": SAMPLES}
+    settings = {"radius": 0.05, "num_samples": SAMPLES, "absolute": True}
     ours = local_lipschitz(network(), images(), InputTimesGradient(), target(), relative=False, **settings)
     close(ours, by_quantus(metric))
     norm = InputTimesGradient()(network(), images(), target()).flatten(1).norm(dim=1)
@@ -58,7 +58,7 @@ def test_local_lipschitz():
 def test_sensitivity(ours, theirs):
     """MaxSensitivity() = MaxSensitivity(), and the mean: ‖m(x) − m(x')‖_F / ‖m(x)‖_F over the same uniform noise."""
     metric = theirs(nr_samples=SAMPLES, perturb_func=noise(0.05), **RAW)
-    found = ours(network(), images(), InputTimesGradient(), target(), radius=0.05, num_samples=SAMPLES)
+    found = ours(network(), images(), InputTimesGradient(), target(), radius=0.05, num_samples=SAMPLES, absolute=True)
     close(found, by_quantus(metric))
 
 
@@ -77,6 +77,7 @@ def test_relative_stability(ours, theirs, settings):
         radius=1e-3,
         num_samples=SAMPLES,
         relative="elementwise",
+        absolute=True,
     )
     metric = theirs(nr_samples=SAMPLES, perturb_func=noise(1e-3), **RAW, **settings)
     expected = by_quantus(metric)
@@ -96,6 +97,7 @@ def test_difference_one_changed_prediction(ours, theirs, settings):
         radius=radius,
         num_samples=SAMPLES,
         relative="elementwise",
+        absolute=True,
     )
     whole = by_quantus(theirs(nr_samples=SAMPLES, perturb_func=noise(radius), **RAW, **settings))
     singles = [
@@ -120,6 +122,6 @@ def test_difference_divided_by_norms():
     metric = quantus.RelativeInputStability(nr_samples=SAMPLES, perturb_func=noise(0.02), **RAW)
     theirs = scored(metric, images(), target(), model=network(), explainer=Rectified())
     given = (network(), images(), Rectified(), target())
-    close(relative_input_stability(*given, num_samples=SAMPLES, relative="elementwise"), theirs)
+    close(relative_input_stability(*given, num_samples=SAMPLES, relative="elementwise", absolute=True), theirs)
     assert theirs.min() > 100
-    assert relative_input_stability(*given, num_samples=SAMPLES).max() < 30
+    assert relative_input_stability(*given, num_samples=SAMPLES, absolute=True).max() < 30

@@ -8,8 +8,8 @@ import torch
 from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
 
 from lightning_xai import Classifier
+from lightning_xai._baseline import gaussian_blur
 from lightning_xai.evidence.heat import normalized
-from lightning_xai.evidence.masking.baseline import gaussian_blur
 from lightning_xai.functional import average_drop, average_increase, deletion_auc, insertion_auc
 from parity._setting import COUNT, close, heatmaps, images, network, target
 

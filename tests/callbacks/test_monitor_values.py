@@ -51,6 +51,7 @@ def by_hand(module, data, metrics, explainer="grad_cam", *, target=None, readout
         images=data.images[rows],
         target=data.labels[rows] if target is None else target[rows],
         explainer=get_explainer(explainer),
+        value_range=(data.images[rows].min().item(), data.images[rows].max().item()),  # of the probe, not of an image
         **{name: part[rows] for name, part in annotations.items()},
     )
     return {name: value.item() for name, value in suite.compute().items()}, suite

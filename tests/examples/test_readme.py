@@ -19,7 +19,7 @@ def blocks(language):
 
 
 def tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    spec = importlib.util.spec_from_file_location("class_tables", ROOT / "docs" / "class_tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -84,7 +84,7 @@ def test_tables_are_what_the_classes_say():
     for page in module.FILES:
         text = page.read_text(encoding="utf-8")
         assert "<!--" in text
-        assert module.refreshed(text) == text, f"run `python docs/tables.py` to refresh {page.name}"
+        assert module.refreshed(text) == text, f"run `python docs/class_tables.py` to refresh {page.name}"
 
 
 def test_the_default_metrics_are_those_of_the_monitor():

@@ -195,6 +195,7 @@ class Entry:
         shared: How many of the declared evaluations are one: the unchanged image of several curves.
         base: Settings of every instance, where the defaults do not fit images of `SIZE`.
         explainer: What makes the heatmaps of changed images.
+        left_out: The value without each image, naively, from the defined rows; ``value`` of the other rows if None.
         per_image: What the function returns for the rows, where a row is more than the image's value.
         repeatable: False for what is measured, such as seconds: no reference gives it, and no second call.
     """
@@ -209,6 +210,7 @@ class Entry:
     shared: float = 0
     base: dict[str, Any] = field(default_factory=dict)
     explainer: Explainer = field(default_factory=Squares)
+    left_out: Callable[[Tensor], Tensor] | None = None
     per_image: Callable[[Tensor], Tensor] = lambda rows: rows
     repeatable: bool = True
 
@@ -222,6 +224,12 @@ class Entry:
     @property
     def all_settings(self) -> tuple[dict[str, Any], ...]:
         return (self.base, *(self.base | variant for variant in self.variants))
+
+    def without_each(self, rows: Tensor) -> Tensor:
+        """Return the value of defined ``rows`` without each in turn, (N,)."""
+        if self.left_out is not None:
+            return self.left_out(rows)
+        return torch.stack([self.value(rows[torch.arange(len(rows)) != i]) for i in range(len(rows))])
 
     def metric(self, settings: dict[str, Any] | None = None, **kwargs: Any) -> ExplanationMetric:
         return get_metric(self.alias, **(self.base | (settings or {})), **kwargs)

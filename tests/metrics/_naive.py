@@ -100,8 +100,16 @@ def insertion_and_deletion(view: View, num_steps: int, ties: str, seed: int) -> 
     )
 
 
-def changes(view: View, explain, radius: float, num_samples: int, relative: bool, seed: int) -> list[float]:
+def noise_unit(view: View, absolute: bool) -> float:
+    """Return what radii are shares of: the range of the image's own values, or 1."""
+    return 1.0 if absolute else float(view.image.max() - view.image.min())
+
+
+def changes(
+    view: View, explain, radius: float, num_samples: int, relative: bool, seed: int, absolute: bool
+) -> list[float]:
     """Return the change of the heatmap for each noisy copy."""
+    radius = radius * noise_unit(view, absolute)
     norm = math.sqrt((view.heat**2).sum())
     if relative and norm == 0.0:
         return [math.nan] * num_samples

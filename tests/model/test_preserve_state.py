@@ -242,7 +242,14 @@ def test_a_buffer_that_forward_resizes_is_put_back_and_so_are_the_others():
     assert (net.low.shape, net.calls.item()) == ((4,), 1)  # control
 
 
-@pytest.mark.parametrize("kind", [PerChannelMinMaxObserver, HistogramObserver, MovingAveragePerChannelMinMaxObserver])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        partial(PerChannelMinMaxObserver, ch_axis=1),
+        HistogramObserver,
+        partial(MovingAveragePerChannelMinMaxObserver, ch_axis=1),
+    ],
+)
 def test_observers_of_quantisation_keep_what_they_have_seen(kind):
     net = ConvNet()
     net.features[2] = nn.Sequential(nn.ReLU(), kind())

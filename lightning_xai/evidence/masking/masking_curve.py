@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.ranking import ORDERS, POOLINGS, TIES, Order, Pooling, Ranking, Ties
 from lightning_xai.evidence.masking.refinement import FINEST, Refinement, refined
@@ -58,7 +58,7 @@ class MaskingCurve(Masking):
     """
 
     direction: Literal["deletion", "insertion"] = "deletion"
-    baseline: Baseline = 0.0
+    baseline: AnyBaseline = 0.0
     num_steps: Steps = 32
     order: Order = "morf"
     ties: Ties = "random"
@@ -70,7 +70,7 @@ class MaskingCurve(Masking):
     def __post_init__(self) -> None:
         """Check the settings."""
         check_choice(self.direction, ("deletion", "insertion"), "direction")
-        check_baseline(self.baseline)
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
         self._check_steps()
         check_choice(self.pooling, POOLINGS, "pooling")
         check_choice(self.order, ORDERS, "order")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._segments import segment_means, superpixels
-from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.ranking import ranks
 
@@ -32,12 +32,12 @@ class SuperpixelCurve(Masking):
         ValueError: If the baseline is unknown.
     """
 
-    baseline: Baseline = "mean"
+    baseline: AnyBaseline = "mean"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_baseline(self.baseline)
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return 301, the most that an image can need; min(300, HW // 64) superpixels are asked for."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.model.classifier import Classifier
 
@@ -35,23 +36,27 @@ class Logits(Evidence[Tensor]):
 
 @dataclass(frozen=True)
 class BaselineLogits(Evidence[Tensor]):
-    """Logits (N, K) of images that hold one value everywhere.
+    """Logits (N, K) of what an attribution starts from.
 
     Args:
-        baseline: That value.
+        baseline: See `baseline_images`; noise is the same for all images, as in an explainer.
     """
 
     inputs: ClassVar[frozenset[str]] = frozenset({"model", "images"})
 
-    baseline: float = 0.0
+    baseline: AnyBaseline = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
 
     def collect(self, case: Case) -> Tensor:
-        """Return float32 (N, K); one image is evaluated for all."""
-        empty = torch.full_like(case.images[:1], self.baseline)
+        """Return float32 (N, K); one image is evaluated for all where they share it."""
+        empty = baseline_images(case.images, self.baseline).expand(-1, *case.images.shape[1:])
         return case.classifier.logits(empty).expand(len(case), -1)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
-        """Return 1, which all images of a case share."""
+        """Return 1, which all images of a case share unless each has its own baseline."""
         return 1
 
 

@@ -22,8 +22,9 @@ class Attacked:
     """What came of the attack.
 
     Attributes:
-        heatmaps: Of the attacked images for the same class, float32 (N, H, W).
-        correct_before: Whether the target had the largest logit, boolean (N,).
+        heatmaps: Of the attacked images for the same class, float32 (N, H, W); NaN where the step has no length, as in
+            a constant image whose own range that is a share of.
+        correct_before: Whether the target had the largest logit and there was a step, boolean (N,).
         correct_after: Whether it still has, boolean (N,).
     """
 
@@ -40,7 +41,9 @@ class AdversarialNeighbour(Evidence[Attacked]):
     where the model is sure. Values are not clamped.
 
     Args:
-        epsilon: Length of the step in every value, in the units of the images.
+        epsilon: Length of the step in every value, as a share of the range of the values: of the case's `value_range`,
+            else of each image's own.
+        absolute: Whether ``epsilon`` is in the units of the images instead.
 
     Raises:
         TypeError: If it is no number.
@@ -50,6 +53,7 @@ class AdversarialNeighbour(Evidence[Attacked]):
     inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "target", "explainer"})
 
     epsilon: float = 2 / 255
+    absolute: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -71,7 +75,10 @@ class AdversarialNeighbour(Evidence[Attacked]):
         gradient, before = input_gradient(
             case.classifier, images, lambda logits: -log_odds(case.classifier, logits, target)
         )
-        attacked = images + (self.epsilon * gradient.sign()).to(images.dtype)
+        step = self.epsilon * case.noise_unit(absolute=self.absolute)[chunk]
+        attacked = images + (step * gradient.sign()).to(images.dtype)
         after = case.classifier.logits(attacked)
         heatmaps = case.explainer(case.classifier, attacked, target)
-        return heatmaps, before.argmax(1) == target, after.argmax(1) == target
+        moved = step.flatten() > 0
+        heatmaps = torch.where(moved[:, None, None], heatmaps, torch.nan)
+        return heatmaps, (before.argmax(1) == target) & moved, after.argmax(1) == target

@@ -31,8 +31,8 @@ class OutputChanges:
         image: Relative change of the image, ``‖x − x'‖ / ‖x‖`` or ``‖(x − x') / x‖``.
         logits: ``‖y(x) − y(x')‖₂`` over all logits.
         activations: Relative change of the target layer's activations; None if the model holds no feature maps.
-        heatmap: ``‖(m(x) − m(x')) / m(x)‖_F`` for elementwise changes, NaN where the heatmap is zero; None for norms,
-            whose heatmap distances are those of the `Neighbourhood`.
+        heatmap: ``‖(m(x) − m(x')) / m(x)‖_F`` for elementwise changes, NaN where the heatmap is zero or there is no
+            noise; None for norms, whose heatmap distances are those of the `Neighbourhood`.
     """
 
     same_prediction: Tensor
@@ -109,7 +109,7 @@ class _Copies:
         num_versions = self._neighbourhood.num_samples + 1
         image, version = flat_index // num_versions, flat_index % num_versions
         images = self._case.images[image]
-        noise = self._neighbourhood.draw(self._case.keys[image], tuple(images.shape[1:]), version - 1)
+        noise = self._neighbourhood.noise_of(self._case, image, version - 1)
         noise = torch.where(version[:, None, None, None] > 0, noise, 0.0).to(images.dtype)
         outputs = self._outputs(images + noise, image)
         clean = self._clean(outputs, image, version)
@@ -119,7 +119,7 @@ class _Copies:
                 self._change(noise, images),
                 _norm(outputs[0] - clean[0]),
                 self._change(outputs[-1] - clean[-1], clean[-1]),
-                self._heatmap_change(images + noise, image, version),
+                self._heatmap_change(images + noise, image, (noise != 0).flatten(1).any(1)),
             ],
             1,
         )
@@ -140,9 +140,9 @@ class _Copies:
         self._last = [rows[-1:] for rows in clean]
         return [rows[image - image[0]] for rows in clean]
 
-    def _heatmap_change(self, images: Tensor, image: Tensor, version: Tensor) -> Tensor:
+    def _heatmap_change(self, images: Tensor, image: Tensor, copies: Tensor) -> Tensor:
+        """Return the relative change of the heatmaps of noisy ``copies`` (n,), NaN elsewhere."""
         change = torch.full((len(images),), torch.nan, device=images.device)
-        copies = version > 0
         if self._relative == "elementwise" and bool(copies.any()):
             images, image = images[copies], image[copies]
             heatmaps, target = self._case.heatmaps[image], self._case.target[image]

@@ -22,9 +22,10 @@ class Neighbours:
     """Distances between an image and its J noisy copies, all float32.
 
     Attributes:
-        heatmap_distance: ‖m(x) − m(x + ε_j)‖_F, (N, J).
+        heatmap_distance: ‖m(x) − m(x + ε_j)‖_F, (N, J); NaN where there is no noise, as in a constant image whose own
+            range that is a share of.
         heatmap_norm: ‖m(x)‖_F, (N,).
-        image_distance: ‖ε_j‖₂, (N, J).
+        image_distance: ‖ε_j‖₂, (N, J), in the units of the images.
     """
 
     heatmap_distance: Tensor
@@ -47,10 +48,12 @@ class Neighbourhood(Evidence[Neighbours]):
     batch, chunk, rank and epoch, and values are not clamped.
 
     Args:
-        radius: Half width of uniform noise, or standard deviation of gaussian noise, in the units of the images.
+        radius: Half width of uniform noise, or standard deviation of gaussian noise, as a share of the range of the
+            values: of the case's `value_range`, else of each image's own.
         num_samples: Copies per image.
         noise: ``"uniform"`` over (−radius, radius), or ``"gaussian"``.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -63,6 +66,7 @@ class Neighbourhood(Evidence[Neighbours]):
     num_samples: int = 10
     noise: Literal["uniform", "gaussian"] = "uniform"
     seed: int = 0
+    absolute: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -80,10 +84,21 @@ class Neighbourhood(Evidence[Neighbours]):
         chunks = case.classifier.chunks(len(case) * self.num_samples)
         distances = torch.cat([self._distances(case, chunk) for chunk in chunks])
         heatmap, image = distances.view(len(case), self.num_samples, 2).unbind(-1)
-        return Neighbours(heatmap, _norm(case.heatmaps), image)
+        return Neighbours(torch.where(image > 0, heatmap, torch.nan), _norm(case.heatmaps), image)
+
+    def noise_of(self, case: Case, image: Tensor, sample: Tensor) -> Tensor:
+        """Return the noise ε of some samples of some images in the units of these, float32 (n, C, H, W).
+
+        Args:
+            case: Whose images.
+            image: Index of each, int64 (n,).
+            sample: Which of its copies, int64 (n,).
+        """
+        noise = self.draw(case.keys[image], tuple(case.images.shape[1:]), sample)
+        return noise.mul_(case.noise_unit(absolute=self.absolute)[image])
 
     def draw(self, keys: Tensor, size: tuple[int, ...], sample: int | Tensor) -> Tensor:
-        """Return the noise ε of one sample for images with content ``keys`` (N,), float32 (N, *size)."""
+        """Return the noise of one sample for images with content ``keys`` (N,) and a range of 1, float32 (N, *size)."""
         if self.noise == "gaussian":
             return self.radius * normal(keys, size, seed=self.seed, sample=sample)
         return uniform(keys, size, seed=self.seed, sample=sample).mul_(2.0).sub_(1.0).mul_(self.radius)
@@ -91,7 +106,7 @@ class Neighbourhood(Evidence[Neighbours]):
     def _distances(self, case: Case, chunk: slice) -> Tensor:
         flat_index = torch.arange(chunk.start, chunk.stop, device=case.images.device)
         image, sample = flat_index // self.num_samples, flat_index % self.num_samples
-        noise = self.draw(case.keys[image], tuple(case.images.shape[1:]), sample)
+        noise = self.noise_of(case, image, sample)
         noisy = case.images[image] + noise.to(case.images.dtype)
         heatmaps = case.explainer(case.classifier, noisy, case.target[image])
         return torch.stack([_norm(case.heatmaps[image] - heatmaps), _norm(noise)], 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_at_least, check_choice
+from lightning_xai._checks import check_at_least, check_choice, check_value_range
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.heat import is_degenerate, normalized, positive_percentile
 
@@ -46,8 +46,8 @@ class MaskedImage(Evidence[Tensor]):
         check_choice(self.mask, ("soft", "hidden", "enhanced"), "mask")
         check_choice(self.normalize, ("max_abs", "minmax"), "normalize")
         check_at_least(self.percentile, 0.0, "percentile")
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"Expected `value_range` as (low, high) with low < high, but got {self.value_range}.")
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", check_value_range(self.value_range))
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return 1."""

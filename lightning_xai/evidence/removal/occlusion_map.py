@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_at_least
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.removal.changed_images import logits_of_changed_images
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class OcclusionMap(Evidence[Tensor]):
 
     grid: tuple[int, int] = (14, 14)
     patch: float = 45 / 224
-    baseline: Baseline = 0.0
+    baseline: AnyBaseline = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings."""
         object.__setattr__(self, "grid", check_grid(self.grid))
         check_at_least(self.patch, 0.0, "patch", strict=True)
-        check_baseline(self.baseline)
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
         """Return one per cell, and the unchanged image."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._randomness import normal, uniform
 from lightning_xai.evidence.evidence import Evidence
@@ -42,9 +43,11 @@ class PerturbationResponse(Evidence[Response]):
             deviation ``sigma``.
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None, W at most.
-        baseline: What the square becomes.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
+        baseline: What the square becomes; see `baseline_images`.
+        sigma: Standard deviation of gaussian noise, as a share of the range of the values: of the case's `value_range`,
+            else of each image's own.
         seed: Of places and noise.
+        absolute: Whether ``sigma`` is in the units of the images instead.
 
     Raises:
         ValueError: If a setting is out of range; when collected, if a square of ``side`` is larger than the images.
@@ -53,9 +56,10 @@ class PerturbationResponse(Evidence[Response]):
     perturbation: Perturbation = "square"
     num_samples: int = 64
     side: int | None = None
-    baseline: float = 0.0
+    baseline: AnyBaseline = 0.0
     sigma: float = 0.2
     seed: int = 0
+    absolute: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -63,6 +67,7 @@ class PerturbationResponse(Evidence[Response]):
         check_count(self.num_samples, "num_samples")
         if self.side is not None:
             check_count(self.side, "side")
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
         check_at_least(self.sigma, 0.0, "sigma", strict=True)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
@@ -71,11 +76,12 @@ class PerturbationResponse(Evidence[Response]):
 
     def collect(self, case: Case) -> Response:
         """Return the responses."""
+        unit = case.noise_unit(absolute=self.absolute or self.perturbation != "gaussian").to(case.images.dtype)
         predicted = torch.empty(len(case), self.num_samples, device=case.images.device)
 
         def build(image_index: Tensor, version_index: Tensor) -> Tensor:
             images = case.images[image_index]
-            perturbation = self.draw(images, case.keys[image_index], version_index)
+            perturbation = self.draw(images, case.keys[image_index], version_index) * unit[image_index]
             predicted[image_index, version_index] = (
                 (perturbation.float().sum(1) * case.heatmaps[image_index]).flatten(1).sum(1)
             )
@@ -86,7 +92,7 @@ class PerturbationResponse(Evidence[Response]):
         return Response(predicted, intact[:, None] - scores)
 
     def draw(self, images: Tensor, keys: Tensor, sample: Tensor) -> Tensor:
-        """Return the perturbation I of each image, (n, C, H, W), to be subtracted."""
+        """Return the perturbation I of each image, (n, C, H, W), to be subtracted; noise for a range of 1."""
         if self.perturbation == "gaussian":
             noise = normal(keys, tuple(images.shape[1:]), seed=self.seed, sample=sample)
             return (self.sigma * noise).to(images.dtype)
@@ -97,7 +103,8 @@ class PerturbationResponse(Evidence[Response]):
         place = uniform(keys, (2,), seed=self.seed, sample=sample, purpose="perturbation")
         corner = (place * torch.tensor([height - side + 1, width - side + 1], device=place.device)).long()
         inside = _within(height, corner[:, 0], side)[:, :, None] & _within(width, corner[:, 1], side)[:, None, :]
-        return torch.where(inside[:, None], images - self.baseline, 0.0)
+        replaced = baseline_images(images, self.baseline, keys, seed=self.seed)
+        return torch.where(inside[:, None], images - replaced, 0.0)
 
 
 def _within(length: int, start: Tensor, side: int) -> Tensor:

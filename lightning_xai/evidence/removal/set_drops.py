@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.masking.ranking import ranks
 from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.evidence.removal.subset_drops import Drops
@@ -39,7 +39,7 @@ class SetDrops(Evidence[Drops]):
 
     num_sets: int = 64
     by: Literal["value", "magnitude"] = "value"
-    baseline: Baseline = "minimum"
+    baseline: AnyBaseline = "minimum"
     num_draws: int = 1
     seed: int = 0
 
@@ -47,7 +47,7 @@ class SetDrops(Evidence[Drops]):
         """Check the settings."""
         check_count(self.num_sets, "num_sets")
         check_choice(self.by, ("value", "magnitude"), "by")
-        check_baseline(self.baseline)
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
         check_count(self.num_draws, "num_draws")
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002

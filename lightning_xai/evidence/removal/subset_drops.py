@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai._segments import grid_labels
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.baseline import Baseline, baseline_images, check_baseline
 from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.model.classifier import Score
 
@@ -55,14 +55,14 @@ class SubsetDrops(Evidence[Drops]):
     sizes: tuple[int, ...] = (39,)
     num_subsets: int = 100
     grid: tuple[int, int] = (14, 14)
-    baseline: Baseline = 0.0
+    baseline: AnyBaseline = 0.0
     score: Score = "probability"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_count(self.num_subsets, "num_subsets")
-        check_baseline(self.baseline)
+        object.__setattr__(self, "baseline", checked_baseline(self.baseline))
         check_choice(self.score, ("probability", "logit"), "score")
         num_cells = math.prod(self.grid)
         if not self.sizes or not all(1 <= size <= num_cells for size in self.sizes):

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_count
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 
 
 class IntegratedGradCAM(LayerExplainer):
-    """Average Grad-CAM's maps along the straight path from a black image, so that saturation hides nothing.
+    """Average Grad-CAM's maps along the straight path from an empty image, so that saturation hides nothing.
 
     ``(1/m) Σ_{t=1..m} ReLU(Σ_k mean_ij(∂y(x_t)/∂A_k) · (A_k(x_t) − A_k(x')))`` with ``x_t = x' + (t/m) (x − x')`` and
-    x' = 0 as the model sees images: maps are averaged, not weights. Unit of the logit, ≥ 0. Costs ``num_steps`` + 1
+    x' the baseline: maps are averaged, not weights. Unit of the logit, ≥ 0. Costs ``num_steps`` + 1
     evaluations per image and layer.
 
     The authors' notebook leaves A_k(x') out; here it is subtracted, as in the paper's equations.
@@ -27,6 +28,7 @@ class IntegratedGradCAM(LayerExplainer):
         target_layer: See `LayerExplainer`.
         relu: Whether negative values of each step's map are cut.
         num_steps: Images on the path, m.
+        baseline: The image x' from which the path starts; see `baseline_images`.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -49,14 +51,16 @@ class IntegratedGradCAM(LayerExplainer):
         *,
         relu: bool = True,
         num_steps: int = 50,
+        baseline: Baseline = 0.0,
     ) -> None:
         check_count(num_steps, "num_steps")
         super().__init__(target_layer, relu=relu)
         self.num_steps = num_steps
+        self.baseline = checked_baseline(baseline)
 
     @property
     def evaluations(self) -> int:
-        """The images on the path and the black one, for each layer."""
+        """The images on the path and the one that it starts from, for each layer."""
         return self.num_layers * (self.num_steps + 1)
 
     def feature_weights(self, layer: LayerView) -> Tensor:
@@ -65,9 +69,10 @@ class IntegratedGradCAM(LayerExplainer):
 
     def layer_map(self, layer: LayerView) -> Tensor:
         """Return the mean of the steps' maps: maps are averaged, not weights."""
-        start = layer.of(torch.zeros_like(layer.images), gradients=False).activations
+        empty = baseline_images(layer.images, self.baseline).expand_as(layer.images)
+        start = layer.of(empty, gradients=False).activations
         total = torch.zeros_like(start[:, 0])
         for step in range(1, self.num_steps + 1):
-            there = layer.of(layer.images * (step / self.num_steps), gradients=True)
+            there = layer.of(empty + (layer.images - empty) * (step / self.num_steps), gradients=True)
             total = total + self.weighted_sum(self.feature_weights(there), there.activations - start)
         return total / self.num_steps

@@ -93,7 +93,7 @@ class LayerExplainer(Explainer):
             resolution.
         relu: Whether negative values are cut at the layer's resolution, before resizing.
 
-    On a vision transformer, ``"auto"`` warns once per model: examples/transformers.py measures why.
+    On a vision transformer, ``"auto"`` warns once per model: examples/vision_transformer_heatmaps.py measures why.
 
     Attributes:
         needs_gradients: Whether the pass over the images has to give gradients; a fact of the method.

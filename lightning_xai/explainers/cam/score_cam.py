@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_choice
 from lightning_xai.explainers.cam.layer_explainer import LayerExplainer, LayerView
 from lightning_xai.model.classifier import Score
@@ -20,7 +21,7 @@ class ScoreCAM(LayerExplainer):
     """Weigh each feature map by the score of the image seen through it; no gradient.
 
     ``ReLU(Σ_k w_k A_k)``, ``w = softmax_k y(x ⊙ n(up(A_k)))``: up resizes to the image (bilinear), n is min-max to
-    [0, 1], what is masked becomes 0 as the model sees images. Unit of the activations, ≥ 0. The black image's score,
+    [0, 1], what is masked becomes the baseline, 0 by default. Unit of the activations, ≥ 0. The empty image's score,
     which the paper subtracts, cancels in the softmax. Constant feature maps mask nothing: their weight is 0, and they
     are not evaluated. Costs one evaluation per image and feature map, and one more: 513 for the last layer of a
     ResNet-18, 2,049 for that of a ResNet-50.
@@ -33,6 +34,7 @@ class ScoreCAM(LayerExplainer):
         target_layer: See `LayerExplainer`.
         relu: See `LayerExplainer`.
         weights: ``"softmax"`` of the logits over the feature maps, as in the paper, or ``"probability"``.
+        baseline: What is masked becomes; see `baseline_images`.
 
     Raises:
         ValueError: If ``weights`` is neither.
@@ -53,10 +55,12 @@ class ScoreCAM(LayerExplainer):
         *,
         relu: bool = True,
         weights: Weights = "softmax",
+        baseline: Baseline = 0.0,
     ) -> None:
         check_choice(weights, ("softmax", "probability"), "weights")
         super().__init__(target_layer, relu=relu)
         self.weights: Weights = weights
+        self.baseline = checked_baseline(baseline)
 
     @property
     def evaluations(self) -> None:
@@ -77,12 +81,14 @@ class ScoreCAM(LayerExplainer):
     def _scores(self, layer: LayerView, rows: Tensor, channels: Tensor) -> Tensor:
         """Return the score of each of some images (rows) seen through one of its channels."""
         images = layer.images
+        hidden = baseline_images(images, self.baseline).expand_as(images)
 
         def masked(chunk: slice) -> Tensor:
             maps = layer.activations[rows[chunk], channels[chunk]][:, None]
             masks = F.interpolate(maps, size=images.shape[2:], mode="bilinear", align_corners=False)
             low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-            return images[rows[chunk]] * ((masks - low) / torch.where(high > low, high - low, 1.0)).to(images.dtype)
+            seen = ((masks - low) / torch.where(high > low, high - low, 1.0)).to(images.dtype)
+            return images[rows[chunk]] * seen + hidden[rows[chunk]] * (1.0 - seen)
 
         def read(logits: Tensor, chunk: slice) -> Tensor:
             score: Score = "logit" if self.weights == "softmax" else "probability"

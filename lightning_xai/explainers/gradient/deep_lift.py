@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_at_least
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai.explainers.gradient.operations import ELEMENTWISE, MAX_POOLS, refusal
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
@@ -21,11 +18,12 @@ _refuse = refusal("DeepLIFT", ELEMENTWISE | MAX_POOLS, known="activation functio
 
 
 class DeepLift(PixelExplainer):
-    """Divide the change of score, from a black image to this one, among the pixels in one backward pass.
+    """Divide the change of score, from an empty image to this one, among the pixels in one backward pass.
 
     ``Σ_c (x − x')_c · m_c``, where m is the gradient with the slope ``Δout / Δin`` between x and the baseline x' in
     place of the derivative at each activation function (rescale rule): signed, unit of the logit. Complete: the map
-    sums to ``y(x) − y(x')``, which is checked. Costs one evaluation per image, and one of the baseline per chunk.
+    sums to ``y(x) − y(x')``, which is checked. Costs one evaluation per image, and one of the baseline per chunk, or
+    per image where each has its own.
 
     Source: Shrikumar et al., "Learning Important Features Through Propagating Activation Differences", ICML 2017,
     https://arxiv.org/abs/1704.02685. Max pooling, which the paper leaves open, as in SHAP and captum: a change goes to
@@ -35,16 +33,17 @@ class DeepLift(PixelExplainer):
     by less than 1e-6 of their size, the derivative is taken.
 
     Args:
-        baseline: Value of the image x', in the units that the model sees.
+        baseline: The image x'; see `baseline_images`.
         reduction: See `PixelExplainer`; only ``"sum"`` is complete.
 
     Raises:
-        TypeError: If ``baseline`` is no number.
+        TypeError: If ``baseline`` is nothing that `baseline_images` takes.
         ValueError: When called, if an operation has no rule: normalisation over channels, softmax, attention, gates
             that multiply activations; or if the score of the image or of the baseline is not finite.
         RuntimeError: When called, if the model uses activation checkpointing.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 1), nn.ReLU())
         >>> _ = nn.init.constant_(net[1].bias, -6.0)
@@ -58,10 +57,9 @@ class DeepLift(PixelExplainer):
         "layer normalisation, softmax, attention and squeeze-and-excitation (EfficientNet, ConvNeXt, transformers)"
     )
 
-    def __init__(self, baseline: float = 0.0, *, reduction: Reduction = "sum") -> None:
+    def __init__(self, baseline: Baseline = 0.0, *, reduction: Reduction = "sum") -> None:
         super().__init__(reduction=reduction)
-        check_at_least(baseline, -math.inf, "baseline", strict=True)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
 
     @property
     def completeness(self) -> bool:
@@ -70,7 +68,7 @@ class DeepLift(PixelExplainer):
 
     def attributions(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return ``(x − x') ⊙ m``."""
-        empty = torch.full_like(images[:1], self.baseline)
+        empty = baseline_images(images, self.baseline).expand(-1, *images.shape[1:])
         rescale = Rescale()
         with ruled(classifier, rescale.of_baseline, _refuse):
             reference = classifier.forward(empty.clone().requires_grad_().clone()).detach()

@@ -16,7 +16,7 @@ from lightning_xai.model.classifier import Classifier
 
 
 class ExpectedGradients(ReferenceExplainer):
-    """Integrate gradients from images of the data instead of from a black one, and average (GradientSHAP).
+    """Integrate gradients from images of the data instead of from an empty one, and average (GradientSHAP).
 
     ``Σ_c mean_s (x − x'_s)_c · ∂y/∂x_c (x'_s + α_s (x − x'_s))``, ``x'_s`` drawn from the references and ``α_s`` from
     U(0, 1): signed, unit of the logit. *In expectation* it sums to ``y(x) − mean y(x')``; a finite number of samples

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
-from lightning_xai._checks import check_at_least, check_count
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
+from lightning_xai._checks import check_count
 from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.explainers.gradient.target_gradient import at_least_float
@@ -15,7 +14,7 @@ from lightning_xai.model.classifier import Classifier
 
 
 class IntegratedGradients(PixelExplainer):
-    """Add up the gradient on the straight path from a black image to this one; the map sums to the change of score.
+    """Add up the gradient on the straight path from an empty image to this one; the map sums to the change of score.
 
     ``Σ_c (x − x')_c · ∫₀¹ ∂y/∂x_c (x' + α (x − x')) dα``: signed, unit of the logit. Complete: the map sums to
     ``y(x) − y(x')`` up to the error of the integral, taken by Gauss-Legendre quadrature (captum's default rule, by
@@ -26,12 +25,12 @@ class IntegratedGradients(PixelExplainer):
 
     Args:
         num_steps: Points of the quadrature.
-        baseline: Value of the image x' from which the path starts, in the units that the model sees.
+        baseline: The image x' from which the path starts; see `baseline_images`.
         reduction: See `PixelExplainer`; only ``"sum"`` is complete.
 
     Raises:
-        TypeError: If a number is of another type.
-        ValueError: If ``num_steps`` is below 1.
+        TypeError: If a setting has the wrong type.
+        ValueError: If a setting is out of range; when called, if the baseline does not fit the images.
 
     Example:
         >>> import torch
@@ -42,12 +41,11 @@ class IntegratedGradients(PixelExplainer):
         tensor([[[10., -3.]]])
     """
 
-    def __init__(self, num_steps: int = 50, baseline: float = 0.0, *, reduction: Reduction = "sum") -> None:
+    def __init__(self, num_steps: int = 50, baseline: Baseline = 0.0, *, reduction: Reduction = "sum") -> None:
         super().__init__(reduction=reduction)
         check_count(num_steps, "num_steps")
-        check_at_least(baseline, -math.inf, "baseline", strict=True)
         self.num_steps = num_steps
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
 
     @property
     def evaluations(self) -> int:
@@ -63,9 +61,10 @@ class IntegratedGradients(PixelExplainer):
         """Return ``(x − x') ⊙ ∫ ∂y/∂x``."""
         from captum.attr import IntegratedGradients as Captum
 
+        images = at_least_float(images)
         attributions: Tensor = Captum(LogitsModule(classifier)).attribute(
-            at_least_float(images),
-            self.baseline,
+            images,
+            baseline_images(images, self.baseline).expand_as(images),
             target,
             n_steps=self.num_steps,
             internal_batch_size=classifier.chunk_size,

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import Baseline
 from lightning_xai.explainers.perturbation.surrogate_explainer import SurrogateExplainer
 
 _NULL = 1e-10  # of the largest eigenvalue; by default, rounding passes for information
@@ -57,7 +58,7 @@ class KernelSHAP(SurrogateExplainer):
         segments: Literal["grid", "slic"] = "grid",
         grid: int | None = None,
         num_samples: int = 500,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__(segments, grid, num_samples, baseline, seed)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import Baseline
 from lightning_xai._checks import check_at_least
 from lightning_xai.explainers.perturbation.surrogate_explainer import SurrogateExplainer
 
@@ -53,7 +54,7 @@ class LIME(SurrogateExplainer):
         segments: Literal["grid", "slic"] = "grid",
         grid: int | None = None,
         num_samples: int = 1000,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         kernel_width: float = 0.25,
         ridge: float = 1.0,
         seed: int = 0,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_count
 from lightning_xai.explainers.perturbation.perturbation_explainer import (
     PerturbationExplainer,
     both_sides_of,
-    check_value,
     exact_side,
 )
 from lightning_xai.model.classifier import Classifier
@@ -30,7 +30,7 @@ class Occlusion(PerturbationExplainer):
     Args:
         window: Side of the square window in pixels; a 14th of the image's height if None.
         stride: Pixels between windows; half the window if None.
-        baseline: What hidden values become, in the units that the model sees.
+        baseline: What hidden values become; see `baseline_images`.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -45,7 +45,7 @@ class Occlusion(PerturbationExplainer):
         tensor([[[0.2500, 0.0833]]])
     """
 
-    def __init__(self, window: int | None = None, stride: int | None = None, baseline: float = 0.0) -> None:
+    def __init__(self, window: int | None = None, stride: int | None = None, baseline: Baseline = 0.0) -> None:
         if window is not None:
             check_count(window, "window")
         if stride is not None:
@@ -54,10 +54,9 @@ class Occlusion(PerturbationExplainer):
             raise ValueError(
                 f"Expected `stride` to be at most `window`, {window}, so that no pixel is left out, but got {stride}."
             )
-        check_value(baseline, "baseline")
         self.window = window
         self.stride = stride
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
 
     @property
     def evaluations(self) -> None:
@@ -75,10 +74,11 @@ class Occlusion(PerturbationExplainer):
             )
         down, across = (_windows(length, window, stride, images.device) for length in (height, width))
         windows = (len(down), len(across))
+        replaced = baseline_images(images, self.baseline).expand_as(images)
 
         def build(image: Tensor, version: Tensor) -> Tensor:
             hidden = down[version // windows[1]][:, :, None] & across[version % windows[1]][:, None, :]
-            return images[image].masked_fill_(hidden[:, None], self.baseline)
+            return torch.where(hidden[:, None], replaced[image], images[image])
 
         read = both_sides_of(classifier, target)
         hidden = self.version_scores(classifier, images, windows[0] * windows[1], build, read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -89,11 +88,3 @@ def exact_side(scores: Tensor, intact: Tensor) -> Tensor:
         (n, versions).
     """
     return torch.where(intact[:, None, 0] > 0.5, scores[..., 1], scores[..., 0])
-
-
-def check_value(value: object, name: str) -> None:
-    """Raise TypeError or ValueError unless ``value`` is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"Expected `{name}` to be a number, but got {type(value).__name__}.")
-    if not math.isfinite(value):
-        raise ValueError(f"Expected `{name}` to be finite, but got {value}.")

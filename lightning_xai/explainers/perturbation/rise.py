@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_at_least, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.explainers.perturbation.perturbation_explainer import (
@@ -35,7 +36,8 @@ class RISE(PerturbationExplainer):
         num_masks: N.
         grid: Cells per side.
         probability: p, of keeping a cell.
-        seed: Of the masks.
+        seed: Of the masks, and of a noise baseline.
+        baseline: What is masked becomes, ``x ⊙ M + baseline ⊙ (1 − M)``; see `baseline_images`.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -51,7 +53,14 @@ class RISE(PerturbationExplainer):
         True
     """
 
-    def __init__(self, num_masks: int = 2000, grid: int = 7, probability: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        num_masks: int = 2000,
+        grid: int = 7,
+        probability: float = 0.5,
+        seed: int = 0,
+        baseline: Baseline = 0.0,
+    ) -> None:
         check_count(num_masks, "num_masks")
         check_count(grid, "grid")
         check_at_least(probability, 0.0, "probability", strict=True)
@@ -62,6 +71,7 @@ class RISE(PerturbationExplainer):
         self.grid = grid
         self.probability = probability
         self.seed = seed
+        self.baseline = checked_baseline(baseline)
 
     @property
     def evaluations(self) -> int:
@@ -94,6 +104,7 @@ class _Average:
         self.total = torch.zeros_like(images[:, 0], dtype=torch.float32)
         self._rise = rise
         self._images = images
+        self._hidden = baseline_images(images, rise.baseline, seed=rise.seed).expand_as(images)
         self._probability = probability
         self._masks = self.total
 
@@ -101,7 +112,8 @@ class _Average:
         """Return the images seen through masks."""
         index = torch.arange(int(version[0]), int(version[-1]) + 1, device=version.device)
         self._masks = self._rise.masks(index, (self.total.shape[1], self.total.shape[2]))
-        return self._images[image] * self._masks[version - version[0], None]
+        masks = self._masks[version - version[0], None]
+        return self._images[image] * masks + self._hidden[image] * (1.0 - masks)
 
     def read(self, image: Tensor, version: Tensor, logits: Tensor) -> Tensor:
         """Add the masks of the chunk, which was built last, and return the probabilities."""

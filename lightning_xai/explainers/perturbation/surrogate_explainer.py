@@ -9,13 +9,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai._segments import grid_labels, superpixels
 from lightning_xai.explainers.perturbation.perturbation_explainer import (
     PerturbationExplainer,
     both_sides_of,
-    check_value,
     exact_side,
 )
 from lightning_xai.model.classifier import Classifier
@@ -32,8 +32,8 @@ class SurrogateExplainer(PerturbationExplainer):
             min(300, HW // 64) of them. The latter need the extra ``superpixels``.
         grid: Cells per side, `default_grid` if None; only where segments are a grid.
         num_samples: Coalitions that are evaluated, at most.
-        baseline: What hidden values become, in the units that the model sees.
-        seed: Of the coalitions.
+        baseline: What hidden values become; see `baseline_images`.
+        seed: Of the coalitions, and of a noise baseline.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -51,7 +51,7 @@ class SurrogateExplainer(PerturbationExplainer):
         segments: Literal["grid", "slic"] = "grid",
         grid: int | None = None,
         num_samples: int = 1000,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         seed: int = 0,
     ) -> None:
         check_choice(segments, ("grid", "slic"), "segments")
@@ -60,12 +60,11 @@ class SurrogateExplainer(PerturbationExplainer):
             if segments != "grid":
                 raise ValueError(f"Expected `grid` to be None, because superpixels have none, but got {grid}.")
         check_count(num_samples, "num_samples", least=self._LEAST_SAMPLES)
-        check_value(baseline, "baseline")
         check_count(seed, "seed", least=-math.inf)
         self.segments = segments
         self.grid = grid
         self.num_samples = num_samples
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
 
     @property
@@ -113,10 +112,11 @@ class SurrogateExplainer(PerturbationExplainer):
     def _fitted(self, classifier: Classifier, images: Tensor, target: Tensor, labels: Tensor, count: int) -> Tensor:
         """Return maps of images that share their segments ``labels`` (H, W)."""
         seen = self.coalitions(count, images.device)
+        replaced = baseline_images(images, self.baseline, seed=self.seed).expand_as(images)
 
         def build(image: Tensor, version: Tensor) -> Tensor:
             hidden = ~seen[version][:, labels]
-            return images[image].masked_fill_(hidden[:, None], self.baseline)
+            return torch.where(hidden[:, None], replaced[image], images[image])
 
         both_sides = self.version_scores(classifier, images, len(seen), build, both_sides_of(classifier, target))
         intact = int(seen.all(1).int().argmax())

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -66,7 +66,7 @@ class OcclusionCorrelation(ExplanationMetric):
         self.occlusion = OcclusionMap(grid, patch, baseline, seed)
         self.grid = self.occlusion.grid
         self.patch = patch
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
 
     def score(self, case: Case) -> Tensor:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -60,7 +60,7 @@ class ABPC(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.grid = check_grid(grid)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
         curve = MaskingCurve("deletion", baseline, math.prod(self.grid), grid=self.grid, seed=seed)
         self.most_relevant_first, self.least_relevant_first = curve, replace(curve, order="lerf")

@@ -7,9 +7,9 @@ import math
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.ranking import Order
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -63,7 +63,7 @@ class AOPC(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.grid = check_grid(grid)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.order: Order = order
         self.seed = seed
         self.curve = MaskingCurve("deletion", baseline, math.prod(self.grid), order, grid=self.grid, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.models.logits import BaselineLogits, Logits
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -24,7 +25,7 @@ class Completeness(ExplanationMetric):
     https://arxiv.org/abs/1703.01365.
 
     Args:
-        baseline: Value of the image from which the explainer attributes.
+        baseline: From what the explainer attributes; see `baseline_images`.
         relative: Whether the error is divided by the difference of logits.
         **options: Of `torchmetrics.Metric`.
 
@@ -51,12 +52,12 @@ class Completeness(ExplanationMetric):
 
     def __init__(
         self,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         relative: bool = True,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.relative = relative
         self.baseline_logits = BaselineLogits(baseline)
         self.logits = Logits()
@@ -68,11 +69,11 @@ class Completeness(ExplanationMetric):
                 f"Expected `explainer` to promise completeness for Completeness, but {type(case.explainer).__name__} "
                 "does not. Use a method such as integrated gradients."
             )
-        declared = case.explainer.settings().get("baseline", self.baseline)
+        declared = checked_baseline(getattr(case.explainer, "baseline", self.baseline))
         if declared != self.baseline:
             raise ValueError(
-                f"Expected `baseline` to be {declared}, from which {type(case.explainer).__name__} attributes, but got "
-                f"{self.baseline}."
+                f"Expected `baseline` to be {declared!r}, from which {type(case.explainer).__name__} attributes, but "
+                f"got {self.baseline!r}."
             )
         classifier = case.classifier
         from_logits, to_logits = case[self.baseline_logits], case[self.logits]

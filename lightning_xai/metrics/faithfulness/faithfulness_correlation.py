@@ -7,9 +7,9 @@ import math
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.subset_drops import SubsetDrops
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -66,7 +66,7 @@ class FaithfulnessCorrelation(ExplanationMetric):
         self.num_subsets = num_subsets
         self.share = share
         self.grid = check_grid(grid)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
         size = max(1, round(share * math.prod(self.grid)))
         self.drops = SubsetDrops((size,), num_subsets, self.grid, baseline, seed=seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -57,7 +57,7 @@ class FaithfulnessEstimate(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.num_chunks = num_chunks
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
         self.drops = SetDrops(num_chunks, "value", baseline, seed=seed)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import is_degenerate
 from lightning_xai.evidence.removal.perturbation_response import Perturbation, PerturbationResponse
@@ -19,7 +20,8 @@ class Infidelity(ExplanationMetric):
     channel and ``y`` the logit of the target class; ≥ 0, lower is better. ``normalize=True`` multiplies m by β = E[(Σ
     I m) Δy] / E[(Σ I m)²] first, so that only the shape of a map counts; ``relative=True`` divides by E[Δy²].
     Undefined for degenerate heatmaps and where no perturbation moves the logit. Without ``normalize`` the scale of a
-    map decides: class activation maps, which promise no scale, need it. Fake-CAM gains nothing but the best constant.
+    map decides, and that of the images, which stand in I: class activation maps, which promise neither, need it, and so
+    do images in 0..255. Fake-CAM gains nothing but the best constant.
 
     Evaluations per image: ``num_samples + 1``, the unchanged image shared.
 
@@ -31,10 +33,11 @@ class Infidelity(ExplanationMetric):
         num_samples: Perturbations per image.
         side: Of the square, in pixels; H // 4 if None.
         baseline: What the square becomes.
-        sigma: Standard deviation of gaussian noise, in the units of the images.
+        sigma: Standard deviation of gaussian noise, as a share of the range of the values; see `PerturbationResponse`.
         normalize: Whether the heatmap is first scaled by the factor that fits the responses best.
         relative: Whether the error is divided by the mean squared real response.
         seed: Of places and noise.
+        absolute: Whether ``sigma`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -53,6 +56,7 @@ class Infidelity(ExplanationMetric):
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
 
     def __init__(
@@ -60,23 +64,25 @@ class Infidelity(ExplanationMetric):
         perturbation: Perturbation = "square",
         num_samples: int = 64,
         side: int | None = None,
-        baseline: float = 0.0,
+        baseline: Baseline = 0.0,
         sigma: float = 0.2,
         normalize: bool = False,
         relative: bool = False,
         seed: int = 0,
+        absolute: bool = False,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.perturbation: Perturbation = perturbation
         self.num_samples = num_samples
         self.side = side
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.sigma = sigma
         self.normalize = normalize
         self.relative = relative
         self.seed = seed
-        self.responses = PerturbationResponse(perturbation, num_samples, side, baseline, sigma, seed)
+        self.absolute = absolute
+        self.responses = PerturbationResponse(perturbation, num_samples, side, baseline, sigma, seed, absolute)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean squared error of the predictions, (N,); NaN where undefined."""

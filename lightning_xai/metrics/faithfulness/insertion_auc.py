@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -63,7 +63,7 @@ class InsertionAUC(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.num_steps: Steps = num_steps
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.ties: Ties = ties
         self.seed = seed
         self.tolerance = tolerance

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
+from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -17,19 +20,23 @@ _LEAST_SCORE = 1e-3
 class IROF(ExplanationMetric):
     """How fast does the class score fall when the most relevant superpixels are removed first?
 
-    1 − the area under ``min(1, f(xᵏ) / f(x⁰))`` while SLIC superpixels, ranked by their mean heat, are replaced by the
-    image's mean colour one by one; trapezoid over [0, 1]; in [0, 1], higher is better. Undefined for ``f(x) < 1e-3``.
-    Fake-CAM does not fool it: equal superpixels are removed in random order. Needs the extra ``superpixels``.
+    1 − the area under ``min(ceiling, f(xᵏ) / f(x⁰))`` while SLIC superpixels, ranked by their mean heat, are replaced
+    by the image's mean colour one by one; trapezoid over [0, 1]; at most 1, higher is better. Undefined for
+    ``f(x) < 1e-3``. Fake-CAM does not fool it: equal superpixels are removed in random order. Needs the extra
+    ``superpixels``.
 
     Evaluations per image: at most min(300, HW // 64) + 1, the unchanged image shared.
 
     Source: Rieger & Hansen, "IROF: a low resource evaluation metric for explanation methods", 2020,
-    https://arxiv.org/abs/2003.08747. Quantus returns the number of superpixels minus an unnormalised sum that leaves
-    the unchanged image out.
+    https://arxiv.org/abs/2003.08747. Deviation: a score above that of the unchanged image counts as this one, which
+    keeps values in [0, 1]; neither the paper nor Quantus cuts (``ceiling=None``: equal or lower, and below 0 where
+    removals make the model surer). Quantus returns the number of superpixels minus an unnormalised sum that leaves the
+    unchanged image out.
 
     Args:
         baseline: What removed superpixels become; see `baseline_images`.
         seed: Of random ties.
+        ceiling: Greatest share of the unchanged image's score that counts, ≥ 1; None for the published curve.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -55,17 +62,24 @@ class IROF(ExplanationMetric):
         self,
         baseline: Baseline = "mean",
         seed: int = 0,
+        ceiling: float | None = 1.0,
         **options: Unpack[MetricOptions],
     ) -> None:
+        if ceiling is not None:
+            check_at_least(ceiling, 1.0, "ceiling")
         super().__init__(**options)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
+        self.ceiling = ceiling
+        if ceiling != 1.0:
+            self.range = (-math.inf, 1.0)  # type: ignore[misc] # a share above 1 takes more from 1 than there is
         self.seed = seed
         self.curve = SuperpixelCurve(baseline, seed)
 
     def score(self, case: Case) -> Tensor:
         """Return 1 − the area under the relative curve, (N,); NaN where the score is too small to divide by."""
         curve = case[self.curve]
-        relative = (curve / curve[:, :1]).clamp(max=1.0)
+        relative = curve / curve[:, :1]
+        relative = relative if self.ceiling is None else relative.clamp(max=self.ceiling)
         steps = (~curve.isnan()).sum(1) - 1
         trapezoids = (relative[:, 1:] + relative[:, :-1]) / 2
         return torch.where(curve[:, 0] >= _LEAST_SCORE, 1.0 - trapezoids.nansum(1) / steps, torch.nan)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -65,7 +65,7 @@ class Monotonicity(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.num_sets = num_sets
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.strict = strict
         self.correlation = correlation
         self.seed = seed

@@ -5,15 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class PixelFlipping(ExplanationMetric):
-    """How fast does the class score fall when the most relevant pixels are blacked out first?
+    """How fast does the class score fall when the most relevant pixels are darkened first?
 
     Area under the probability of the target class while pixels, hottest first, are set to the image's minimum;
     trapezoid over [0, 1] at ``num_steps + 1`` points. In [0, 1], lower is better. With ``baseline=0.0`` it is
@@ -63,7 +63,7 @@ class PixelFlipping(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.num_steps: Steps = num_steps
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.ties: Ties = ties
         self.seed = seed
         self.tolerance = tolerance

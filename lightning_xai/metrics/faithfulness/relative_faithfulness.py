@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
 from lightning_xai.evidence.masking.ranking import Ties
@@ -31,6 +32,8 @@ class RelativeFaithfulness(ExplanationMetric):
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
+        baseline: What deleted pixels become; see `baseline_images`.
+        insertion_baseline: What insertion starts from.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -60,6 +63,8 @@ class RelativeFaithfulness(ExplanationMetric):
         ties: Ties = "random",
         seed: int = 0,
         tolerance: float | None = None,
+        baseline: Baseline = 0.0,
+        insertion_baseline: Baseline = "blur",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -67,8 +72,12 @@ class RelativeFaithfulness(ExplanationMetric):
         self.ties: Ties = ties
         self.seed = seed
         self.tolerance = tolerance
-        self.insertion = MaskingCurve("insertion", "blur", num_steps, ties=ties, seed=seed, tolerance=tolerance)
-        self.deletion = MaskingCurve("deletion", 0.0, num_steps, ties=ties, seed=seed, tolerance=tolerance)
+        self.baseline = checked_baseline(baseline)
+        self.insertion_baseline = checked_baseline(insertion_baseline)
+        self.insertion = MaskingCurve(
+            "insertion", insertion_baseline, num_steps, ties=ties, seed=seed, tolerance=tolerance
+        )
+        self.deletion = MaskingCurve("deletion", baseline, num_steps, ties=ties, seed=seed, tolerance=tolerance)
 
     def score(self, case: Case) -> Tensor:
         """Return the difference of the areas over the highest score, (N,); NaN where that is below 1e-3."""

@@ -7,16 +7,16 @@ import math
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
 class Selectivity(ExplanationMetric):
-    """How fast does the class score fall when the most relevant cells are blacked out first?
+    """How fast does the class score fall when the most relevant cells are removed first?
 
     Area under the probability of the target class while cells, ranked by their summed relevance, are set to the
     image's minimum one by one; trapezoid over [0, 1]; in [0, 1], lower is better. It moves with the model's confidence
@@ -63,7 +63,7 @@ class Selectivity(ExplanationMetric):
     ) -> None:
         super().__init__(**options)
         self.grid = check_grid(grid)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.ties: Ties = ties
         self.seed = seed
         self.curve = MaskingCurve(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.baseline import Baseline
 from lightning_xai.evidence.removal.subset_drops import SubsetDrops
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -67,7 +67,7 @@ class SensitivityN(ExplanationMetric):
         self.sizes = tuple(sizes)
         self.num_subsets = num_subsets
         self.grid = check_grid(grid)
-        self.baseline = baseline
+        self.baseline = checked_baseline(baseline)
         self.seed = seed
         self.drops = SubsetDrops(self.sizes, num_subsets, self.grid, baseline, "logit", seed)
 

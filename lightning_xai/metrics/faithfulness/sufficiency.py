@@ -12,7 +12,6 @@ from lightning_xai.metrics.estimate import undefined_rows
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 _CELLS = (14, 14)
-_EXACTLY = 100  # images; the time of the plain jackknife grows with their third power
 
 
 class Sufficiency(ExplanationMetric):
@@ -22,7 +21,8 @@ class Sufficiency(ExplanationMetric):
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
     higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
-    numbers per image until `compute`. Fake-CAM makes all images neighbours and scores the share of common classes.
+    numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all
+    images neighbours and scores the share of common classes.
 
     Evaluations per image: 1, the unchanged image.
 
@@ -83,9 +83,7 @@ class Sufficiency(ExplanationMetric):
         return self.per_image(rows).nanmean()
 
     def left_out(self, rows: Tensor) -> Tensor:
-        """Return the value without each image; of more than 100 with σ of all, which hardly changes then."""
-        if len(rows) <= _EXACTLY:
-            return super().left_out(rows)
+        """Return the value without each image, with σ of all: anew, it moves every distance, and errors double."""
         near, alike = self._neighbours(rows)
         share = (alike.sum(1)[:, None] - alike) / (near.sum(1)[:, None] - near)  # of an image (row), another left out
         return share.fill_diagonal_(torch.nan).nanmean(0)

@@ -21,10 +21,11 @@ class BoxLocalization(ExplanationMetric):
     """Does a box around the hottest region find the object?
 
     Pixels with ``m ≥ threshold · max m`` are hot; the box of their largest 8-connected region is compared with the
-    annotated boxes. Correct if the best IoU reaches ``min(0.5, wh / ((w + 10)(h + 10)))`` of that box (the slack of 10
-    pixels scaled by min(H, W) / 224); 0 where the maximum is not positive; undefined without a box. The mean is the
-    accuracy in [0, 1], higher is better; the localization error is 1 − accuracy, and `mean_iou` the mean best IoU.
-    Fake-CAM scores like a box around the whole image: read it beside the controls.
+    annotated boxes. Correct if its IoU with any of them reaches that box's own ``min(0.5, wh / ((w + 10)(h + 10)))``
+    (the slack of 10 pixels scaled by min(H, W) / 224), be it the best IoU or not: a further annotated object takes no
+    hit away. 0 where the maximum is not positive; undefined without a box. The mean is the accuracy in [0, 1], higher
+    is better; the localization error is 1 − accuracy, and `mean_iou` the mean best IoU. Fake-CAM scores like a box
+    around the whole image: read it beside the controls.
 
     Evaluations per image: none; 1 with ``top_k``.
 
@@ -75,12 +76,13 @@ class BoxLocalization(ExplanationMetric):
         """Return correctness and best IoU, (N, 2)."""
         heatmaps, boxes = case.heatmaps, case.boxes
         hot = torch.stack([_hot_box(heatmap, self.threshold) for heatmap in heatmaps]).to(boxes)
-        iou, index = _iou(hot[:, None], boxes).nan_to_num(-1.0).max(1)
-        size = (boxes[..., 2:] - boxes[..., :2])[torch.arange(len(boxes)), index]
+        iou = _iou(hot[:, None], boxes).nan_to_num(-1.0)  # below what any box needs, where there is none
+        size = boxes[..., 2:] - boxes[..., :2]
         slack = _SLACK * min(heatmaps.shape[1:]) / _SLACK_SIDE
-        needed = (size.prod(1) / (size + slack).prod(1)).clamp(max=0.5)
-        rows = torch.stack([(iou >= needed).float() * self._is_named(case), iou], 1)
-        return rows.masked_fill(iou[:, None] < 0, torch.nan)
+        needed = (size.prod(2) / (size + slack).prod(2)).clamp(max=0.5)
+        best = iou.amax(1)
+        rows = torch.stack([(iou >= needed).any(1).float() * self._is_named(case), best], 1)
+        return rows.masked_fill(best[:, None] < 0, torch.nan)
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean correctness."""

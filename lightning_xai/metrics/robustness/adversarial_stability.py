@@ -27,7 +27,9 @@ class AdversarialStability(ExplanationMetric):
     et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015, https://arxiv.org/abs/1412.6572.
 
     Args:
-        epsilon: Step of the attack, in the units of the images; 2/255 suits images in [0, 1].
+        epsilon: Step of the attack, as a share of the range of the values: of the case's `value_range`, else of each
+            image's own. 2/255 is two grey levels of eight bits.
+        absolute: Whether ``epsilon`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -48,12 +50,14 @@ class AdversarialStability(ExplanationMetric):
     higher_is_better = True
     range = (-1.0, 1.0)
     columns = ("correlation", "success")
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
 
-    def __init__(self, epsilon: float = 2 / 255, **options: Unpack[MetricOptions]) -> None:
+    def __init__(self, epsilon: float = 2 / 255, absolute: bool = False, **options: Unpack[MetricOptions]) -> None:
         super().__init__(**options)
         self.epsilon = epsilon
-        self.neighbour = AdversarialNeighbour(epsilon)
+        self.absolute = absolute
+        self.neighbour = AdversarialNeighbour(epsilon, absolute)
 
     def score(self, case: Case) -> Tensor:
         """Return the correlation and the attack's success (1, 0, or −1 for images that were wrong), (N, 2)."""

@@ -24,10 +24,11 @@ class AvgSensitivity(ExplanationMetric):
     https://arxiv.org/abs/2005.00631. captum divides by 1 where the norm is 0.
 
     Args:
-        radius: Half width of the uniform noise, in the units of the images.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -40,13 +41,14 @@ class AvgSensitivity(ExplanationMetric):
         >>> net[1].weight.data = torch.tensor([[3.0, 0.0]])  # the heatmap of every noisy copy is 3 0
         >>> heatmaps = torch.tensor([[[3.0, 4.0]]])
         >>> metric = AvgSensitivity()
-        >>> metric.update(model=net, images=torch.ones(1, 1, 1, 2), heatmaps=heatmaps, explainer=Saliency(), target=1)
+        >>> metric.update(model=net, images=torch.rand(1, 1, 1, 2), heatmaps=heatmaps, explainer=Saliency(), target=1)
         >>> metric.compute()  # 4 over 5
         tensor(0.8000)
     """
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
     in_default_suite = True
 
@@ -56,6 +58,7 @@ class AvgSensitivity(ExplanationMetric):
         num_samples: int = 10,
         relative: bool = True,
         seed: int = 0,
+        absolute: bool = False,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -63,7 +66,8 @@ class AvgSensitivity(ExplanationMetric):
         self.num_samples = num_samples
         self.relative = relative
         self.seed = seed
-        self.neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed)
+        self.absolute = absolute
+        self.neighbourhood = Neighbourhood(radius, num_samples, "uniform", seed, absolute)
 
     def score(self, case: Case) -> Tensor:
         """Return the mean change, (N,); NaN where the clean heatmap is zero and the change is relative."""

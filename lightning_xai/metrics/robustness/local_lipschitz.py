@@ -26,10 +26,11 @@ class LocalLipschitz(ExplanationMetric):
     (``relative=False``); Quantus samples 200 copies with a deviation of 0.1.
 
     Args:
-        radius: Standard deviation of the gaussian noise, in the units of the images.
+        radius: Standard deviation of the gaussian noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: Whether the change is divided by the norm of the clean heatmap.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -49,6 +50,7 @@ class LocalLipschitz(ExplanationMetric):
 
     higher_is_better = False
     range = (0.0, float("inf"))
+    optional_inputs = frozenset({"value_range"})
     can_be_undefined = True
 
     def __init__(
@@ -57,6 +59,7 @@ class LocalLipschitz(ExplanationMetric):
         num_samples: int = 10,
         relative: bool = True,
         seed: int = 0,
+        absolute: bool = False,
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -64,7 +67,8 @@ class LocalLipschitz(ExplanationMetric):
         self.num_samples = num_samples
         self.relative = relative
         self.seed = seed
-        self.neighbourhood = Neighbourhood(radius, num_samples, "gaussian", seed)
+        self.absolute = absolute
+        self.neighbourhood = Neighbourhood(radius, num_samples, "gaussian", seed, absolute)
 
     def score(self, case: Case) -> Tensor:
         """Return the largest ratio, (N,); NaN where the clean heatmap is zero and the change is relative."""

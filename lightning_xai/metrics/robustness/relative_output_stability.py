@@ -27,11 +27,12 @@ class RelativeOutputStability(RelativeStability):
     prediction, and uses 200 copies of noise 0.2.
 
     Args:
-        radius: Half width of the uniform noise, in the units of the images.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖``, zeros among the divisors
             replaced by 1e-6; the change of the logits is absolute in either.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -44,7 +45,12 @@ class RelativeOutputStability(RelativeStability):
         >>> net[1].weight.data = torch.tensor([[2.0], [0.0]])
         >>> metric = RelativeOutputStability()
         >>> images = torch.tensor([[[[4.0]]]])  # noise of e changes the heatmap by the share e / 4, the logits by 2e
-        >>> metric.update(model=net, images=images, explainer=InputXGradient(), target=0)
+        >>> given = {
+        ...     "explainer": InputXGradient(),
+        ...     "target": 0,
+        ...     "value_range": (0.0, 4.0),
+        ... }  # one pixel alone has no range
+        >>> metric.update(model=net, images=images, **given)
         >>> metric.compute().round(decimals=3)
         tensor(0.1250)
     """

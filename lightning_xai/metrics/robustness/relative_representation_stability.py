@@ -27,11 +27,12 @@ class RelativeRepresentationStability(RelativeStability):
     changes the prediction, and uses 200 copies of noise 0.2.
 
     Args:
-        radius: Half width of the uniform noise, in the units of the images.
+        radius: Half width of the uniform noise, as a share of the range of the values; see `Neighbourhood`.
         num_samples: Noisy copies per image.
         relative: ``"norm"``, or ``"elementwise"`` as published: ``‖(m(x) − m(x_j)) / m(x)‖ / ‖(a(x) − a(x_j)) /
             a(x)‖``, zeros among the divisors replaced by 1e-6.
         seed: Of the noise.
+        absolute: Whether ``radius`` is in the units of the images instead.
         **options: Of `torchmetrics.Metric`.
 
     Raises:

@@ -16,7 +16,7 @@ from tests.metrics._harness import Batch, EvaluationCount, Squares, close, tiny_
 @pytest.mark.parametrize("noise", ["uniform", "gaussian"])
 def test_distances_by_hand(noise):
     batch, net = Batch.draw(3), tiny_net()
-    evidence = Neighbourhood(0.1, 4, noise, seed=2)
+    evidence = Neighbourhood(0.1, 4, noise, seed=2, absolute=True)
     case = Case(net, batch.images, batch.target, heatmaps=batch.heatmaps, explainer=Squares())
     found = case[evidence]
     for i in range(3):

@@ -174,9 +174,11 @@ class TestIntegratedGradients:
     def test_settings(self):
         with pytest.raises(ValueError, match="Expected `num_steps` to be >= 1, but got 0"):
             IntegratedGradients(0)
-        with pytest.raises(TypeError, match="Expected `baseline` to be a number, but got str"):
-            IntegratedGradients(baseline="blur")
-        with pytest.raises(ValueError, match="Expected `baseline` to be > -inf, but got nan"):
+        with pytest.raises(
+            ValueError, match=r"Expected `baseline` to be one of .*, but got 'blurr'\. Did you mean 'blur'"
+        ):
+            IntegratedGradients(baseline="blurr")
+        with pytest.raises(ValueError, match=r"Expected `baseline` to be a finite number, .*, but got nan"):
             DeepLift(baseline=math.nan)
 
 

@@ -1,8 +1,10 @@
 """Equal by value to captum on networks on which captum is right; and where it is not, what it does there."""
 
+import itertools
 import warnings
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -95,7 +97,71 @@ def test_lrp_equals_captum_on_chains_of_its_modules(act, epsilon):
     for layer in (net.conv1, net.bn, net.pool, net.conv2, net.fc1, net.fc2):
         layer.rule = captum.attr._utils.lrp_rules.EpsilonRule(epsilon)
     expected = captums("LRP", net, batch, TARGET).sum(1)
-    close(LRP(epsilon)(net, batch, TARGET), expected)
+    close(LRP(epsilon, "epsilon")(net, batch, TARGET), expected)
+    same = close_to(LRP(epsilon)(net, batch, TARGET), expected)
+    assert same is (epsilon == 1e-9)  # captum damps max pooling by ε, where nothing cancels
+
+
+def close_to(found, expected):
+    try:
+        close(found, expected)
+    except AssertionError:
+        return False
+    return True
+
+
+def relevance_by_loops(image, weight, bias, head, epsilon):
+    """Return the relevance of each pixel in a 1 × 1 convolution, 2 × 2 max pooling and a linear layer, in float64."""
+    after = weight * image + bias
+    pooled, winners = [], []
+    for row, column in itertools.product(range(0, image.shape[0], 2), range(0, image.shape[1], 2)):
+        places = [(row + i, column + j) for i in (0, 1) for j in (0, 1)]
+        winners.append(max(places, key=lambda place: after[place]))
+        pooled.append(after[winners[-1]])
+    z = sum(w * p for w, p in zip(head, pooled, strict=True))
+    relevance = np.zeros_like(image)
+    for place, w, p in zip(winners, head, pooled, strict=True):
+        received = w * p / (z + epsilon * (1 if z >= 0 else -1)) * z  # of the linear layer
+        out = after[place]  # the winner takes all of it
+        relevance[place] += weight * image[place] / (out + epsilon * (1 if out >= 0 else -1)) * received
+    return relevance
+
+
+@pytest.mark.parametrize("epsilon", [1e-9, 0.3, 1.0])
+def test_the_winner_takes_all_of_what_max_pooling_received(epsilon):
+    generator = np.random.RandomState(3)
+    image, head = generator.standard_normal((4, 6)), generator.standard_normal(6)
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6, 1, bias=False)).double()
+    net[0].weight.data.fill_(1.5)
+    net[0].bias.data.fill_(0.25)
+    net[3].weight.data = torch.from_numpy(head)[None]
+    found = LRP(epsilon)(net, torch.from_numpy(image)[None, None], target=1)[0]
+    expected = relevance_by_loops(image, 1.5, 0.25, head, epsilon)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_maximum_of_one_keeps_its_relevance_whatever_epsilon_is():
+    net = nn.Sequential(nn.MaxPool2d(2), nn.Flatten())  # one logit: the maximum, no layer that ε could damp
+    image = torch.tensor([[[[1.0, 0.5], [0.25, -3.0]]]])
+    assert LRP(1.0)(net, image, target=1).flatten().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert LRP(1.0, "epsilon")(net, image, target=1).flatten().tolist() == [0.5, 0.0, 0.0, 0.0]
+
+
+def test_batch_normalisation_is_a_layer_of_its_own():
+    # merged into the convolution, z = 2 · 3 · x + 1: one division by z + ε instead of two
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1, eps=0.0), nn.Flatten()).eval()
+    net[0].weight.data.fill_(3.0)
+    net[1].weight.data.fill_(2.0)
+    net[1].bias.data.fill_(1.0)
+    found = LRP(1.0)(net, torch.ones(1, 1, 1, 1), target=1).item()
+    assert found == pytest.approx(7 * (6 / (7 + 1)) * (3 / (3 + 1)))
+    assert 7 * 6 / (7 + 1) == 5.25  # what the merged convolution gives
+
+
+@pytest.mark.parametrize("max_pooling", ["max", None])
+def test_the_rule_of_max_pooling_is_checked(max_pooling):
+    with pytest.raises(ValueError, match="Expected `max_pooling` to be one of 'winner', 'epsilon', but got"):
+        LRP(max_pooling=max_pooling)
 
 
 def test_lrp_of_a_rectified_network_is_input_times_gradient_until_epsilon_is_felt():

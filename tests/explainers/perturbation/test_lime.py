@@ -123,7 +123,7 @@ def test_chunks_hold_no_more_images_than_allowed(segments):
         ({"grid": 0}, ValueError, "`grid` to be >= 1"),
         ({"segments": "slic", "grid": 7}, ValueError, "`grid` to be None, because superpixels have none, but got 7"),
         ({"num_samples": 1}, ValueError, "`num_samples` to be >= 2"),
-        ({"baseline": "mean"}, TypeError, "`baseline` to be a number"),
+        ({"baseline": "means"}, ValueError, "`baseline` to be one of .* Did you mean .mean."),
         ({"kernel_width": 0.0}, ValueError, "`kernel_width` to be > 0"),
         ({"ridge": 0}, ValueError, "`ridge` to be > 0"),
         ({"seed": 0.5}, TypeError, "`seed` to be a whole number"),

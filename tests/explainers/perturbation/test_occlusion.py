@@ -88,8 +88,9 @@ def test_no_more_than_a_chunk_is_evaluated_at_a_time(chunk_size):
         ({"window": 2.5}, TypeError, "`window` to be a whole number"),
         ({"stride": 0}, ValueError, "`stride` to be >= 1"),
         ({"window": 4, "stride": 5}, ValueError, "`stride` to be at most `window`, 4, so that no pixel is left out"),
-        ({"baseline": "blur"}, TypeError, "`baseline` to be a number, but got str"),
-        ({"baseline": float("nan")}, ValueError, "`baseline` to be finite, but got nan"),
+        ({"baseline": "blurr"}, ValueError, "`baseline` to be one of .* Did you mean .blur."),
+        ({"baseline": {}}, TypeError, "`baseline` to be a finite number"),
+        ({"baseline": float("nan")}, ValueError, "`baseline` to be a finite number, .* but got nan"),
     ],
 )
 def test_wrong_settings_are_said(settings, error, words):

@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_xai._randomness import content_keys, normal, uniform
 from lightning_xai.functional import infidelity
+from tests.metrics import _naive
 from tests.metrics._harness import Entry
 from tests.metrics.faithfulness import _masked
 
@@ -37,7 +38,9 @@ def _reference(
     normalize=False,
     relative=False,
     seed=0,
+    absolute=False,
 ):
+    sigma = sigma * _naive.noise_unit(view, absolute)
     if _masked.normalized(view.heat) is None:
         return math.nan
     predicted, real = [], []
@@ -60,6 +63,7 @@ ENTRY = Entry(
     variants=(
         {"normalize": True, "relative": True, "num_samples": 7},
         {"perturbation": "gaussian", "sigma": 0.1, "num_samples": 9, "seed": 6},
+        {"perturbation": "gaussian", "num_samples": 9, "absolute": True},
         {"baseline": 1.0, "num_samples": 5, "normalize": True},
         {"side": 1, "num_samples": 6},
         {"side": 7, "num_samples": 5, "relative": True, "seed": 2},

@@ -3,16 +3,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from skimage.segmentation import slic
 from torch import nn
 
 from lightning_xai.functional import irof
+from lightning_xai.metrics import IROF
 from tests.metrics import _naive
 from tests.metrics._harness import Entry
 
 
-def _reference(view, baseline="mean", seed=0):
+def _reference(view, baseline="mean", seed=0, ceiling=1.0):
     image = view.batch.images[0].permute(1, 2, 0).numpy()
     scaled = (image - image.min()) / (image.max() - image.min())
     labels = slic(scaled, min(300, image.shape[0] * image.shape[1] // 64), 10.0, start_label=0, channel_axis=-1)
@@ -26,7 +28,8 @@ def _reference(view, baseline="mean", seed=0):
     for index in sequence:
         frame = np.where(labels == names[index], fill, frame)
         values.append(view.f(frame))
-    return 1.0 - _naive.area([min(1.0, value / values[0]) for value in values])
+    shares = [value / values[0] for value in values]
+    return 1.0 - _naive.area(shares if ceiling is None else [min(ceiling, share) for share in shares])
 
 
 ENTRY = Entry(
@@ -35,7 +38,7 @@ ENTRY = Entry(
     _reference,
     shared=299,  # of at most 301: one superpixel and the unchanged image are left
     undefined_by_model=True,
-    variants=({"baseline": 0.0, "seed": 1},),
+    variants=({"baseline": 0.0, "seed": 1}, {"ceiling": None}, {"ceiling": 1.05}),
 )
 
 
@@ -52,3 +55,28 @@ def test_the_superpixels_that_matter():
     assert wrong < 0.5 * right
     alone = torch.cat([irof(net, images[i : i + 1], heatmaps[i : i + 1], target=1) for i in range(2)])
     torch.testing.assert_close(torch.tensor([right, wrong]), alone)
+
+
+class Dark(nn.Module):
+    """One logit that rises by ln 3 / 8 with each of 8 superpixels of 8 × 8 ones that is gone, from 0 on."""
+
+    def forward(self, images):
+        return (8.0 - images[:, 0].mean((1, 2)) * 8.0)[:, None] * math.log(3.0) / 8.0
+
+
+def test_the_published_curve_is_not_cut_at_the_unchanged_image():
+    # one superpixel of ones becomes 0: the score goes from 1/2 to 3/4, so the curve from 1 to 3/2
+    images, heatmaps = torch.ones(1, 1, 8, 8), torch.rand(1, 8, 8)
+    cut, published = (
+        irof(Dark(), images, heatmaps, target=1, baseline=0.0, ceiling=ceiling).item() for ceiling in (1.0, None)
+    )
+    assert cut == 0.0
+    assert published == pytest.approx(-0.25)
+    assert irof(Dark(), images, heatmaps, target=1, baseline=0.0, ceiling=1.2).item() == pytest.approx(-0.1)
+    assert IROF().range == (0.0, 1.0)
+    assert IROF(ceiling=None).range[0] == -math.inf
+
+
+def test_the_ceiling_is_no_lower_than_the_unchanged_image():
+    with pytest.raises(ValueError, match=r"Expected `ceiling` to be >= 1\.0, but got 0\.5\."):
+        IROF(ceiling=0.5)

@@ -40,10 +40,28 @@ def _value(rows, threshold=2.0):
     return _shares(rows.double(), threshold).nanmean() if len(rows) else torch.tensor(math.nan)
 
 
+def without_each(rows, threshold=2.0):
+    """Return the mean of the shares without each image, σ and so every distance as they are with it."""
+    scaled = rows[:, :-1].double()
+    sigma = scaled.std(0, correction=0)
+    scaled, label = scaled[:, sigma > 0] / sigma[sigma > 0], rows[:, -1].tolist()
+    distances = (scaled[:, None] - scaled[None]).square().mean(2).sqrt().tolist()
+    means = []
+    for out in range(len(rows)):
+        shares = []
+        for i in range(len(rows)):
+            near = [j for j in range(len(rows)) if j not in (i, out) and distances[i][j] <= threshold]
+            if i != out and near:
+                shares.append(sum(label[j] == label[i] for j in near) / len(near))
+        means.append(sum(shares) / len(shares))
+    return torch.tensor(means, dtype=torch.float64)
+
+
 ENTRY = Entry(
     "sufficiency",
     ("model", "images", "heatmaps"),
     _reference,
+    left_out=without_each,
     per_image=_shares,
     base={"threshold": 2.0},  # maps of unrelated images are farther apart than the default
     value=_value,
@@ -64,45 +82,32 @@ def test_by_hand():
     assert metric.compute().item() == 0.5
 
 
-MANY, NEAR = 105, 1.38  # images, of which σ is not computed anew when one is left out
+NEAR = 1.38
 
 
-def _many_rows(seed):
+def _rows(count, seed):
     random = torch.Generator().manual_seed(seed)
-    return torch.cat([torch.randn(MANY, 196, generator=random), torch.arange(MANY)[:, None] % 2.0], 1)
-
-
-def _means_without_each(rows):
-    scaled = rows[:, :-1].double() / rows[:, :-1].double().std(0, correction=0)
-    distances = (scaled[:, None] - scaled[None]).square().mean(2).sqrt().tolist()
-    label = rows[:, -1].tolist()
-    means = []
-    for out in range(MANY):
-        shares = []
-        for i in range(MANY):
-            near = [j for j in range(MANY) if j not in (i, out) and distances[i][j] <= NEAR]
-            if i != out and near:
-                shares.append(sum(label[j] == label[i] for j in near) / len(near))
-        means.append(sum(shares) / len(shares))
-    return means
+    return torch.cat([torch.randn(count, 196, generator=random), torch.arange(count)[:, None] % 2.0], 1)
 
 
 def _jackknife(values):
-    return ((MANY - 1) / MANY * sum((value - sum(values) / MANY) ** 2 for value in values)) ** 0.5
+    return ((len(values) - 1) * (values - values.mean()).square().mean()).sqrt().item()
 
 
-def test_the_standard_error_of_many_images_leaves_out_one_after_another():
-    rows, metric = _many_rows(0), Sufficiency(threshold=NEAR)
+@pytest.mark.parametrize("count", [32, 100, 101])
+def test_the_standard_error_leaves_out_one_after_another(count):
+    rows, metric = _rows(count, 0), Sufficiency(threshold=NEAR)
     metric._append(rows, None)
-    expected = _jackknife(_means_without_each(rows))
+    expected = _jackknife(without_each(rows, NEAR))
     assert metric.standard_error().item() == pytest.approx(expected, rel=1e-5)
     assert metric.estimate(rows).error == pytest.approx(expected, rel=1e-5)  # what a monitor says
     assert expected > 0
 
 
-def test_a_difference_of_many_images_leaves_out_the_same_one_on_both_sides():
-    first, second = _many_rows(1), _many_rows(2)
-    gaps = [a - b for a, b in zip(_means_without_each(first), _means_without_each(second), strict=True)]
+@pytest.mark.parametrize("count", [40, 105])
+def test_a_difference_leaves_out_the_same_one_on_both_sides(count):
+    first, second = _rows(count, 1), _rows(count, 2)
+    gaps = without_each(first, NEAR) - without_each(second, NEAR)
     difference = Sufficiency(threshold=NEAR).difference(first, second)
     assert difference.error == pytest.approx(_jackknife(gaps), rel=1e-5)
 

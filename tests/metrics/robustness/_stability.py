@@ -11,6 +11,7 @@ import torch
 from lightning_xai._randomness import content_keys, uniform
 from lightning_xai.explainers.explainer import Explainer
 from tests.metrics._harness import Batch, Entry, Squares, View, close, squares, tiny_net
+from tests.metrics._naive import noise_unit
 
 ARGUMENTS = ("model", "images", "heatmaps", "target", "explainer")
 
@@ -57,11 +58,11 @@ def change(clean: np.ndarray, noisy: np.ndarray, relative: str) -> float:
 def stability(denominator):
     """Return the reference of a stability whose ratios are divided by ``denominator(view, noisy image, relative)``."""
 
-    def reference(view, radius=0.02, num_samples=10, relative="norm", seed=0):
+    def reference(view, radius=0.02, num_samples=10, relative="norm", seed=0, absolute=False):
         if not view.heat.any():
             return math.nan
         found = []
-        for noisy in copies(view, radius, num_samples, seed):
+        for noisy in copies(view, radius * noise_unit(view, absolute), num_samples, seed):
             if view.logits(noisy).argmax() != view.logits(view.image).argmax():
                 continue
             moved = change(view.heat, squares(noisy, view.target), relative)
@@ -76,9 +77,13 @@ def stability_entry(alias, denominator):
 
     Its radius is larger than the default: of two logits that differ by 0.1, float32 knows the difference to 1e-5 only.
     """
-    variants = ({"num_samples": 3, "seed": 4}, {"relative": "elementwise", "num_samples": 4})
+    variants = (
+        {"num_samples": 3, "seed": 4},
+        {"relative": "elementwise", "num_samples": 4},
+        {"absolute": True, "radius": 1.0},
+    )
     return Entry(
-        alias, ARGUMENTS, stability(denominator), variants=variants, base={"radius": 1.0}, explainer=SquaresAtLayer()
+        alias, ARGUMENTS, stability(denominator), variants=variants, base={"radius": 0.2}, explainer=SquaresAtLayer()
     )
 
 

@@ -14,10 +14,12 @@ from lightning_xai.functional import adversarial_stability
 from lightning_xai.metrics import AdversarialStability
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
+from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, EvaluationCount, close, squares, tiny_net
 
 
-def _reference(view, epsilon=2 / 255):
+def _reference(view, epsilon=2 / 255, absolute=False):
+    epsilon = epsilon * _naive.noise_unit(view, absolute)
     image = torch.from_numpy(view.image).requires_grad_()
     loss = nn.functional.cross_entropy(view.double(image[None]), torch.tensor([view.target]))
     (gradient,) = torch.autograd.grad(loss, image)
@@ -34,7 +36,7 @@ ENTRY = Entry(
     "adversarial_stability",
     ("model", "images", "heatmaps", "target", "explainer"),
     _reference,
-    variants=({"epsilon": 0.2}, {"epsilon": 1}),
+    variants=({"epsilon": 0.2}, {"epsilon": 1}, {"epsilon": 0.2, "absolute": True}),
 )
 
 
@@ -58,7 +60,8 @@ def test_by_hand():
     # the attack on class 0 takes 0.5 from the first pixel and adds it to the last: 3 0 0 2 becomes 2.5 -.5 .5 2.5
     net = _linear([[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
     image, explainer = torch.tensor([[[[3.0, 0.0], [0.0, 2.0]]]]), Watching()
-    correlation, success = adversarial_stability(net, image, explainer, target=0, heatmaps=image[:, 0], epsilon=0.5)
+    given = {"heatmaps": image[:, 0], "epsilon": 0.5, "absolute": True}
+    correlation, success = adversarial_stability(net, image, explainer, target=0, **given)
     close(explainer.seen, torch.tensor([[[[2.5, -0.5], [0.5, 2.5]]]]))
     # ranks 4 1.5 1.5 3 and 3.5 1 2 3.5
     assert correlation.item() == pytest.approx(np.corrcoef([4, 1.5, 1.5, 3], [3.5, 1, 2, 3.5])[0, 1], rel=1e-6)
@@ -70,7 +73,7 @@ def test_success_rate_is_about_images_that_were_right():
     images = torch.zeros(3, 1, 2, 2)
     images[:, 0, 0, 0] = torch.tensor([0.1, 5.0, -5.0])  # falls, stands, was wrong
     images[:, 0, 1] = torch.rand(3, 2)
-    metric = AdversarialStability(epsilon=0.1)
+    metric = AdversarialStability(epsilon=0.1, absolute=True)
     assert metric.success_rate().isnan()
     metric.update(model=net, images=images, explainer=Watching(), target=0)
     assert metric.rows[:, 1].tolist() == [1.0, 0.0, -1.0]
@@ -82,7 +85,7 @@ def test_a_sure_model_is_attacked_all_the_same(scale):
     # with a margin of 1000 the gradient of the cross-entropy is 0 in float32
     net = _linear([[scale, 0.0, 0.0, 0.0], [0.0, scale, 0.0, 0.0]])
     image = torch.tensor([[[[0.51, -0.49], [0.0, 0.0]]]])
-    assert adversarial_stability(net, image, Watching(), target=0, epsilon=0.6)[1].tolist() == [1.0]
+    assert adversarial_stability(net, image, Watching(), target=0, epsilon=0.6, absolute=True)[1].tolist() == [1.0]
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
@@ -92,7 +95,9 @@ def test_other_tasks(task):
     net[1].weight.data[1:] = -1.0
     classifier = Classifier(net, Readout(task=task))
     image, explainer, target = torch.full((1, 1, 2, 2), 0.05), Watching(), 1 if task == "binary" else 0
-    success = adversarial_stability(classifier, image, explainer, target, heatmaps=image[:, 0], epsilon=0.1)[1]
+    success = adversarial_stability(
+        classifier, image, explainer, target, heatmaps=image[:, 0], epsilon=0.1, absolute=True
+    )[1]
     close(explainer.seen, torch.full((1, 1, 2, 2), -0.05))
     assert success.tolist() == [1.0]
 

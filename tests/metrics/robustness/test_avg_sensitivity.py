@@ -11,8 +11,8 @@ from tests.metrics._harness import Batch, Entry, squares, tiny_net
 from tests.metrics.robustness.test_max_sensitivity import Flat, OnlyClean
 
 
-def _reference(view, radius=0.02, num_samples=10, relative=True, seed=0):
-    found = _naive.changes(view, squares, radius, num_samples, relative, seed)
+def _reference(view, radius=0.02, num_samples=10, relative=True, seed=0, absolute=False):
+    found = _naive.changes(view, squares, radius, num_samples, relative, seed, absolute)
     return sum(found) / len(found)
 
 
@@ -20,14 +20,14 @@ ENTRY = Entry(
     "avg_sensitivity",
     ("model", "images", "heatmaps", "target", "explainer"),
     _reference,
-    variants=({"radius": 0.5, "num_samples": 3, "seed": 4}, {"radius": 0.1, "relative": False}),
+    variants=({"radius": 0.5, "num_samples": 3, "seed": 4}, {"radius": 0.1, "relative": False}, {"absolute": True}),
 )
 
 
 def test_by_hand():
     image = torch.full((1, 1, 2, 2), 4.0)
     noise = [Neighbourhood().draw(content_keys(image), (1, 2, 2), j)[0, 0, 0, 0].abs().item() for j in range(10)]
-    value = avg_sensitivity(torch.nn.Flatten(), image, Flat(), target=0)
+    value = avg_sensitivity(torch.nn.Flatten(), image, Flat(), target=0, absolute=True)
     assert value.item() == pytest.approx(sum(noise) / 10 / 4.0, rel=1e-4)
 
 

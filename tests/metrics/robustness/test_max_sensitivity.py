@@ -16,15 +16,15 @@ from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, close, squares, tiny_net
 
 
-def _reference(view, radius=0.02, num_samples=10, relative=True, seed=0):
-    return max(_naive.changes(view, squares, radius, num_samples, relative, seed))
+def _reference(view, radius=0.02, num_samples=10, relative=True, seed=0, absolute=False):
+    return max(_naive.changes(view, squares, radius, num_samples, relative, seed, absolute))
 
 
 ENTRY = Entry(
     "max_sensitivity",
     ("model", "images", "heatmaps", "target", "explainer"),
     _reference,
-    variants=({"radius": 0.5, "num_samples": 3, "seed": 4}, {"radius": 0.1, "relative": False}),
+    variants=({"radius": 0.5, "num_samples": 3, "seed": 4}, {"radius": 0.1, "relative": False}, {"absolute": True}),
 )
 
 
@@ -53,7 +53,7 @@ class OnlyClean(Explainer):
 def test_by_hand():
     image = torch.full((1, 1, 2, 2), 4.0)
     noise = [Neighbourhood().draw(content_keys(image), (1, 2, 2), j)[0, 0, 0, 0].abs().item() for j in range(10)]
-    value = max_sensitivity(torch.nn.Flatten(), image, Flat(), target=0)
+    value = max_sensitivity(torch.nn.Flatten(), image, Flat(), target=0, absolute=True)
     assert value.item() == pytest.approx(max(noise) / 4.0, rel=1e-4)
 
 
@@ -74,7 +74,7 @@ def test_equals_captum_on_the_same_noise(explainer, radius):
 
     expected = sensitivity_max(explain, batch.images, perturbed, n_perturb_samples=10, target=batch.target)
     assert drawn[0].abs().max() <= radius
-    close(max_sensitivity(net, batch.images, explainer, batch.target, radius=radius), expected)
+    close(max_sensitivity(net, batch.images, explainer, batch.target, radius=radius, absolute=True), expected)
 
 
 def test_makes_the_clean_heatmap_if_it_is_not_given():

@@ -36,7 +36,7 @@ def test_by_hand(layer):
     double, image = nn.Conv2d(1, 1, 1, bias=False), torch.tensor([[[[4.0, 2.0], [2.0, 2.0]]]])
     nn.init.constant_(double.weight, 2.0)
     net = nn.Sequential(double, nn.Identity(), nn.Flatten())
-    value = relative_representation_stability(net, image, _at(layer), target=0)
+    value = relative_representation_stability(net, image, _at(layer), target=0, absolute=True)
     noise = [Neighbourhood().draw(content_keys(image), (1, 2, 2), j)[0].double() for j in range(10)]
     expected = max((e[0, 0, 0].abs() / 4) / (e.norm() / image.norm()) for e in noise)
     assert value.item() == pytest.approx(expected.item(), rel=1e-3)

@@ -1,4 +1,4 @@
-"""Write the tables of explainers and metrics, which the classes themselves know: ``python docs/tables.py``.
+"""Write the tables of explainers and metrics, which the classes themselves know: ``python docs/class_tables.py``.
 
 A table stands between ``<!-- name -->`` and ``<!-- /name -->`` and is replaced; a test compares it with the classes.
 """

@@ -1,6 +1,6 @@
 """Explain a vision transformer by its attention: Grad-CAM, good on a CNN, says little there.
 
-    python examples/transformers.py          # about a minute and a half on two cores
+    python examples/vision_transformer_heatmaps.py  # about a minute and a half on two cores
 
 A CNN and a small ViT learn the same four shapes until both are right almost always. Their heatmaps are scored by
 faithfulness (insertion minus deletion), by where they point, and by whether they follow a turned image. Measured with
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 columns[f"{name} {explainer.alias}"] = heatmaps
         table.add_section()
     get_console().print(table)
-    picture = draw_one_of_each(batch, columns, train.classes, settings.output / "transformers" / "heatmaps.png")
+    picture = draw_one_of_each(batch, columns, train.classes, settings.output / "vision_transformer" / "heatmaps.png")
     print_facts({"picture": str(picture)})
 
 
