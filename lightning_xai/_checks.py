@@ -15,6 +15,8 @@ from typing_extensions import ParamSpec
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+_LONGEST_NAME = 100
+
 
 def check_images(images: object, name: str = "images") -> Tensor:
     """Return ``images`` if it is a floating-point batch (N, C, H, W).
@@ -183,6 +185,25 @@ def check_count(value: int, name: str, *, least: float = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"Expected `{name}` to be a whole number, but got {type(value).__name__}.")
     check_at_least(value, least, name)
+
+
+def check_name(name: object, argument: str) -> str:
+    """Return words, with slashes between, that may be part of a key, a file's path and a table's cell.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is longer than 100 characters or unprintable, or a word is empty, ``..``, or begins like a
+            formula.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"Expected names in `{argument}` to be words such as 'xai', but got {name!r}.")
+    parts_fit = all(part.strip() and part not in {".", ".."} and part[0] not in "=+-@" for part in name.split("/"))
+    if not parts_fit or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ValueError(
+            f"Expected names in `{argument}` to be words such as 'xai' ({_LONGEST_NAME} printable characters at most, "
+            f"that do not begin with one of = + - @), but got {name[:_LONGEST_NAME]!r}."
+        )
+    return name
 
 
 def shape(tensor: Tensor) -> str:

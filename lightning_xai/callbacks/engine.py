@@ -44,6 +44,7 @@ class Engine:
         readout: How the model is read.
         reports: Who tells an explained epoch.
         on_error: Whether an error skips the values with a warning or ends the run.
+        private: Whether reports keep images and ids to themselves.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Engine:
     readout: Readout
     reports: Sequence[Report]
     on_error: Literal["warn", "raise"]
+    private: bool = False
 
     def try_one_image(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
         """Send the first image of each loader through everything, so that errors of configuration show themselves."""
@@ -114,6 +116,14 @@ class Engine:
         keys = self.keys.of_loader(run.index_in_keys(loader), annotated=run.samples[loader].annotated)
         values = {name: run.last_values.setdefault(name, key.worst) for name, key in keys.items()}
         _log(trainer, module, values, to_loggers=frozenset(), on_step=False, on_epoch=True)
+
+    def promise_keys(self, trainer: Trainer, run: RunState) -> None:
+        """Let monitors that ask before the first validation find every key that the sanity check foretold."""
+        for loader, sample in run.samples.items():
+            keys = self.keys.of_loader(run.index_in_keys(loader), annotated=sample.annotated)
+            for name, key in keys.items():
+                value = run.last_values.setdefault(name, key.worst)
+                trainer.callback_metrics.setdefault(name, torch.tensor(value))
 
     def log_last_values(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
         """Log the last good values for monitors that ask before there is a validation, as after a resume."""
@@ -200,8 +210,8 @@ class Engine:
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
         return ExplainedEpoch(
-            epoch=trainer.current_epoch,
-            step=scalar_step(trainer),
+            epoch=trainer.current_epoch if run.loaded is None else run.loaded[0],
+            step=scalar_step(trainer) if run.loaded is None else run.loaded[1],
             stage=run.stage,
             estimates=estimates,
             loaders=loaders,
@@ -221,7 +231,9 @@ class Engine:
     ) -> None:
         """Let each report tell the epoch, then log the values: the last, so that every logger gets one row."""
         on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
-        told = Run(trainer, run.folder, self.keys, run.epochs, run.probes, on_cpu, run.num_loaders > 1)
+        told = Run(
+            trainer, run.folder, self.keys, run.epochs, run.probes, on_cpu, run.num_loaders > 1, private=self.private
+        )
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             for report in self.reports:
                 try:

@@ -16,7 +16,7 @@ from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
-from lightning_xai.callbacks.run_state import RunState, is_due, is_resumed_midway, run_folder
+from lightning_xai.callbacks.run_state import RunState, is_due, is_resumed_midway, run_folder, unused
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -63,6 +63,7 @@ class ExplanationMonitor(Callback):
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
             are raised before training starts, whatever this says.
         seed: Of the random control.
+        private: Keep images and ids out of every logger, file and report: numbers only.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -99,6 +100,7 @@ class ExplanationMonitor(Callback):
         prefix: str = "xai",
         on_error: Literal["warn", "raise"] = "warn",
         seed: int = 0,
+        private: bool = False,
     ) -> None:
         check_count(num_images, "num_images")
         check_count(every_n_epochs, "every_n_epochs")
@@ -110,9 +112,10 @@ class ExplanationMonitor(Callback):
         self.keys = Keys(self.plan, self.prefix, num_images)
         self.reports = _checked_reports(reports)
         self._sample_from_batch = sample_from_batch or sample_of
-        self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error)
+        self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error, private=private)
         self._runs: dict[str, RunState] = {"fit": RunState()}
-        self._stage = "fit"
+        self._loading: str = "fit"  # which stage's run a checkpoint is loaded into
+        self._folders: set[str] = set()
         self._latest: ExplainedEpoch | None = None
         self._step: WatchedStep | None = None
 
@@ -123,11 +126,13 @@ class ExplanationMonitor(Callback):
 
     @property
     def history(self) -> list[ExplainedEpoch]:
-        """Every explained validation of the last fit, numbers only: ``history[-1]["xai/faithfulness"]``.
+        """Every explained validation of the last fit, then of `validate` and `test`: numbers only.
 
+        ``history[-1]["xai/faithfulness"]`` is a value; each epoch says its ``stage`` and the ``checkpoint`` that was
+        loaded, if any.
         ``lightning_xai.difference(a.scores("faithfulness"), b.scores("faithfulness"))`` compares two image by image.
         """
-        return list(self._runs["fit"].epochs)
+        return [epoch for run in self._runs.values() for epoch in run.epochs]
 
     @property
     def state_key(self) -> str:
@@ -140,22 +145,30 @@ class ExplanationMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue probe, history and drift of a fit; `validate` and `test` with a checkpoint leave them alone."""
-        if self._stage != "fit":
+        if self._loading != "fit":
             return
+        run = self._runs["fit"]
+        run.folder = run.folder_given  # a fit that goes on continues its files
+        self._folders.add(str(run.folder))
         try:
-            checkpoint_state.restore(self._runs["fit"], state_dict, self.plan)
+            checkpoint_state.restore(run, state_dict, self.plan)
         except ValueError as error:
             rank_zero_warn(
                 f"ExplanationMonitor starts afresh, because its state in the checkpoint cannot be read: {error}"
             )
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Note which epoch and step a checkpoint is of that is validated or tested."""
+        if self._loading != "fit":
+            self._runs[self._loading].loaded = (int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0)))
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Start afresh, take the first place among the callbacks, and check who monitors our keys."""
+        """Start afresh, unless a fit goes on; take the first place among the callbacks; check who monitors our keys."""
         check_trainer(trainer)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
-        self._stage = str(getattr(stage, "value", stage))  # Lightning passes an enum whose text is not its value
-        self._runs[self._stage] = RunState(self._stage, run_folder(trainer))
+        self._loading = str(getattr(stage, "value", stage))  # Lightning passes an enum whose text is not its value
+        self._begin_run(trainer, self._loading)
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
         trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
         if stage == "fit":
@@ -164,7 +177,7 @@ class ExplanationMonitor(Callback):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Refuse a fit whose validation has nothing to explain."""
+        """Refuse a fit whose validation has nothing to explain; see that keys exist before the first validation."""
         if not trainer.enable_validation:
             rank_zero_warn(
                 "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
@@ -175,15 +188,17 @@ class ExplanationMonitor(Callback):
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
                 "but it is empty."
             )
+        self._engine.promise_keys(trainer, self._run(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._run.epoch_began = time.perf_counter()
+        self._run(trainer).epoch_began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume at the end of an epoch, monitors ask before there is a validation: see that keys exist."""
-        if self._run.first:
-            self._engine.log_last_values(trainer, pl_module, self._run)
+        run = self._run(trainer)
+        if run.first:
+            self._engine.log_last_values(trainer, pl_module, run)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide whether this validation is explained."""
@@ -215,10 +230,19 @@ class ExplanationMonitor(Callback):
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
         """Hold the first step's own call of the model against ours."""
-        if self._step is not None:
-            step, self._step = self._step, None
-            step.stop()
-            self._engine.compare_calls(trainer, pl_module, self._run, step)
+        self._compare_calls(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """See `on_validation_batch_end`."""
+        self._compare_calls(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """Leave no hook behind when a step fails."""
@@ -234,18 +258,34 @@ class ExplanationMonitor(Callback):
         """See `on_validation_epoch_end`."""
         self._finish(trainer, pl_module)
 
-    @property
-    def _run(self) -> RunState:
-        return self._runs[self._stage]
+    def _run(self, trainer: Trainer) -> RunState:
+        """Return what is remembered of what a Trainer runs: another's `validate` may be nested in a fit."""
+        return self._runs[_stage(trainer)]
+
+    def _begin_run(self, trainer: Trainer, stage: str) -> None:
+        folder = run_folder(trainer)
+        earlier = self._runs.get(stage)
+        if stage == "fit":
+            if earlier is not None and earlier.epochs and trainer.global_step > 0:  # this Trainer's fit goes on
+                earlier.first = True
+                return
+            self._runs = {}
+        run = RunState(stage, folder, folder_given=folder)
+        if earlier is not None and stage != "fit":
+            run.epochs = earlier.epochs
+        if trainer.is_global_zero and str(folder) not in self._folders:
+            run.folder = unused(folder, self.prefix, stage)
+        self._folders.add(str(run.folder))
+        self._runs[stage] = run
 
     def _begin(self, trainer: Trainer) -> None:
-        run = self._run
+        run, stage = self._run(trainer), _stage(trainer)
         due = is_due(trainer.current_epoch, self.every_n_epochs, run.last_epoch, first=run.first)
-        batches = trainer.num_test_batches if self._stage == "test" else trainer.num_val_batches
+        batches = trainer.num_test_batches if stage == "test" else trainer.num_val_batches
         run.begin_validation(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
-        run = self._run
+        run = self._run(trainer)
         is_first = batch_idx == 0
         gathers = run.due and loader not in run.probes and not trainer.sanity_checking
         if not is_first and not gathers:
@@ -266,12 +306,18 @@ class ExplanationMonitor(Callback):
             run.error = error
         if is_first and loader == 0 and loader in run.samples and not run.tried and run.error is None:
             self._step = WatchedStep(module, self._engine.readout)
-        if is_first and self._stage == "fit" and not trainer.sanity_checking and loader in run.samples:
+        if is_first and run.stage == "fit" and not trainer.sanity_checking and loader in run.samples:
             self._engine.log_placeholders(trainer, module, run, loader)
 
+    def _compare_calls(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._step is not None:
+            step, self._step = self._step, None
+            step.stop()
+            self._engine.compare_calls(trainer, module, self._run(trainer), step)
+
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
-        run = self._run
-        if self._stage == "fit" and run.due and not run.tried:
+        run = self._run(trainer)
+        if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys, self.every_n_epochs)
         if trainer.sanity_checking:
@@ -279,6 +325,10 @@ class ExplanationMonitor(Callback):
         elif run.due:
             self._latest = self._engine.explain(trainer, module, run) or self._latest
             run.first = False
+
+
+def _stage(trainer: Trainer) -> str:
+    return str(getattr(trainer.state.fn, "value", trainer.state.fn))
 
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:

@@ -24,6 +24,8 @@ class RunState:
     Attributes:
         stage: ``"fit"``, ``"validate"`` or ``"test"``.
         folder: Where this run's files go.
+        folder_given: The Trainer's own folder, which may hold the files of an earlier run.
+        loaded: Epoch and step of the checkpoint that is validated or tested, None without one.
         epochs: Every explained epoch, numbers only, ordered by epoch and step.
         probes: Loader's index -> probe.
         references: Loader's index -> images (R, C, H, W) for explainers that compare with some, on the CPU.
@@ -45,6 +47,8 @@ class RunState:
 
     stage: str = "fit"
     folder: str | Path = field(default_factory=Path)
+    folder_given: str | Path = field(default_factory=Path)
+    loaded: tuple[int, int] | None = None
     epochs: list[ExplainedEpoch] = field(default_factory=list)
     probes: dict[int, Probe] = field(default_factory=dict)
     references: dict[int, Tensor] = field(default_factory=dict)
@@ -96,7 +100,7 @@ class RunState:
 
     def remember(self, epoch: ExplainedEpoch) -> None:
         """Add the numbers of an epoch; one with the same epoch and step, which a resumed run repeats, is replaced."""
-        others = [other for other in self.epochs if (other.epoch, other.step) != (epoch.epoch, epoch.step)]
+        others = [other for other in self.epochs if _moment(other) != _moment(epoch)]
         self.epochs = sorted([*others, epoch.numbers_only()], key=lambda one: (one.epoch, one.step))
         self.last_epoch = epoch.epoch
         for loader, found in epoch.loaders.items():
@@ -163,15 +167,29 @@ def is_resumed_midway(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit" and bool(getattr(loop, "restarted_mid_evaluation", False))
 
 
+def _moment(epoch: ExplainedEpoch) -> tuple[int, int, str | None]:
+    return epoch.epoch, epoch.step, epoch.checkpoint
+
+
+def unused(folder: str | Path, prefix: str, stage: str) -> str | Path:
+    """Return a folder without files of ours from a stage: the given one, else ``<prefix>-v1``, ``-v2`` … below it."""
+    from lightning_xai.loggers.files import exists, joined
+
+    suffix = "" if stage == "fit" else f"_{stage}"
+    below = [folder, *(joined(folder, f"{prefix}-v{version}") for version in range(1, 1000))]
+    ours = (f"{prefix}_history{suffix}.csv", f"{prefix}_images{suffix}.csv")
+    return next(one for one in below if not any(exists(joined(one, name)) for name in ours))
+
+
 def run_folder(trainer: Trainer) -> str | Path:
     """Return the folder of this run, a path or the URL of a remote folder; every rank must call it: ranks agree on it.
 
     The log folder of a TensorBoard or CSV logger; ``save_dir/name/version`` of another logger; the Trainer's default
     root without any.
     """
-    from lightning_xai.loggers.files import joined
+    from lightning_xai.loggers.files import absolute, joined
 
-    folder = trainer.log_dir or trainer.default_root_dir
+    folder = absolute(trainer.log_dir or trainer.default_root_dir)
     logger = trainer.loggers[0] if trainer.loggers else None
     if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return folder

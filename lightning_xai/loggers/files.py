@@ -23,6 +23,23 @@ def joined(directory: str | Path, *names: str) -> str | Path:
     return Path(directory, *names)
 
 
+def absolute(directory: str | Path) -> str | Path:
+    """Return a folder that stays where it is when the working directory changes."""
+    return directory if "://" in str(directory) else Path(directory).absolute()
+
+
+def exists(path: str | Path) -> bool:
+    """Return whether there is such a file, local or on a filesystem that fsspec knows; False where one cannot be asked."""
+    if "://" not in str(path):
+        return Path(path).is_file()
+    from lightning.fabric.utilities.cloud_io import get_filesystem
+
+    try:
+        return bool(get_filesystem(str(path)).isfile(str(path)))
+    except Exception:  # each filesystem has errors of its own, and writing will tell them
+        return False
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a whole file, or leave the old one as it is; folders that are missing are made.
 

@@ -37,6 +37,7 @@ def log_picture(
     caption: str = "",
     directory: str | Path | None = None,
     files: bool = False,
+    moment: tuple[int, int] | None = None,
 ) -> list[str | Path]:
     """Log a picture to every logger of a Trainer that has a place for pictures, else write it to a folder.
 
@@ -52,6 +53,7 @@ def log_picture(
         directory: Where PNG files go, the name as folders: a local one, or a URL such as ``s3://bucket/run``; None to
             write none.
         files: Whether a PNG goes there beside the loggers, too.
+        moment: Epoch and step that the picture is of; the Trainer's own if None.
 
     Returns:
         The files written by this call, URLs where ``directory`` is one.
@@ -64,7 +66,8 @@ def log_picture(
     """
     if not trainer.is_global_zero:
         return []
-    logged = LoggedPicture(name, picture, caption, step=scalar_step(trainer), epoch=trainer.current_epoch)
+    epoch, step = moment or (trainer.current_epoch, scalar_step(trainer))
+    logged = LoggedPicture(name, picture, caption, step=step, epoch=epoch)
     failures: list[tuple[str, Exception]] = []
     reached_a_logger = False
     written: list[str | Path] = []

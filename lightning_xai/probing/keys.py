@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lightning_xai._checks import check_name
 from lightning_xai.metrics.estimate import Estimate, standard_error
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.explained import GAIN, Explained
@@ -84,13 +86,27 @@ class Keys:
 
     def of_loader(self, loader: int | None, *, annotated: bool) -> dict[str, Key]:
         """Return the keys of one loader by their full names; ``loader`` is None where there is one."""
-        keys = {self.full(key.name, loader=loader): key for key in SHARED_KEYS}
+        return dict(self._named(loader, annotated=annotated))
+
+    def __post_init__(self) -> None:
+        """Check that no two values have one key."""
+        counts = Counter(name for name, _ in self._named(None, annotated=True))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"Expected names in `metrics` and `explainers` that give every value its own key, but several give "
+                f"{', '.join(map(repr, twice))}."
+            )
+
+    def _named(self, loader: int | None, *, annotated: bool) -> Iterator[tuple[str, Key]]:
+        for key in SHARED_KEYS:
+            yield self.full(key.name, loader=loader), key
         for name, metric in self.plan.metrics(annotated=annotated).items():
             for explainer in self.plan.explainers:
                 for key in metric_keys(name, metric, self.num_images):
-                    keys[self.full(key.name, explainer=explainer, loader=loader)] = key
-            keys.update({self.full(key.name, loader=loader): key for key in control_keys(name, metric)})
-        return keys
+                    yield self.full(key.name, explainer=explainer, loader=loader), key
+            for key in control_keys(name, metric):
+                yield self.full(key.name, loader=loader), key
 
     def values(self, found: Explained, task: str, loader: int | None) -> dict[str, Estimate]:
         """Return what is logged about one loader's probe by full key, but for seconds and evaluations."""
@@ -156,13 +172,13 @@ def stripped_prefix(prefix: object) -> str:
 
     Raises:
         TypeError: If it is no string.
-        ValueError: If nothing is left.
+        ValueError: If nothing is left, or a part of it cannot be a name.
     """
     if not isinstance(prefix, str):
         raise TypeError(f"Expected `prefix` to be a word such as 'xai', but got {type(prefix).__name__}.")
     if not prefix.strip("/"):
         raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
-    return prefix.strip("/")
+    return check_name(prefix.strip("/"), "prefix")
 
 
 def _worst(metric: ExplanationMetric) -> float:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_choice, check_count
+from lightning_xai._checks import check_choice, check_count, check_name
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.heat import compact
 from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
@@ -193,7 +193,7 @@ def _default_metrics() -> list[ExplanationMetric]:
 
 def _explainers_by_name(explainers: Explainers) -> dict[str, Explainer]:
     if isinstance(explainers, Mapping):
-        named = {name: _explainer(explainer) for name, explainer in explainers.items()}
+        named = {check_name(name, "explainers"): _explainer(explainer) for name, explainer in explainers.items()}
     else:
         named = {}
         for explainer in map(_explainer, [explainers] if isinstance(explainers, (str, Explainer)) else explainers):
@@ -216,6 +216,9 @@ def _explainer(explainer: str | Explainer) -> Explainer:
 
 
 def _suite_of(metrics: Metrics) -> MetricSuite:
+    for name in metrics if isinstance(metrics, Mapping) else ():
+        if "." in check_name(name, "metrics"):
+            raise ValueError(f"Expected names in `metrics` without dots, but got {name!r}.")
     suite = MetricSuite(metrics)
     foreign = [type(metric).__name__ for metric in suite.values() if not isinstance(metric, ExplanationMetric)]
     if foreign:

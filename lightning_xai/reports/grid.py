@@ -69,7 +69,7 @@ class Grid(Report):
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
         """Draw the grid of every loader and log it, unless the images of the run are private."""
-        if getattr(run, "private", False):
+        if run.private:
             return
         for loader, found in epoch.loaders.items():
             count = min(self.num_images, len(found))
@@ -86,7 +86,15 @@ class Grid(Report):
                 sample, found, heatmaps, epoch.task, title=title, others=[item.image for item in probe.items]
             )
             name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
-            log_picture(run.trainer, name, picture, caption=title, directory=run.folder, files=self.files)
+            log_picture(
+                run.trainer,
+                name,
+                picture,
+                caption=title,
+                directory=run.folder,
+                files=self.files,
+                moment=(epoch.epoch, epoch.step),
+            )
 
     def draw(
         self,

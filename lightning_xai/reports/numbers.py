@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
@@ -37,7 +38,8 @@ class History(Report):
     """Write ``xai_history.csv`` (means and standard errors) and ``xai_images.csv`` (a row per epoch, image and metric).
 
     Both are written whole and in one piece, so that a reader never sees half a file; after `trainer.validate` and
-    `trainer.test` the names end in ``_validate`` and ``_test``.
+    `trainer.test` the names end in ``_validate`` and ``_test``, and rows name the checkpoint. Files of an earlier
+    run in the same folder stay: ours then go to ``<prefix>-v1``, ``-v2`` … below it.
 
     Args:
         images: Whether to write ``xai_images.csv``: about 70 bytes per epoch, image, explainer and metric.
@@ -49,11 +51,18 @@ class History(Report):
         """Write all epochs so far."""
         suffix = "" if epoch.stage == "fit" else f"_{epoch.stage}"
         prefix = run.keys.prefix
-        columns = list(dict.fromkeys(name for row in run.epochs for name in row))
-        write_file(joined(run.folder, f"{prefix}_history{suffix}.csv"), _text(columns, run.epochs).encode())
+        rows = [_with_checkpoint(row) for row in run.epochs]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        write_file(joined(run.folder, f"{prefix}_history{suffix}.csv"), _text(columns, rows).encode())
         if self.images:
             text = _text(_COLUMNS, []) + "".join(map(_image_rows, run.epochs))
             write_file(joined(run.folder, f"{prefix}_images{suffix}.csv"), text.encode())
+
+
+def _with_checkpoint(epoch: ExplainedEpoch) -> Mapping[str, object]:
+    if epoch.checkpoint is None:
+        return epoch
+    return {"checkpoint": PurePath(epoch.checkpoint).name, **epoch}
 
 
 def _text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, header: bool = True) -> str:

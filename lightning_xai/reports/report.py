@@ -30,6 +30,7 @@ class Run:
         probes: Loader's index -> the explained images.
         heatmaps: Loader's index -> explainer -> raw heatmaps of the probe, float32 (N, H, W), on the CPU.
         several_loaders: Whether keys end in the loader's index.
+        private: Whether images and ids are to be kept out of what the report tells.
         to_loggers: Full keys of the values that loggers get with Lightning's own row; a report adds them.
     """
 
@@ -40,6 +41,7 @@ class Run:
     probes: Mapping[int, Probe]
     heatmaps: Mapping[int, Mapping[str, Tensor]]
     several_loaders: bool = False
+    private: bool = False
     to_loggers: set[str] = field(default_factory=set)
 
 

@@ -242,9 +242,13 @@ class TestOtherStages:
             (values,) = run.trainer.validate(run.module, other, ckpt_path=ckpt_path, verbose=False)
             assert values["xai/probe_confidence"] != rows[1]["xai/probe_confidence"]
             run.trainer.test(run.module, other, ckpt_path=ckpt_path, verbose=False)
-        assert ours.history == rows
+        assert ours.history[:2] == rows
+        assert [(one.stage, one.checkpoint) for one in ours.history[2:]] == [
+            (stage, path) for stage in ("validate", "test") for path in (None, "end.ckpt")
+        ]
         assert identities(ours) == probe
         assert ours.state_dict().keys() == state.keys()
+        assert len(ours.state_dict()["epochs"]) == 2
         assert {path.name for path in Path().glob("*.csv")} == {
             f"xai_{kind}{stage}.csv" for kind in ("history", "images") for stage in ("", "_validate", "_test")
         }
