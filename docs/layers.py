@@ -26,7 +26,8 @@ HEAD = """# The layer that `target_layer="auto"` takes
 Written by `python docs/layers.py`. Weights are random, so that nothing is downloaded. *Places* is the grid of the
 heatmap before it is resized. *Moves* says for how many of four bright patches, one in each quarter of the image, the
 layer's change, compared with that by the other patches, is greatest in the same quarter, as it should be for a heatmap
-to mean places of the image.
+to mean places of the image. Where it is fewer than four, random weights spread the change over the image: `tinynet_e`
+has four at 224 pixels, `efficientvit_b0` without its linear attention.
 
 A layer is taken if it has the images' batch axis and space, and if all that the logits depend on comes past it: two
 images exchange what they have there, and their logits must be exchanged. It is the last such layer; where only a class

@@ -228,7 +228,7 @@ class Flat(Watched):
 @pytest.mark.parametrize(
     ("module", "watched", "text"),
     [
-        (Flat, monitor(), "feature maps that it convolves, pools or flattens, .* Name a layer: .*net"),
+        (Flat, monitor(), "to come past one tensor with space .* Name a layer, or several: .*net"),
         (Watched, monitor(GradCAM("net.33")), r"Expected `target_layer` to be one of 'net', .*but got 'net\.33'"),
         (Watched, monitor(readout=Readout(forward="nett")), r"Expected `forward` to be one of .*Did you mean 'net'\?"),
         (Watched, monitor(readout=Readout(task="binary")), "Expected one logit per image for task='binary'"),
