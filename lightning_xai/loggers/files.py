@@ -29,7 +29,7 @@ def absolute(directory: str | Path) -> str | Path:
 
 
 def exists(path: str | Path) -> bool:
-    """Return whether there is such a file, local or on a filesystem that fsspec knows; False where one cannot be asked."""
+    """Return whether there is such a file, local or on a filesystem of fsspec; False where one cannot be asked."""
     if "://" not in str(path):
         return Path(path).is_file()
     from lightning.fabric.utilities.cloud_io import get_filesystem
