@@ -33,6 +33,9 @@ class InBytes(Module):
     def forward(self, images):
         return super().forward(images / self.scale)
 
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self(batch[0])
+
 
 def sensitivity(scale, **settings):
     torch.manual_seed(3)

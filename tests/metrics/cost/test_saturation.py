@@ -110,7 +110,7 @@ def test_cost_and_sharing():
     count = EvaluationCount(net)
     metric = Saturation()
     metric.update(model=net, images=batch.images)
-    assert count.images == 25 * 4 + 1  # the layer is searched once per model, with one image
+    assert count.images == 25 * 4 + 4  # the layer is searched once per model, with two images and two passes
     count.images = 0
     metric.update(model=net, images=batch.images)
     assert count.images / 4 == metric.evaluations() == 25
