@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai.probing.explained import ExplainedEpoch
@@ -193,4 +194,15 @@ def run_folder(trainer: Trainer) -> str | Path:
     logger = trainer.loggers[0] if trainer.loggers else None
     if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return folder
-    return joined(folder, *(str(part) for part in trainer.strategy.broadcast((logger.name, logger.version)) if part))
+    return joined(folder, *(str(part) for part in trainer.strategy.broadcast(_name_and_version(logger)) if part))
+
+
+def _name_and_version(logger: Logger) -> tuple[object, object]:
+    try:
+        return logger.name, logger.version
+    except Exception as error:  # of a user's logger, which is no reason to end a run
+        rank_zero_warn(
+            f"ExplanationMonitor writes into the logger's folder, because {type(logger).__name__} does not say its "
+            f"name and version: {error!r}"
+        )
+        return None, None

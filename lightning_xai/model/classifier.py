@@ -93,7 +93,10 @@ class Classifier:
         return self._task
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits of ``images`` (N, C, H, W) as float32 (N, K); a single logit z becomes (-z, z)."""
+        """Return the logits of ``images`` (N, C, H, W), float32 (N, K), without gradients: `forward` keeps them.
+
+        A single logit z becomes (-z, z).
+        """
         return self.evaluate(len(images), lambda chunk: images[chunk].clone())
 
     def evaluate(

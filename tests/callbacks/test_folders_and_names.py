@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from lightning_xai import ExplanationMonitor
 from lightning_xai.metrics import InsertionDeletion, Sparseness
@@ -224,3 +224,47 @@ def test_private_runs_tell_numbers_only(tmp_path):
     reports = [Scalars(), History(), Grid(num_images=1, cell_size=32, files=True)]
     fit(monitor(reports=reports, private=True), val=Squares(12).loader(), default_root_dir=tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["xai_history.csv", "xai_images.csv"]
+
+
+class Foreign(Logger):
+    """Not one of Lightning's own; asking for one of its attributes fails."""
+
+    def __init__(self, folder, broken):
+        super().__init__()
+        self.folder, self.broken = str(folder), broken
+
+    def _told(self, name, value):
+        if name == self.broken:
+            raise ConnectionError("no server")
+        return value
+
+    @property
+    def save_dir(self):
+        return self._told("save_dir", self.folder)
+
+    @property
+    def name(self):
+        return self._told("name", "named")
+
+    @property
+    def version(self):
+        return self._told("version", 3)
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "folder"),
+    [(None, "logs/named/3"), ("name", "logs"), ("version", "logs")],
+)
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor writes into")
+def test_a_logger_that_fails_ends_no_run(tmp_path, broken, folder):
+    ours = monitor()
+    logger = Foreign(tmp_path / "logs", broken)
+    fit(ours, val=Squares(12).loader(), logger=logger, default_root_dir=tmp_path / "root")
+    assert len(ours.history) == 1
+    assert (tmp_path / folder / "xai_history.csv").exists()
