@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_xai.callbacks.assumptions import WatchedStep, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
@@ -270,6 +271,12 @@ class Engine:
         )
         if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
+        run.failures += 1
+        if not run.epochs and would_stop(trainer, self.keys.prefix, run.failures):
+            raise MisconfigurationException(
+                f"Expected values for the early stopping on {self.keys.prefix}/…, which ends the run now, but "
+                f"explaining failed in all of {run.failures} validations, at last on {reason}"
+            ) from error
         run.tried = True  # what comes now is no error of configuration, and must not end the run
         rank_zero_warn(
             f"ExplanationMonitor logs nothing for epoch {trainer.current_epoch}, because explaining failed on "

@@ -40,6 +40,7 @@ class RunState:
         samples: Loader's index -> first image that was last seen.
         chunk_size: Greatest first batch seen.
         tried: Whether one image went through everything, so that later errors are none of configuration.
+        failures: Validations in a row that could not be explained.
         error: What went wrong in the running validation before it was explained.
         restored: Loader's index -> state of a probe that a resumed run looks for.
         labels_are_distributions: Of labels with several columns: whether every row seen so far sums to 1; None if there
@@ -63,6 +64,7 @@ class RunState:
     samples: dict[int, Sample] = field(default_factory=dict)
     chunk_size: int = 1
     tried: bool = False
+    failures: int = 0
     error: Exception | None = None
     restored: dict[int, dict[str, Any]] = field(default_factory=dict)
     labels_are_distributions: bool | None = None
@@ -104,6 +106,7 @@ class RunState:
         others = [other for other in self.epochs if _moment(other) != _moment(epoch)]
         self.epochs = sorted([*others, epoch.numbers_only()], key=lambda one: (one.epoch, one.step))
         self.last_epoch = epoch.epoch
+        self.failures = 0
         for loader, found in epoch.loaders.items():
             self.probes[loader].previous = dict(found.heatmaps)
             self.probes[loader].previous_target = found.target

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_xai.probing.keys import Key
 
@@ -50,6 +51,16 @@ def check_watchers(
                 f"last value: set patience={patience * every_n_epochs} for {patience} explained epochs.",
                 stacklevel=2,
             )
+
+
+def would_stop(trainer: Trainer, prefix: str, validations: int) -> bool:
+    """Say whether early stopping on a key below ``prefix`` ends a run after so many validations without a value."""
+    patience = [
+        callback.patience
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping) and callback.monitor.startswith(f"{prefix}/")
+    ]
+    return any(validations > one for one in patience)
 
 
 def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What monitors see where there is no value, and which epochs have none."""
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
 from tests.callbacks._runs import Attendance, in_epochs, loader, monitor, train
@@ -46,7 +47,7 @@ class TestStandIns:
         assert found[2] == found[1] < 2.0
 
 
-@pytest.mark.parametrize("explainer", [in_epochs("raises"), in_epochs("nan", 1, 2, 3, 4)])
+@pytest.mark.parametrize("explainer", [in_epochs(mood, 1, 2, 3, 4) for mood in ("raises", "nan")])
 @pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
 def test_early_stopping_that_checks_for_finite_values_runs_out_of_patience_only(explainer):
     stopping = EarlyStopping("xai/faithfulness", mode="max", patience=3, check_finite=True)
@@ -104,3 +105,20 @@ class TestGaps:
         ours = monitor(in_epochs("raises", 3), [], every_n_epochs=2)
         train([ours], max_epochs=8)
         assert [row["epoch"] for row in ours.history] == [0, 1, 4, 5, 7]
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
+def test_an_early_stopping_that_never_gets_a_value_ends_the_run_with_the_reason(patience):
+    stopping = EarlyStopping("xai/faithfulness", mode="max", patience=patience)
+    attendance = Attendance()
+    with pytest.raises(MisconfigurationException, match=f"all of {patience + 1} validations.*no heatmap today"):
+        train([monitor(in_epochs("raises")), stopping, attendance], max_epochs=9)
+    assert len(attendance.seen) == patience
+
+
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
+def test_one_value_is_enough_for_an_early_stopping_to_end_the_run_in_its_own_way():
+    stopping = EarlyStopping("xai/faithfulness", mode="max", patience=2)
+    trainer = train([monitor(in_epochs("raises", 1, 2, 3, 4)), stopping], max_epochs=9).trainer
+    assert (trainer.current_epoch, stopping.stopped_epoch) == (3, 2)
