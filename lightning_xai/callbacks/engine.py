@@ -210,9 +210,10 @@ class Engine:
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
+        loaded = None if run.stage == "fit" else run.loaded
         return ExplainedEpoch(
-            epoch=trainer.current_epoch if run.loaded is None else run.loaded[0],
-            step=scalar_step(trainer) if run.loaded is None else run.loaded[1],
+            epoch=trainer.current_epoch if loaded is None else loaded[0],
+            step=scalar_step(trainer) if loaded is None else loaded[1],
             stage=run.stage,
             estimates=estimates,
             loaders=loaders,

@@ -16,7 +16,7 @@ from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
-from lightning_xai.callbacks.run_state import RunState, is_due, is_resumed_midway, run_folder, unused
+from lightning_xai.callbacks.run_state import Runs, is_due, is_resumed_midway
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -113,9 +113,7 @@ class ExplanationMonitor(Callback):
         self.reports = _checked_reports(reports)
         self._sample_from_batch = sample_from_batch or sample_of
         self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error, private=private)
-        self._runs: dict[str, RunState] = {"fit": RunState()}
-        self._loading: str = "fit"  # which stage's run a checkpoint is loaded into
-        self._folders: set[str] = set()
+        self._runs = Runs()
         self._latest: ExplainedEpoch | None = None
         self._step: WatchedStep | None = None
 
@@ -132,7 +130,7 @@ class ExplanationMonitor(Callback):
         loaded, if any.
         ``lightning_xai.difference(a.scores("faithfulness"), b.scores("faithfulness"))`` compares two image by image.
         """
-        return [epoch for run in self._runs.values() for epoch in run.epochs]
+        return self._runs.epochs
 
     @property
     def state_key(self) -> str:
@@ -145,11 +143,10 @@ class ExplanationMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue probe, history and drift of a fit; `validate` and `test` with a checkpoint leave them alone."""
-        if self._loading != "fit":
+        run = self._runs.begun
+        if run.stage != "fit":
             return
-        run = self._runs["fit"]
-        run.folder = run.folder_given  # a fit that goes on continues its files
-        self._folders.add(str(run.folder))
+        self._runs.keep_folder(run)
         try:
             checkpoint_state.restore(run, state_dict, self.plan)
         except ValueError as error:
@@ -159,16 +156,14 @@ class ExplanationMonitor(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Note which epoch and step a checkpoint is of that is validated or tested."""
-        if self._loading != "fit":
-            self._runs[self._loading].loaded = (int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0)))
+        self._runs.begun.loaded = (int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0)))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Start afresh, unless a fit goes on; take the first place among the callbacks; check who monitors our keys."""
         check_trainer(trainer)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
-        self._loading = str(getattr(stage, "value", stage))  # Lightning passes an enum whose text is not its value
-        self._begin_run(trainer, self._loading)
+        self._runs.begin(trainer, self.prefix)
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
         trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
         if stage == "fit":
@@ -188,15 +183,15 @@ class ExplanationMonitor(Callback):
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
                 "but it is empty."
             )
-        self._engine.promise_keys(trainer, self._run(trainer))
+        self._engine.promise_keys(trainer, self._runs.of(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._run(trainer).epoch_began = time.perf_counter()
+        self._runs.of(trainer).epoch_began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume at the end of an epoch, monitors ask before there is a validation: see that keys exist."""
-        run = self._run(trainer)
+        run = self._runs.of(trainer)
         if run.first:
             self._engine.log_last_values(trainer, pl_module, run)
 
@@ -258,34 +253,14 @@ class ExplanationMonitor(Callback):
         """See `on_validation_epoch_end`."""
         self._finish(trainer, pl_module)
 
-    def _run(self, trainer: Trainer) -> RunState:
-        """Return what is remembered of what a Trainer runs: another's `validate` may be nested in a fit."""
-        return self._runs[_stage(trainer)]
-
-    def _begin_run(self, trainer: Trainer, stage: str) -> None:
-        folder = run_folder(trainer)
-        earlier = self._runs.get(stage)
-        if stage == "fit":
-            if earlier is not None and earlier.epochs and trainer.global_step > 0:  # this Trainer's fit goes on
-                earlier.first = True
-                return
-            self._runs = {}
-        run = RunState(stage, folder, folder_given=folder)
-        if earlier is not None and stage != "fit":
-            run.epochs = earlier.epochs
-        if trainer.is_global_zero and str(folder) not in self._folders:
-            run.folder = unused(folder, self.prefix, stage)
-        self._folders.add(str(run.folder))
-        self._runs[stage] = run
-
     def _begin(self, trainer: Trainer) -> None:
-        run, stage = self._run(trainer), _stage(trainer)
+        run = self._runs.of(trainer)
         due = is_due(trainer.current_epoch, self.every_n_epochs, run.last_epoch, first=run.first)
-        batches = trainer.num_test_batches if stage == "test" else trainer.num_val_batches
+        batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
         run.begin_validation(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
-        run = self._run(trainer)
+        run = self._runs.of(trainer)
         is_first = batch_idx == 0
         gathers = run.due and loader not in run.probes and not trainer.sanity_checking
         if not is_first and not gathers:
@@ -313,10 +288,10 @@ class ExplanationMonitor(Callback):
         if self._step is not None:
             step, self._step = self._step, None
             step.stop()
-            self._engine.compare_calls(trainer, module, self._run(trainer), step)
+            self._engine.compare_calls(trainer, module, self._runs.of(trainer), step)
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
-        run = self._run(trainer)
+        run = self._runs.of(trainer)
         if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys, self.every_n_epochs)
@@ -325,10 +300,6 @@ class ExplanationMonitor(Callback):
         elif run.due:
             self._latest = self._engine.explain(trainer, module, run) or self._latest
             run.first = False
-
-
-def _stage(trainer: Trainer) -> str:
-    return str(getattr(trainer.state.fn, "value", trainer.state.fn))
 
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:

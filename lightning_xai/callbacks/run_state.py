@@ -171,6 +171,53 @@ def is_resumed_midway(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit" and bool(getattr(loop, "restarted_mid_evaluation", False))
 
 
+class Runs:
+    """What is remembered of the last fit, `validate` and `test`, which may be nested in each other."""
+
+    def __init__(self) -> None:
+        self._by_stage = {"fit": RunState()}
+        self._folders: set[str] = set()  # that hold files of these runs
+        self.begun = self._by_stage["fit"]
+        """The run that was set up last: a checkpoint is loaded into it."""
+
+    def __getitem__(self, stage: str) -> RunState:
+        return self._by_stage[stage]
+
+    def of(self, trainer: Trainer) -> RunState:
+        """Return what is remembered of what a Trainer runs now."""
+        return self._by_stage[_stage(trainer)]
+
+    @property
+    def epochs(self) -> list[ExplainedEpoch]:
+        """Every explained epoch: of the fit, then of the stages that ran after it began."""
+        return [epoch for run in self._by_stage.values() for epoch in run.epochs]
+
+    def begin(self, trainer: Trainer, prefix: str) -> None:
+        """Begin a run afresh, unless it is a fit of the same Trainer that goes on; every rank must call it."""
+        stage, folder = _stage(trainer), run_folder(trainer)
+        earlier = self._by_stage.get(stage)
+        if stage == "fit":
+            if earlier is not None and earlier.epochs and trainer.global_step > 0:
+                earlier.first, self.begun = True, earlier
+                return
+            self._by_stage = {}
+        self.begun = self._by_stage[stage] = RunState(stage, folder, folder_given=folder)
+        if earlier is not None and stage != "fit":
+            self.begun.epochs = earlier.epochs
+        if trainer.is_global_zero and str(folder) not in self._folders:
+            self.begun.folder = unused(folder, prefix, stage)
+        self._folders.add(str(self.begun.folder))
+
+    def keep_folder(self, run: RunState) -> None:
+        """Let a run write where the Trainer writes, over the files of the run that it continues."""
+        run.folder = run.folder_given
+        self._folders.add(str(run.folder))
+
+
+def _stage(trainer: Trainer) -> str:
+    return str(getattr(trainer.state.fn, "value", trainer.state.fn))
+
+
 def _moment(epoch: ExplainedEpoch) -> tuple[int, int, str | None]:
     return epoch.epoch, epoch.step, epoch.checkpoint
 
