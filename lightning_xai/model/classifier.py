@@ -137,7 +137,10 @@ class Classifier:
 
     def forward_uncounted(self, images: Tensor) -> Tensor:
         """Do the same without counting, for a pass that computes a small part of the model: `ForwardFromLayer`."""
-        logits = logits_from_output(self._run(images), self.readout.logits_from_output).float()
+        output = self._run(images)
+        logits = logits_from_output(output, self.readout.logits_from_output).float()
+        if len(images) == 1 and found_in_output(output, self.readout.logits_from_output).ndim == 1:
+            logits = logits.reshape(1, -1)  # `squeeze()` in a model takes a single image's axis as well
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
         self._check_task(logits)

@@ -25,6 +25,24 @@ class Returning(nn.Module):
         return self.change(self.net(x))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("shape", ["all", "space"])
+def test_a_model_that_squeezes_gives_the_logits_of_a_single_image_too(classes, shape):
+    net = Returning(lambda z: z[:, :, None, None].squeeze() if shape == "all" else z[:, :, None].squeeze(-1), classes)
+    plain = Returning(lambda z: z, classes)
+    plain.load_state_dict(net.state_dict())
+    for images in (IMAGES, IMAGES[:1]):
+        torch.testing.assert_close(Classifier(net).logits(images), Classifier(plain).logits(images))
+        classifier = Classifier(net, chunk_size=3)  # the last chunk of seven is a single image
+        torch.testing.assert_close(classifier.logits(images), Classifier(plain).logits(images))
+        torch.testing.assert_close(GradCAM()(net, images, 0), GradCAM()(plain, images, 0))
+
+
+def test_rows_of_other_images_are_no_squeezed_logits():
+    with pytest.raises(ValueError, match="one row of logits per image"):
+        Classifier(Returning(lambda z: z.T)).logits(IMAGES[:1])
+
+
 class Steps(L.LightningModule):
     def __init__(self):
         super().__init__()

@@ -49,8 +49,8 @@ def _grid(
     shape = tensor.shape
     if shape[:1] != graph.tensors[0].shape[:1] or len(shape) not in (3, 4) or 0 in shape:
         return None
-    if len(shape) == 3 and token_grid(shape[1], image_size) is None:
-        return None
+    if len(shape) == 3 and (shape[2] == 1 or token_grid(shape[1], image_size) is None):
+        return None  # one value each is no token: a column with an axis too many, such as logits (N, 4, 1)
     height, width = feature_maps(torch.empty(shape, device="meta"), image_size).shape[2:]
     of_maps = len(shape) == 3 or _is_of_maps(tensor, graph, grids, is_in_proportion(height, width, image_size))
     return (height, width) if height * width > 1 and of_maps else None
