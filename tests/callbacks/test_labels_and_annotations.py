@@ -42,10 +42,10 @@ class Unlearning(Module):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def explained(loader, *, classes=CLASSES, metrics=None, **settings):
+def explained(loader, *, classes=CLASSES, metrics=None, folder=None, **settings):
     metrics = [InsertionDeletion(4)] if metrics is None else metrics
     ours = ExplanationMonitor(metrics=metrics, num_images=COUNT, reports=NO_PICTURES, on_error="raise", **settings)
-    fit(ours, module=Unlearning(classes), train=Squares().loader(), val=loader)
+    fit(ours, module=Unlearning(classes), train=Squares().loader(), val=loader, default_root_dir=folder)
     return ours.latest
 
 
@@ -55,8 +55,8 @@ HOT = F.one_hot(DATA.labels, CLASSES).float()
 
 class TestLabels:
     @pytest.fixture(scope="class")
-    def truth(self):
-        return explained(DATA.loader())
+    def truth(self, tmp_path_factory):
+        return explained(DATA.loader(), folder=tmp_path_factory.mktemp("truth"))
 
     @pytest.mark.parametrize(
         "labels",
@@ -140,8 +140,8 @@ def localized(loader, **settings):
 
 class TestAnnotations:
     @pytest.fixture(scope="class")
-    def truth(self):
-        return localized(DATA.loader(DATA.labels, DATA.masks))
+    def truth(self, tmp_path_factory):
+        return localized(DATA.loader(DATA.labels, DATA.masks), folder=tmp_path_factory.mktemp("truth"))
 
     @pytest.mark.parametrize(
         "masks",
