@@ -74,16 +74,16 @@ class WatchedStep:
     Args:
         module: The LightningModule.
         readout: Says which module is called, and where its logits are.
+        redirected: Whether the strategy wraps the module, and runs its steps by a call of the wrapper.
     """
 
-    def __init__(self, module: LightningModule, readout: Readout) -> None:
+    def __init__(self, module: LightningModule, readout: Readout, *, redirected: bool = False) -> None:
         self._called, self._readout = called_module(module, readout.forward), readout
         self._layers = {id(layer): name for name, layer in named_layers(module).items() if _has_parameters(layer)}
         self._calls: list[_Call] = []
-        self._others: dict[
-            str, Tensor | None
-        ] = {}  # layers called beside it, and the first row of their logits, if any
-        self._depth = 0
+        self._others: dict[str, Tensor | None] = {}  # layers called beside it -> first row of their logits, if any
+        # A wrapper such as DDP runs the step itself as a call of the module: that one is not the user's.
+        self._depth = -1 if redirected and self._called is module else 0
         self._handles: list[RemovableHandle] = []
         if getattr(self._called, "_compiled_call_impl", None) is None:  # a compiled call would be compiled anew
             self._handles = [
@@ -165,7 +165,7 @@ class WatchedStep:
 def _first_logits(output: Any, chosen: LogitsFromOutput | None) -> Tensor | None:
     try:
         return logits_from_output(output, chosen)[0].detach().float().clone()
-    except (TypeError, ValueError, LookupError, AttributeError):
+    except Exception:  # whatever a user's layer returns, or a function of it raises: these are no logits
         return None
 
 

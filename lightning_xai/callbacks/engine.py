@@ -83,9 +83,13 @@ class Engine:
         Raises:
             MisconfigurationException: If that is something else.
         """
-        with preserved(module):
-            classifier = self._classifier(trainer, module, run)
-            step.compare(run.samples[0], classifier.logits)
+        try:
+            with preserved(module):
+                step.compare(run.samples[0], self._classifier(trainer, module, run).logits)
+        except MisconfigurationException:
+            raise
+        except Exception as error:
+            run.error = run.error or error  # told, or raised, where this validation is explained
 
     def explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> ExplainedEpoch | None:
         """Gather probes where there are none yet, explain them, remember, log and tell what was found.

@@ -280,7 +280,8 @@ class ExplanationMonitor(Callback):
                 raise
             run.error = error
         if is_first and loader == 0 and loader in run.samples and not run.tried and run.error is None:
-            self._step = WatchedStep(module, self._engine.readout)
+            redirected = trainer.strategy.model is not module
+            self._step = WatchedStep(module, self._engine.readout, redirected=redirected)
         if is_first and run.stage == "fit" and not trainer.sanity_checking and loader in run.samples:
             self._engine.log_placeholders(trainer, module, run, loader)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from unittest import mock
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, ExplanationMonitor, Readout
+from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from lightning_xai.probing import Sample
 from tests.callbacks._runs import differing
@@ -174,6 +177,67 @@ def test_what_is_settled_is_right_and_quiet(module, settings):
     assert len(rows[0]) == 6
     explained_right = (ours.latest.loaders[0].predicted == ours.latest.loaders[0].labels).float().mean().item()
     assert ours.latest["xai/probe_accuracy"] == pytest.approx(explained_right)
+
+
+class Binary(Stepping):
+    """Returns its loss, one number, from the step: no logit."""
+
+    def __init__(self, settings=None):
+        super().__init__(1)
+
+    def training_step(self, batch, batch_idx):
+        return F.binary_cross_entropy_with_logits(self(batch[0])[:, 0], (batch[1] % 2).float())
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        return self.training_step(batch, batch_idx)
+
+
+@pytest.mark.filterwarnings("ignore:.*though all of it lies in")
+class TestWrapped:
+    """A strategy that wraps the module runs the step as a call of it."""
+
+    @pytest.fixture(autouse=True)
+    def _leaves_no_process_group(self):
+        with mock.patch.dict(os.environ):
+            yield
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    @pytest.mark.parametrize("sanity", [0, 2])
+    @pytest.mark.parametrize(
+        ("module", "said"),
+        [
+            (Normalizing, "a normalisation in the step"),
+            (Cropping, r"but it sends \(1, 12, 12\)"),
+            (Embedding, r"through `(head|net\.7)`"),
+        ],
+    )
+    def test_another_call_is_said(self, module, said, sanity):
+        with pytest.raises(MisconfigurationException, match=said):
+            fit(monitor(), module=module(), val=DATA.loader(), strategy="ddp", num_sanity_val_steps=sanity)
+
+    @pytest.mark.parametrize(("module", "said"), [(Twice, "calls it 2 times"), (Bypassing, "not at all, but `net`")])
+    def test_what_may_be_meant_is_said(self, module, said):
+        with pytest.warns(UserWarning, match=said):
+            fit(monitor(), module=module(), val=DATA.loader(), strategy="ddp")
+
+    @pytest.mark.parametrize("module", [Stepping, PastForward, Binary])
+    def test_our_call_is_quiet(self, module):
+        labels = DATA.labels % 2 if module is Binary else DATA.labels
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*validation_step.*")
+            fit(monitor(on_error="raise"), module=module(), val=DATA.loader(labels), strategy="ddp")
+
+
+def test_an_error_of_the_comparison_is_told_like_any_other(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(WatchedStep, "compare", fails)
+    ours = monitor()
+    with pytest.warns(UserWarning, match="logs nothing for epoch 0, .*out of memory"):
+        fit(ours, module=Stepping(), val=DATA.loader(), num_sanity_val_steps=0, max_epochs=2)
+    assert [one.epoch for one in ours.history] == [1]
 
 
 def test_without_a_sanity_check_the_first_validation_looks():
