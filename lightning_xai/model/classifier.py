@@ -21,7 +21,7 @@ from lightning_xai.model.readout import (
     logits_from_output,
     unwrapped,
 )
-from lightning_xai.model.restore.parameters import note_call
+from lightning_xai.model.restore.tensors import note_call
 
 Score = Literal["probability", "logit"]
 

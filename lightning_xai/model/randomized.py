@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_choice, check_count
-from lightning_xai.model.preserve import preserved
+from lightning_xai.model.preserve import preserved, random_states
 from lightning_xai.model.readout import unwrapped
-from lightning_xai.model.restore.random_states import random_states
 
 RandomizationOrder: TypeAlias = Literal["top_down", "bottom_up", "independent"]
 ORDERS = ("top_down", "bottom_up", "independent")

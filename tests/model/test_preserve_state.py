@@ -16,8 +16,8 @@ from torch import distributed, nn
 from torch.ao.quantization import HistogramObserver, MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver
 
 from lightning_xai import Classifier, GradCAM, Saliency, preserved
-from lightning_xai.model.restore import attributes, parameters
-from lightning_xai.model.restore.piece import restore_each
+from lightning_xai.model.restore import attributes, tensors
+from lightning_xai.model.restore.tensors import restore_each
 from tests._nets import ConvNet
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -169,12 +169,12 @@ class Prototypes(ConvNet):
 def test_parameters_that_forward_writes_are_put_back_and_only_these_are_copied_from_then_on(monkeypatch):
     net, copied = Prototypes(), []
 
-    class Noting(parameters.TensorValues):
-        def __init__(self, tensors, device=None):
-            copied.append(len(tensors))
-            super().__init__(tensors, device)
+    class Noting(tensors.TensorValues):
+        def __init__(self, noted, device=None):
+            copied.extend([len(noted)] if all(isinstance(one, nn.Parameter) for one in noted) and noted else [])
+            super().__init__(noted, device)
 
-    monkeypatch.setattr(parameters, "TensorValues", Noting)
+    monkeypatch.setattr(tensors, "TensorValues", Noting)
     for _ in range(3):
         GradCAM()(net, IMAGES, 0)
         assert net.prototypes.tolist() == [0, 0, 0]

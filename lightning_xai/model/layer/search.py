@@ -18,9 +18,8 @@ from lightning_xai.model.layer.candidates import Candidate, Candidates
 from lightning_xai.model.layer.capture import CapturePoint, LayerOutput
 from lightning_xai.model.layer.exchange import Exchange, two_images
 from lightning_xai.model.layer.forward_graph import ForwardGraph
-from lightning_xai.model.preserve import preserved
+from lightning_xai.model.preserve import preserved, random_states
 from lightning_xai.model.readout import named_layers
-from lightning_xai.model.restore.random_states import random_states
 
 _log = logging.getLogger(__name__)
 

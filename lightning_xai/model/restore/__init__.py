@@ -1,1 +1,1 @@
-"""What `preserved` notes before a model is explained and puts back afterwards, one kind of state per file."""
+"""What `preserved` notes of a model before it is explained, and puts back afterwards."""

@@ -14,20 +14,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_xai.model.restore.parameters import is_sharded
-from lightning_xai.model.restore.piece import Restore, nothing, together
-from lightning_xai.model.restore.state_types import (
-    GENERATORS,
-    are_fixed,
-    is_record,
-    roots_of_classes,
-    stateful_attributes,
+from lightning_xai.model.restore.tensors import (
+    Restore,
+    Table,
+    TensorValues,
+    is_sharded,
+    nothing,
+    table_entries,
+    together,
 )
-from lightning_xai.model.restore.tables import Table, table_entries
-from lightning_xai.model.restore.tensor_values import TensorValues
 
 _MOST_VALUES = 2**26  # of all tensors in attributes together, 256 MiB of float32; buffers have no limit
 _DEPTH = 3  # of containers in containers
+_FIXED = frozenset({bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size, type})
+_TABLES = frozenset(vars(nn.Module())) - {"_non_persistent_buffers_set"}  # hooks and such have a note of their own
+_GENERATORS = (
+    torch.Generator,
+    np.random.Generator,
+    np.random.BitGenerator,
+    np.random.RandomState,
+    random.Random,
+)
+_KNOWN = (Tensor, np.ndarray, list, dict, deque, set, tuple, *_GENERATORS)
+_LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics"}
+_LIBRARIES = frozenset({"builtins", "torch", "torchao", "bitsandbytes", *_LIGHTNING})
 
 
 def attributes(modules: list[nn.Module]) -> Restore:
@@ -49,7 +59,7 @@ class _Notes:
     """What is met in a walk through attributes."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
-        self._roots = roots_of_classes(modules)
+        self._roots = _roots_of_classes(modules)
         self._seen = {id(module) for module in modules}
         for module in _unscripted(modules):  # these have notes of their own
             self._seen.update(map(id, (*module._parameters.values(), *module._buffers.values())))
@@ -69,7 +79,7 @@ class _Notes:
         self._tables.append(attributes)
         # states of a torchmetrics.Metric are replaced, or added to in place; the rows in its lists are not written
         depth = 1 if "_defaults" in attributes and hasattr(type(module), "add_state") else _DEPTH
-        for name, value in stateful_attributes(attributes):
+        for name, value in _stateful_attributes(attributes):
             self._note(f"{type(module).__name__}.{name}", value, depth)
 
     def _note(self, name: str, value: Any, depth: int) -> None:
@@ -82,9 +92,9 @@ class _Notes:
             self._note_container(name, value, depth)
         elif isinstance(value, nn.Module):
             self._note_hidden(name, value, depth)
-        elif isinstance(value, (np.ndarray, *GENERATORS)):
+        elif isinstance(value, (np.ndarray, *_GENERATORS)):
             self._pieces.append(_array(value) if isinstance(value, np.ndarray) else _generator(value))
-        elif depth and is_record(value, self._roots):
+        elif depth and _is_record(value, self._roots):
             self._note_container(name, vars(value), depth)
 
     def _note_tensor(self, name: str, tensor: Tensor) -> None:
@@ -102,7 +112,7 @@ class _Notes:
         elif not isinstance(value, tuple):
             self._pieces.append(_items(value))
         children = value.values() if isinstance(value, dict) else value
-        if depth > 1 and not are_fixed(children):
+        if depth > 1 and not _are_fixed(children):
             for child in children:
                 self._note(name, child, depth - 1)
 
@@ -169,3 +179,62 @@ def _generator(value: Any) -> Restore:
 def _state(get: Any, put: Any) -> Restore:
     saved = get()
     return lambda: put(saved)
+
+
+def replace_inference_tensors(modules: list[nn.Module]) -> None:
+    """Replace inference-mode tensors among buffers, attributes, and the containers among these by normal ones."""
+    for module in modules:
+        _replace_in(module._buffers)  # in a ScriptModule, no attribute
+        attributes = module.__dict__
+        for name, value in _stateful_attributes(attributes):
+            if isinstance(value, Tensor):
+                attributes[name] = _normal(value)
+            elif isinstance(value, (list, deque)) and not _are_fixed(value):
+                for place, one in enumerate(value):
+                    value[place] = _normal(one)
+            elif isinstance(value, dict):
+                _replace_in(value)
+            elif type(value) is tuple and any(_normal(one) is not one for one in value):
+                attributes[name] = tuple(map(_normal, value))
+
+
+def _replace_in(table: dict[Any, Any]) -> None:
+    for name, value in [(n, v) for n, v in table.items() if isinstance(v, Tensor) and v.is_inference()]:
+        table[name] = value.clone()
+
+
+def _normal(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _stateful_attributes(attributes: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the attributes of a module, its own tables left out, that may hold something that changes in place."""
+    return [(n, v) for n, v in attributes.items() if type(v) not in _FIXED and n not in _TABLES and not _is_fixed(v)]
+
+
+def _is_fixed(value: Any) -> bool:
+    """Return whether a tuple is one of numbers or words, as kernel sizes are."""
+    return type(value) is tuple and (not value or type(value[0]) in _FIXED) and _are_fixed(value)
+
+
+def _are_fixed(values: Iterable[Any]) -> bool:
+    """Return whether none of the values can change."""
+    return _FIXED.issuperset(map(type, values))
+
+
+def _roots_of_classes(modules: Iterable[nn.Module]) -> frozenset[str]:
+    """Return the packages that a model's own classes come from."""
+    kinds = set(map(type, modules))
+    return frozenset(kind.__module__.partition(".")[0] for kind in kinds) - _LIBRARIES | {"types"}
+
+
+def _is_record(value: Any, roots: frozenset[str]) -> bool:
+    """Return whether an object is a plain record, such as a meter: of a model's package, of values and containers only.
+
+    So trainers, loggers, datasets of torch, and whatever holds a lock or a file are none.
+    """
+    kind = type(value)
+    if kind.__module__.partition(".")[0] not in roots or isinstance(value, type) or not hasattr(value, "__dict__"):
+        return False
+    bases = {base.__module__.partition(".")[0] for base in kind.__mro__} - {"builtins"}
+    return not bases & _LIBRARIES and all(type(v) in _FIXED or isinstance(v, _KNOWN) for v in vars(value).values())

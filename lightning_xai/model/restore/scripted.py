@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_xai.model.restore.piece import Restore, nothing, together
-from lightning_xai.model.restore.tensor_values import TensorValues
+from lightning_xai.model.restore.tensors import Restore, TensorValues, nothing, together
 
 _READABLE = (bool, int, float, str, type(None), Tensor, list, dict, tuple)  # all come as copies, but for tensors
 
