@@ -35,7 +35,18 @@ ORDER = (
     "cli",
 )
 WITHOUT_LIGHTNING = ("datasets", "model", "explainers", "evidence", "metrics", "probing", "visualization")
-HEAVY = ["lightning", "torchmetrics", "wandb", "captum", "matplotlib", "scipy", "skimage", "tensorboard", "torchvision"]
+HEAVY = [
+    "lightning",
+    "pytorch_lightning",
+    "torchmetrics",
+    "wandb",
+    "captum",
+    "matplotlib",
+    "scipy",
+    "skimage",
+    "tensorboard",
+    "torchvision",
+]
 
 
 def imported(path):

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from lightning_xai._checks import shape
+from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, named_layers
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, Sample
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
+    from lightning_xai._lightning import LightningModule
 
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
 _CLOSE = 2e-2  # relative; a step in half precision rounds by less

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
 from lightning_xai.callbacks.assumptions import WatchedStep, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
@@ -30,7 +30,7 @@ from lightning_xai.probing.processes import Processes, agreed_probe, all_succeed
 from lightning_xai.reports.report import Report, Run
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning_xai._lightning import LightningModule, Trainer
 
 Result = TypeVar("Result")
 
@@ -86,9 +86,9 @@ class Engine:
         try:
             with preserved(module):
                 step.compare(run.samples[0], self._classifier(trainer, module, run).logits)
-        except MisconfigurationException:
-            raise
         except Exception as error:
+            if is_misconfiguration(error):
+                raise
             run.error = run.error or error  # told, or raised, where this validation is explained
 
     def explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> ExplainedEpoch | None:
@@ -271,9 +271,7 @@ class Engine:
     def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
         reasons = of_all(_processes(trainer), None if error is None else f"{type(error).__name__}: {error}")
         reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
-        misconfigured = isinstance(error, MisconfigurationException) or (
-            not run.tried and isinstance(error, (TypeError, ValueError))
-        )
+        misconfigured = is_misconfiguration(error) or (not run.tried and isinstance(error, (TypeError, ValueError)))
         if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         run.failures += 1

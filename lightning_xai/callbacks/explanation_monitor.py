@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import check_choice, check_count, renamed_arguments
+from lightning_xai._lightning import Callback, MisconfigurationException, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
@@ -32,14 +31,15 @@ from lightning_xai.reports.numbers import History, Scalars
 from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning_xai._lightning import LightningModule, Trainer
 
 
 class ExplanationMonitor(Callback):
     """Explain a fixed probe of validation images every epoch; log scores and a heatmap grid.
 
-    Works in ``fit``, ``trainer.validate`` and ``trainer.test``; training is bit for bit what it is without it. Scores
-    are logged like any metric, so that `EarlyStopping`, `ModelCheckpoint` and schedulers can monitor them.
+    Works in ``fit``, ``trainer.validate`` and ``trainer.test`` of `lightning` and `pytorch_lightning`; training is bit
+    for bit what it is without it. Scores are logged like any metric, so that `EarlyStopping`, `ModelCheckpoint` and
+    schedulers can monitor them.
 
     Logged below ``prefix`` (with several explainers ``<explainer>/<name>``, with several loaders
     ``<name>/dataloader_idx_<i>``): each metric's mean over the probe under its ``key``, among them ``faithfulness``
@@ -66,6 +66,7 @@ class ExplanationMonitor(Callback):
         private: Keep images and ids out of every logger, file and report: numbers only.
 
     Raises:
+        ModuleNotFoundError: If neither `lightning` nor `pytorch_lightning` is installed.
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range or an alias is unknown.
         MisconfigurationException: At the start of a run that cannot work, such as one with an `EarlyStopping` on a
@@ -102,6 +103,7 @@ class ExplanationMonitor(Callback):
         seed: int = 0,
         private: bool = False,
     ) -> None:
+        check_installed()
         check_count(num_images, "num_images")
         check_count(every_n_epochs, "every_n_epochs")
         check_choice(on_error, ("warn", "raise"), "on_error")
@@ -135,7 +137,7 @@ class ExplanationMonitor(Callback):
     @property
     def state_key(self) -> str:
         """Name of the state in checkpoints; it holds the prefix, so that several monitors keep apart."""
-        return self._generate_state_key(prefix=self.prefix)
+        return f"{type(self).__qualname__}{{'prefix': {self.prefix!r}}}"  # as Lightning writes them
 
     def state_dict(self) -> dict[str, Any]:
         """Return the probe's identities, its last heatmaps (at most 56×56), all epochs' numbers and the last values."""
@@ -161,11 +163,11 @@ class ExplanationMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Start afresh, unless a fit goes on; take the first place among the callbacks; check who monitors our keys."""
         check_trainer(trainer)
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[union-attr]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
         self._runs.begin(trainer, self.prefix)
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
-        trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[attr-defined]
+        trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[union-attr]
         if stage == "fit":
             check_watchers(
                 trainer, self.prefix, self.keys.all(annotated=True), self.every_n_epochs, loaders_known=False

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.callbacks import RichProgressBar
-
+from lightning_xai._lightning import loaded
 from lightning_xai.model.progress import progress_shown, tqdm_bar
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
     from rich.progress import Progress, TaskID
+
+    from lightning_xai._lightning import RichProgressBar, Trainer
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def evaluations_shown(trainer: Trainer, total: int | None) -> Iterator[Callable[
         yield _unseen
         return
     on_tqdm = partial(tqdm_bar, only_on_a_terminal=False)
-    show = partial(_RichLine, bar) if isinstance(bar, RichProgressBar) else on_tqdm
+    show = partial(_RichLine, bar) if isinstance(bar, loaded("callbacks.RichProgressBar")) else on_tqdm
     with progress_shown("Explaining", total, show) as advance:
         yield advance
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_xai._lightning import loaded
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.probe import Identity, Probe, ProbeSelection, are_distributions
 from lightning_xai.probing.sample import Sample
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Logger, Trainer
 
 
 @dataclass
@@ -242,7 +242,7 @@ def run_folder(trainer: Trainer) -> str | Path:
 
     folder = absolute(trainer.log_dir or trainer.default_root_dir)
     logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
+    if logger is None or isinstance(logger, (*loaded("loggers.TensorBoardLogger"), *loaded("loggers.CSVLogger"))):
         return folder
     return joined(folder, *(str(part) for part in trainer.strategy.broadcast(_name_and_version(logger)) if part))
 

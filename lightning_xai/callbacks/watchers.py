@@ -7,13 +7,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
-
+from lightning_xai._lightning import MisconfigurationException, loaded
 from lightning_xai.probing.keys import Key
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Trainer
 
 
 def check_watchers(
@@ -57,8 +55,8 @@ def would_stop(trainer: Trainer, prefix: str, validations: int) -> bool:
     """Say whether early stopping on a key below ``prefix`` ends a run after so many validations without a value."""
     patience = [
         callback.patience
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, EarlyStopping) and callback.monitor.startswith(f"{prefix}/")
+        for callback in trainer.callbacks  # type: ignore[union-attr]
+        if isinstance(callback, loaded("callbacks.EarlyStopping")) and callback.monitor.startswith(f"{prefix}/")
     ]
     return any(validations > one for one in patience)
 
@@ -74,18 +72,16 @@ def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:
 
 
 def check_trainer(trainer: object) -> None:
-    """Raise MisconfigurationException unless ``trainer`` comes from `lightning.pytorch`."""
-    from lightning.pytorch import Trainer
-
-    if not isinstance(trainer, Trainer):
+    """Raise MisconfigurationException unless ``trainer`` comes from `lightning` or `pytorch_lightning`."""
+    if not isinstance(trainer, loaded("trainer.Trainer")):
         raise MisconfigurationException(
-            f"Expected a Trainer of `lightning` (import lightning as L; L.Trainer), but got {type(trainer).__module__}."
-            f"{type(trainer).__name__}. The packages `lightning` and `pytorch_lightning` cannot be mixed."
+            "Expected a Trainer of `lightning` or `pytorch_lightning`, but got "
+            f"{type(trainer).__module__}.{type(trainer).__name__}."
         )
 
 
 def _watchers(trainer: Trainer) -> Iterator[tuple[str, str, str | None, int | None]]:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in trainer.callbacks:  # type: ignore[union-attr]
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str):
             yield (

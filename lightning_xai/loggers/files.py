@@ -32,10 +32,10 @@ def exists(path: str | Path) -> bool:
     """Return whether there is such a file, local or on a filesystem of fsspec; False where one cannot be asked."""
     if "://" not in str(path):
         return Path(path).is_file()
-    from lightning.fabric.utilities.cloud_io import get_filesystem
+    from fsspec.core import url_to_fs
 
     try:
-        return bool(get_filesystem(str(path)).isfile(str(path)))
+        return bool(url_to_fs(str(path))[0].isfile(str(path)))
     except Exception:  # each filesystem has errors of its own, and writing will tell them
         return False
 
@@ -76,8 +76,8 @@ def _write_local(path: Path, content: bytes) -> None:
 
 
 def _put_remote(url: str, content: bytes) -> None:
-    from lightning.fabric.utilities.cloud_io import get_filesystem
+    from fsspec.core import url_to_fs
 
-    filesystem = get_filesystem(url)
+    filesystem, _ = url_to_fs(url)
     filesystem.makedirs(url.rpartition("/")[0], exist_ok=True)
     filesystem.pipe_file(url, content)

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_xai._lightning import loaded
 from lightning_xai.loggers.files import joined, write_file
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.loggers import Logger
+    from lightning_xai._lightning import Logger, Trainer
 
 
 class PictureLoggingError(RuntimeError):
@@ -158,18 +158,16 @@ def save_png(directory: str | Path, logged: LoggedPicture) -> str | Path:
 
 def _function_for(logger: Logger) -> Callable[[Any, LoggedPicture], None] | None:
     """Find how a logger takes pictures, None if it cannot; Lightning's classes import no tracking library."""
-    from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
-
     from lightning_xai.loggers.mlflow import log_to_mlflow
     from lightning_xai.loggers.tensorboard import log_to_tensorboard
     from lightning_xai.loggers.wandb import log_to_wandb
 
-    functions: dict[type[Logger], Callable[[Any, LoggedPicture], None]] = {
-        TensorBoardLogger: log_to_tensorboard,
-        WandbLogger: log_to_wandb,
-        MLFlowLogger: log_to_mlflow,
+    functions: dict[str, Callable[[Any, LoggedPicture], None]] = {
+        "loggers.TensorBoardLogger": log_to_tensorboard,
+        "loggers.WandbLogger": log_to_wandb,
+        "loggers.MLFlowLogger": log_to_mlflow,
     }
-    return next((function for kind, function in functions.items() if isinstance(logger, kind)), None)
+    return next((function for name, function in functions.items() if isinstance(logger, loaded(name))), None)
 
 
 def _report(name: str, failures: list[tuple[str, Exception]]) -> str:

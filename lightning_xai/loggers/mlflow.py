@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from lightning_xai.loggers.log_picture import scalar_name
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import MLFlowLogger
-
+    from lightning_xai._lightning import MLFlowLogger
     from lightning_xai.loggers.log_picture import LoggedPicture
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from lightning_xai.loggers.log_picture import scalar_name
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
+    from lightning_xai._lightning import TensorBoardLogger
     from lightning_xai.loggers.log_picture import LoggedPicture
 
 

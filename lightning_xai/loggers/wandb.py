@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
-
+    from lightning_xai._lightning import WandbLogger
     from lightning_xai.loggers.log_picture import LoggedPicture
 
 

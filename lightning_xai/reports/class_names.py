@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Trainer
 
 _NAMES_OF_DATA = ("classes", "class_names", "class_to_idx", "categories")
 _DEEPEST = 8  # wrappers around a data set
@@ -44,11 +44,18 @@ def class_names(trainer: Trainer, stage: str, loader: int, num_classes: int) -> 
 
 
 def _dataset(trainer: Trainer, stage: str, loader: int) -> Any:
-    from lightning.pytorch.utilities.combined_loader import CombinedLoader
-
     loaders = _read(trainer, "test_dataloaders" if stage == "test" else "val_dataloaders")
-    flattened = [] if loaders is None else CombinedLoader(loaders, "sequential").flattened
+    flattened = [] if loaders is None else list(_each(loaders))
     return _read(flattened[loader], "dataset") if loader < len(flattened) else None
+
+
+def _each(loaders: Any) -> Iterator[Any]:
+    """Yield the loaders of a nested collection in the order in which Lightning numbers them."""
+    if not isinstance(loaders, (list, tuple, dict)):
+        yield loaders
+        return
+    for part in loaders.values() if isinstance(loaders, dict) else loaders:
+        yield from _each(part)
 
 
 def _of_dataset(dataset: Any, depth: int = 0) -> Iterator[tuple[str, ...]]:

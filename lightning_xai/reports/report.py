@@ -15,7 +15,7 @@ from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.probe import Probe
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Trainer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -55,8 +54,8 @@ class Images(Dataset):
         return (image, self.labels[index], *([self.masks[index]] if self.with_masks else []))
 
 
-class Net(L.LightningModule):
-    """Convolution, BatchNorm, dropout, global pooling, linear."""
+class Steps:
+    """Layers and steps of a LightningModule, of either package."""
 
     def __init__(self, dropout=0.0):
         super().__init__()
@@ -79,6 +78,10 @@ class Net(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+class Net(Steps, L.LightningModule):
+    """Convolution, BatchNorm, dropout, global pooling, linear."""
 
 
 def loader(count=16, seed=0, *, batch_size=4, shuffle=False, workers=0, masks=False, change=None):
@@ -125,14 +128,15 @@ def train(
     val_loader=None,
     ckpt_path=None,
     before: Callable[[L.Trainer, L.LightningModule], object] | None = None,
+    package=L,
     **settings,
 ):
     """Seed, make a module, and fit it; two calls with equal arguments give equal weights."""
-    L.seed_everything(11, verbose=False)
+    package.seed_everything(11, verbose=False)
     module = make()
-    checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    checkpoints = any(type(callback).__name__ == "ModelCheckpoint" for callback in callbacks)
     given = {**QUIET, "max_epochs": 2, "enable_checkpointing": checkpoints, **settings}
-    trainer = L.Trainer(**given, callbacks=callbacks)
+    trainer = package.Trainer(**given, callbacks=callbacks)
     train_loader = loader(shuffle=True) if train_loader is None else train_loader
     val_loader = loader(10, seed=1) if val_loader is None else val_loader
     if before is not None:

@@ -35,14 +35,14 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT = 240.0
 
 
-def run(folder: Path):
-    """Return what each rank found, ``[{situation: result}, {situation: result}]``; raise if one does not end well."""
+def run(folder: Path, module: str = __name__):
+    """Return what each rank of a module found, ``[{situation: result}, …]``; raise if one does not end well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     common |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", __name__, str(folder)]
+    command = [sys.executable, "-m", module, str(folder)]
     processes = []
     for rank in ("0", "1"):
         with (folder / f"rank{rank}.txt").open("w") as output:

@@ -4,7 +4,6 @@ import warnings
 
 import lightning as L
 import pytest
-import pytorch_lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -108,30 +107,14 @@ def test_grid(settings, text):
         Grid(**settings)
 
 
-def test_a_trainer_of_the_other_package():
-    class Other(pytorch_lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = nn.Linear(1, 1)
+def test_what_is_no_trainer():
+    class Trainer:
+        pass
 
-        def training_step(self, batch, batch_idx):
-            raise AssertionError
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    trainer = pytorch_lightning.Trainer(
-        accelerator="cpu",
-        callbacks=[monitor()],
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
     with pytest.raises(
-        MisconfigurationException, match=r"Trainer of `lightning` .* but got pytorch_lightning\..* mixed"
+        MisconfigurationException, match=r"Trainer of `lightning` or `pytorch_lightning`, but got tests\..*Trainer"
     ):
-        trainer.fit(Other(), Squares().loader())
+        monitor().setup(Trainer(), Module(), "fit")
 
 
 def test_two_monitors_with_one_prefix_are_refused_by_lightning():

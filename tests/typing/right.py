@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning as L
+import pytorch_lightning as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ monitor = xai.ExplanationMonitor(
 )
 other = xai.ExplanationMonitor("explainer_of_another_package")
 trainer = L.Trainer(callbacks=[monitor, EarlyStopping("xai/faithfulness", mode="max")])
+trainer_of_the_other_package = pl.Trainer(callbacks=[monitor])
 if monitor.latest is not None:
     gap: xai.Estimate = xai.difference(
         monitor.latest.scores("faithfulness_gain"), monitor.history[0].scores("faithfulness_gain")

@@ -1,0 +1,118 @@
+"""One Lightning under two names, `lightning` and `pytorch_lightning`: both are served, and none is imported from here.
+
+Our callback must be a `Callback` of the package that a user's Trainer comes from, whichever it is and whether it is
+imported before our classes or after them. So our classes take the package's own as a base when it is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+_PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+_FABRICS = ("lightning.fabric", "lightning_fabric")
+_MISCONFIGURATION = "utilities.exceptions.MisconfigurationException"
+
+
+def loaded(name: str) -> tuple[Any, ...]:
+    """Return a class of each package that is imported, for ``isinstance``: an object of a class has its package loaded.
+
+    Args:
+        name: Module below the package, and class, such as ``"callbacks.EarlyStopping"``.
+    """
+    return _found(_PACKAGES, name)
+
+
+def check_installed() -> None:
+    """Raise ModuleNotFoundError unless one of the two packages is installed."""
+    if not any(package in sys.modules or find_spec(package) for package in ("lightning", "pytorch_lightning")):
+        raise ModuleNotFoundError(
+            "Expected `lightning` or `pytorch_lightning` to be installed, because an ExplanationMonitor is a callback "
+            "of its Trainer, but found neither: pip install lightning"
+        )
+
+
+def is_misconfiguration(error: BaseException | None) -> bool:
+    """Return whether an error is one of a user's settings: ours, or one that Lightning raised."""
+    return isinstance(error, (MisconfigurationException, *_found(_FABRICS, _MISCONFIGURATION)))
+
+
+def _found(packages: Sequence[str], name: str) -> tuple[Any, ...]:
+    module, _, attribute = name.rpartition(".")
+    modules = (sys.modules.get(f"{package}.{module}") for package in packages)
+    found = (getattr(one, attribute, None) for one in modules)
+    return tuple(one for one in found if isinstance(one, type))  # documentation tools put mocks in place of packages
+
+
+if TYPE_CHECKING:
+    import lightning.fabric.utilities.exceptions
+    import lightning.pytorch.callbacks
+    import lightning.pytorch.loggers
+    import lightning_fabric.utilities.exceptions
+    import pytorch_lightning.callbacks
+    import pytorch_lightning.loggers
+
+    Trainer: TypeAlias = lightning.pytorch.Trainer | pytorch_lightning.Trainer
+    LightningModule: TypeAlias = lightning.pytorch.LightningModule | pytorch_lightning.LightningModule
+    Logger: TypeAlias = lightning.pytorch.loggers.Logger | pytorch_lightning.loggers.Logger
+    TensorBoardLogger: TypeAlias = (
+        lightning.pytorch.loggers.TensorBoardLogger | pytorch_lightning.loggers.TensorBoardLogger
+    )
+    WandbLogger: TypeAlias = lightning.pytorch.loggers.WandbLogger | pytorch_lightning.loggers.WandbLogger
+    MLFlowLogger: TypeAlias = lightning.pytorch.loggers.MLFlowLogger | pytorch_lightning.loggers.MLFlowLogger
+    RichProgressBar: TypeAlias = (
+        lightning.pytorch.callbacks.RichProgressBar | pytorch_lightning.callbacks.RichProgressBar
+    )
+
+    class Callback(lightning.pytorch.callbacks.Callback, pytorch_lightning.callbacks.Callback): ...  # type: ignore[misc]
+
+    class MisconfigurationException(
+        lightning.fabric.utilities.exceptions.MisconfigurationException,
+        lightning_fabric.utilities.exceptions.MisconfigurationException,
+    ): ...
+
+else:
+
+    class _NoCallback:
+        """Holds the place of a base: Python lets no class whose only base is `object` take another."""
+
+    class Callback(_NoCallback):
+        """A callback for Trainers of either package."""
+
+    class _NoError(Exception):
+        """See `_NoCallback`."""
+
+    class MisconfigurationException(_NoError):  # noqa: N818 - as it is called there
+        """A run that cannot work as it is set up: the exception of that name of either package."""
+
+
+class _Arrivals:
+    """Sees imports go by, and finds nothing itself: the first one after a class of Lightning's makes it a base of ours.
+
+    Each package goes on importing dozens of its modules after these two.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG004
+        """Return None: others find the module."""
+        _take_bases()
+        return None
+
+
+def _take_bases() -> None:
+    _extend(Callback, _found(_PACKAGES, "callbacks.callback.Callback"))
+    _extend(MisconfigurationException, _found(_FABRICS, _MISCONFIGURATION))
+
+
+def _extend(ours: type, theirs: Sequence[type]) -> None:
+    bases = ours.__bases__
+    if not set(theirs) <= set(bases):
+        ours.__bases__ = tuple(dict.fromkeys([*theirs, *bases]))
+
+
+_take_bases()
+sys.meta_path.insert(0, _Arrivals())
