@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.timing import timed
-from lightning_xai.probing.probe import ProbeSelection
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.selection import ProbeSelection
 
 LIMIT_MS = 0.2
 BATCH = 32

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
@@ -23,10 +24,12 @@ from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
-from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained
+from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained, joined
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
+from lightning_xai.probing.probe import Probe, references_of_size
 from lightning_xai.probing.processes import Processes, agreed_probe, all_succeeded, merged, of_all, share_of
+from lightning_xai.probing.sample import Sample
 from lightning_xai.reports.report import Report, Run
 
 if TYPE_CHECKING:
@@ -65,9 +68,12 @@ class Engine:
                 if sample.labels is not None:
                     labels = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
                 # before references are gathered, the image and its mirror image stand in: some need their spread
-                pair = torch.cat([sample.images, sample.images.flip(-1)])
-                references = run.references.get(loader, pair) if self.plan.num_references else None
-                self.plan.answers(classifier, sample, labels, references=references)
+                pair = [*sample.images, *sample.images.flip(-1)]
+                references = self._references(run.references.get(loader, pair), sample)
+                asked = sample
+                if run.annotated_loaders.get(loader) and not sample.annotated:  # other ranks' images are
+                    asked = replace(sample, masks=torch.zeros_like(sample.images[:, 0], dtype=torch.bool))
+                self.plan.answers(classifier, asked, labels, references=references)
                 if not run.tried:
                     warn_of_annotations(classifier.task, sample)
         for report in self.reports:
@@ -107,61 +113,77 @@ class Engine:
         found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run))
         if found is None:
             return None
-        answers = {i: _merged(trainer, one, len(run.probes[i])) for i, one in found[0].items()}
+        gathered = {i: _gathered(trainer, parts, run.probes[i].groups) for i, parts in found[0].items()}
         seconds = time.perf_counter() - began
-        epoch = self._attempted(trainer, run, lambda: self._epoch(trainer, run, answers, found[1], seconds))
-        if epoch is None:
+        told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, gathered, found[1], seconds))
+        if told is None:
             return None
+        epoch, heatmaps = told
         run.remember(epoch)
-        self._publish(trainer, module, run, epoch, {i: one.heatmaps for i, one in answers.items()})
+        self._publish(trainer, module, run, epoch, heatmaps)
         return epoch
 
-    def log_placeholders(self, trainer: Trainer, module: LightningModule, run: RunState, loader: int) -> None:
-        """Log the last good value of each key of a loader, else its worst, for monitors only."""
-        keys = self.keys.of_loader(run.index_in_keys(loader), annotated=run.samples[loader].annotated)
-        values = {name: run.last_values.setdefault(name, key.worst) for name, key in keys.items()}
-        _log(trainer, module, values, to_loggers=frozenset(), on_step=False, on_epoch=True)
+    def agree(self, trainer: Trainer, run: RunState) -> None:
+        """Agree with the other ranks on what each saw of the data in a part; every rank must call it.
 
-    def promise_keys(self, trainer: Trainer, run: RunState) -> None:
-        """Let monitors that ask before the first validation find every key that the sanity check foretold."""
-        for loader, sample in run.samples.items():
-            keys = self.keys.of_loader(run.index_in_keys(loader), annotated=sample.annotated)
-            for name, key in keys.items():
-                value = run.last_values.setdefault(name, key.worst)
-                trainer.callback_metrics.setdefault(name, torch.tensor(value))
+        Which loaders have annotations, and so which keys there are, is settled once.
+        """
+        seen = {loader: sample.annotated for loader, sample in run.samples.items()}
+        of_ranks = of_all(_processes(trainer), (seen, run.labels_are_distributions, run.chunk_size))
+        known = [labels for _, labels, _ in of_ranks if labels is not None]
+        run.labels_are_distributions = all(known) if known else None
+        run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
+        loaders = sorted({loader for annotated, *_ in of_ranks for loader in annotated})
+        agreed = {loader: any(annotated.get(loader, False) for annotated, *_ in of_ranks) for loader in loaders}
+        run.annotated_loaders = run.annotated_loaders or agreed
 
-    def log_last_values(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
-        """Log the last good values for monitors that ask before there is a validation, as after a resume."""
-        _log(trainer, module, run.last_values, to_loggers=frozenset(), on_step=False, on_epoch=True)
+    def promise_keys(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+        """Let monitors find every key that has no value yet: its last good one in this run, else its worst.
+
+        Loggers never see these; a value that is logged replaces them, and an error leaves the last one.
+        """
+        for loader, agreed in run.annotated_loaders.items():
+            annotated = agreed or (loader in run.probes and run.probes[loader].annotated)
+            for name, key in self.keys.of_loader(run.index_in_keys(loader), annotated=annotated).items():
+                run.last_values.setdefault(name, key.worst)
+        for name, value in run.last_values.items():
+            trainer.callback_metrics.setdefault(name, torch.tensor(value, device=module.device))
 
     def _answers_about_share(
         self, trainer: Trainer, module: LightningModule, run: RunState
-    ) -> tuple[dict[int, Answers], Classifier]:
-        """Return the answers about this rank's share of every loader's probe, and the classifier that was asked."""
+    ) -> tuple[dict[int, list[Answers]], Classifier]:
+        """Return the answers about this rank's share of each group of every probe, and the classifier asked."""
         if not run.tried:
             self.try_one_image(trainer, module, run)
-        shares = {loader: share_of(_processes(trainer), len(probe)) for loader, probe in run.probes.items()}
+        # a share of each group of images of one size: so every rank makes the same number of forwards
+        shares = {loader: _shares(_processes(trainer), probe) for loader, probe in run.probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
-        total = None if cost is None else cost * sum(map(len, shares.values()))
+        total = None if cost is None else cost * sum(len(places) for groups in shares.values() for places in groups)
         has_bar = trainer.progress_bar_callback is not None
         with preserved(module), evaluations_shown(trainer, total) if has_bar else nullcontext(_ignore) as count:
             classifier = self._classifier(trainer, module, run, count)
-            answers = {i: self._answers(module, classifier, run, i, shares[i]) for i in shares}
+            answers = {i: [self._answers(module, classifier, run, i, one) for one in shares[i]] for i in shares}
         return answers, classifier
 
     def _answers(
         self, module: LightningModule, classifier: Classifier, run: RunState, loader: int, places: list[int]
     ) -> Answers:
         probe = run.probes[loader]
+        sample = probe.sample(places, module.device)
         return self.plan.answers(
             classifier,
-            probe.sample(places, module.device),
+            sample,
             torch.tensor(probe.labels, device=module.device)[places],
-            previous={name: maps[places] for name, maps in probe.previous.items()},
+            previous=probe.previous_of(places),
             previous_target=None if probe.previous_target is None else probe.previous_target[places],
-            references=run.references.get(loader),
+            references=self._references(run.references.get(loader, []), sample),
             value_range=probe.value_range,
         )
+
+    def _references(self, references: Sequence[Tensor], sample: Sample) -> Tensor | None:
+        """Return the reference images in the size of a sample, None if no explainer needs any."""
+        height, width = sample.images.shape[2:]
+        return references_of_size(references, (height, width)) if self.plan.num_references else None
 
     def _classifier(
         self,
@@ -183,25 +205,28 @@ class Engine:
         )
 
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
-        """Agree on the probe of each loader that was looked through, and on what labels are; return True."""
-        seen = [one for one in of_all(_processes(trainer), run.labels_are_distributions) if one is not None]
-        run.labels_are_distributions = all(seen) if seen else None
+        """Agree on the probe of each loader that was looked through; return True."""
         for loader, selection in sorted(run.selections.items()):
             if self.plan.num_references:
                 references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
-                run.references[loader] = torch.stack([item.image for item in references.items])
+                run.references[loader] = [item.image for item in references.items]
             probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, run.wanted(loader))
-            if not run.accept(loader, probe):
-                rank_zero_warn(
-                    "ExplanationMonitor did not find the images of the restored probe again (other data, precision or "
-                    "preprocessing): it explains a new probe, and heatmap drift starts anew."
-                )
+            differences = run.accept(loader, probe)
+            if differences:
+                rank_zero_warn(f"ExplanationMonitor {', and '.join(differences)}.")
         run.selections = {}
         return True
 
     def _epoch(
-        self, trainer: Trainer, run: RunState, answers: Mapping[int, Answers], classifier: Classifier, seconds: float
-    ) -> ExplainedEpoch:
+        self,
+        trainer: Trainer,
+        run: RunState,
+        gathered: Mapping[int, Sequence[Answers]],
+        classifier: Classifier,
+        seconds: float,
+    ) -> tuple[ExplainedEpoch, dict[int, Mapping[str, Tensor]]]:
+        """Return the epoch from the answers about each group of each probe, and the raw heatmaps of each probe."""
+        answers = {i: joined(parts, run.probes[i].groups) for i, parts in gathered.items()}
         evaluations = classifier.evaluations * trainer.world_size
         loaders: dict[int, Explained] = {}
         estimates: dict[str, Estimate] = {}
@@ -215,7 +240,7 @@ class Engine:
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
         loaded = None if run.stage == "fit" else run.loaded
-        return ExplainedEpoch(
+        epoch = ExplainedEpoch(
             epoch=trainer.current_epoch if loaded is None else loaded[0],
             step=scalar_step(trainer) if loaded is None else loaded[1],
             stage=run.stage,
@@ -226,6 +251,7 @@ class Engine:
             evaluations=evaluations,
             checkpoint=None if run.stage == "fit" or trainer.ckpt_path is None else str(trainer.ckpt_path),
         )
+        return epoch, {i: found.heatmaps for i, found in answers.items()}
 
     def _publish(
         self,
@@ -303,16 +329,12 @@ def _log(
     values: Mapping[str, float],
     *,
     to_loggers: frozenset[str],
-    on_step: bool | None = None,
-    on_epoch: bool | None = None,
 ) -> None:
     """Log values for monitors, and some of them for loggers."""
     for name, value in values.items():
         module.log(
             name,
             value,
-            on_step=on_step,
-            on_epoch=on_epoch,
             logger=None if name in to_loggers else False,  # None: without a warning where there is no logger
             batch_size=1,
             add_dataloader_idx=False,
@@ -320,9 +342,15 @@ def _log(
         )
 
 
-def _merged(trainer: Trainer, answers: Answers, count: int) -> Answers:
-    """Return the answers of all ranks about ``count`` images, in the order of the probe."""
-    return answers.each(lambda rows: merged(_processes(trainer), rows, count))
+def _shares(processes: Processes, probe: Probe) -> list[list[int]]:
+    """Return the places of the images that this rank explains, of each group."""
+    return [[group[index] for index in share_of(processes, len(group))] for group in probe.groups]
+
+
+def _gathered(trainer: Trainer, answers: Sequence[Answers], groups: Sequence[Sequence[int]]) -> list[Answers]:
+    """Return the answers of all ranks about each group, in its order."""
+    merge = partial(merged, _processes(trainer))
+    return [part.each(partial(merge, count=len(group))) for part, group in zip(answers, groups, strict=True)]
 
 
 def _say_share_of_epoch(run: RunState, epoch: ExplainedEpoch) -> None:

@@ -148,12 +148,19 @@ class ExplanationMonitor(Callback):
         run = self._runs.begun
         if run.stage != "fit":
             return
-        self._runs.keep_folder(run)
         try:
             checkpoint_state.restore(run, state_dict, self.plan)
         except ValueError as error:
             rank_zero_warn(
                 f"ExplanationMonitor starts afresh, because its state in the checkpoint cannot be read: {error}"
+            )
+            return
+        self._runs.keep_folder(run)
+        before = run.forget_probes_unlike(self.num_images)
+        if before:
+            rank_zero_warn(
+                f"ExplanationMonitor explains a new probe, because num_images={self.num_images} but the checkpoint's "
+                f"run had {before[0]}: heatmap drift starts anew, and earlier epochs are of other images."
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
@@ -173,7 +180,7 @@ class ExplanationMonitor(Callback):
                 trainer, self.prefix, self.keys.all(annotated=True), self.every_n_epochs, loaders_known=False
             )
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose validation has nothing to explain; see that keys exist before the first validation."""
         if not trainer.enable_validation:
             rank_zero_warn(
@@ -185,17 +192,11 @@ class ExplanationMonitor(Callback):
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
                 "but it is empty."
             )
-        self._engine.promise_keys(trainer, self._runs.of(trainer))
+        self._engine.promise_keys(trainer, pl_module, self._runs.of(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
         self._runs.of(trainer).epoch_began = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a resume at the end of an epoch, monitors ask before there is a validation: see that keys exist."""
-        run = self._runs.of(trainer)
-        if run.first:
-            self._engine.log_last_values(trainer, pl_module, run)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide whether this validation is explained."""
@@ -208,7 +209,7 @@ class ExplanationMonitor(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Gather the probe before the step may change the batch; see that monitored keys exist."""
+        """Gather the probe before the step may change the batch."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
     def on_test_batch_start(
@@ -284,8 +285,6 @@ class ExplanationMonitor(Callback):
         if is_first and loader == 0 and loader in run.samples and not run.tried and run.error is None:
             redirected = trainer.strategy.model is not module
             self._step = WatchedStep(module, self._engine.readout, redirected=redirected)
-        if is_first and run.stage == "fit" and not trainer.sanity_checking and loader in run.samples:
-            self._engine.log_placeholders(trainer, module, run, loader)
 
     def _compare_calls(self, trainer: Trainer, module: LightningModule) -> None:
         if self._step is not None:
@@ -295,14 +294,19 @@ class ExplanationMonitor(Callback):
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
+        if run.due or not run.annotated_loaders:
+            self._engine.agree(trainer, run)
         if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys, self.every_n_epochs)
         if trainer.sanity_checking:
             self._engine.try_one_image(trainer, module, run)
-        elif run.due:
-            self._latest = self._engine.explain(trainer, module, run) or self._latest
-            run.first = False
+            return
+        epoch = self._engine.explain(trainer, module, run) if run.due else None
+        self._latest = epoch or self._latest
+        run.first = run.first and not run.due
+        if run.stage == "fit":
+            self._engine.promise_keys(trainer, module, run)
 
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:

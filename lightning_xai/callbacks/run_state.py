@@ -11,11 +11,14 @@ from torch import Tensor
 
 from lightning_xai._lightning import loaded
 from lightning_xai.probing.explained import ExplainedEpoch
-from lightning_xai.probing.probe import Identity, Probe, ProbeSelection, are_distributions
+from lightning_xai.probing.probe import Identity, Probe, are_distributions
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.selection import ProbeSelection
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Logger, Trainer
+
+_SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first
 
 
 @dataclass
@@ -29,7 +32,7 @@ class RunState:
         loaded: Epoch and step of the checkpoint that is validated or tested, None without one.
         epochs: Every explained epoch, numbers only, ordered by epoch and step.
         probes: Loader's index -> probe.
-        references: Loader's index -> images (R, C, H, W) for explainers that compare with some, on the CPU.
+        references: Loader's index -> images (C, H, W) for explainers that compare with some, on the CPU.
         last_values: Every promised key -> last good value, the worst until there is one.
         last_epoch: Last epoch that was explained.
         first: Whether no validation of this fit was explained (or tried) yet.
@@ -38,6 +41,7 @@ class RunState:
         due: Whether the running validation is explained.
         selections: Loader's index -> selection that goes on in the running validation.
         samples: Loader's index -> first image that was last seen.
+        annotated_loaders: Loader's index -> whether some rank's images have masks or boxes, agreed once.
         chunk_size: Greatest first batch seen.
         tried: Whether one image went through everything, so that later errors are none of configuration.
         failures: Validations in a row that could not be explained.
@@ -53,7 +57,7 @@ class RunState:
     loaded: tuple[int, int] | None = None
     epochs: list[ExplainedEpoch] = field(default_factory=list)
     probes: dict[int, Probe] = field(default_factory=dict)
-    references: dict[int, Tensor] = field(default_factory=dict)
+    references: dict[int, list[Tensor]] = field(default_factory=dict)
     last_values: dict[str, float] = field(default_factory=dict)
     last_epoch: int | None = None
     first: bool = True
@@ -62,6 +66,7 @@ class RunState:
     due: bool = False
     selections: dict[int, ProbeSelection] = field(default_factory=dict)
     samples: dict[int, Sample] = field(default_factory=dict)
+    annotated_loaders: dict[int, bool] = field(default_factory=dict)
     chunk_size: int = 1
     tried: bool = False
     failures: int = 0
@@ -122,25 +127,55 @@ class RunState:
 
     @property
     def annotated(self) -> bool:
-        """Whether the first image of some loader has masks or boxes."""
-        return any(sample.annotated for sample in self.samples.values())
+        """Whether the images of some loader have masks or boxes."""
+        return any(self.annotated_loaders.values())
 
     def wanted(self, loader: int) -> list[Identity]:
         """Return the images of the restored probe that a loader is searched for."""
         state = self.restored.get(loader)
         return [] if state is None else list(zip(state["keys"], state["classes"], strict=True))
 
-    def accept(self, loader: int, probe: Probe) -> bool:
-        """Take over the probe of a loader; return False if a restored one was not found again."""
+    def forget_probes_unlike(self, num_images: int) -> list[int]:
+        """Look no longer for restored probes of another number of images; return these numbers."""
+        others = []
+        for loader, state in self.restored.items():
+            asked, count = state["num_images"], len(state["keys"])
+            # an older checkpoint does not say how many were asked for: there may have been no more images
+            if count > num_images or asked not in {None, num_images}:
+                others.append(count if asked is None else asked)
+                nothing: dict[str, Any] = {"keys": [], "classes": [], "previous": {}, "previous_target": None}
+                self.restored[loader] = {**state, **nothing, "num_images": num_images}
+        return others
+
+    def accept(self, loader: int, probe: Probe) -> list[str]:
+        """Take over the probe of a loader, and the run's value range; return how it differs from a restored one."""
         state = self.restored.pop(loader, None)
         self.probes[loader] = probe
         if state is None:
-            return True
-        if list(zip(state["keys"], state["classes"], strict=True)) != probe.identities:
-            return False
-        probe.previous = dict(state["previous"])
-        probe.previous_target = state["previous_target"]
-        return True
+            return []
+        differences = []
+        before = state["value_range"]
+        if before is not None and probe.own_range is not None:
+            if _are_alike(before, probe.own_range):
+                probe.kept_range = before
+            else:
+                differences = [f"takes noise as a share of the range {probe.own_range} from now on (it was {before})"]
+        if list(zip(state["keys"], state["classes"], strict=True)) == probe.identities:
+            probe.previous = dict(state["previous"])
+            probe.previous_target = state["previous_target"]
+        elif state["keys"]:
+            differences.insert(
+                0,
+                "did not find the images of the restored probe again (other data, precision or preprocessing): it "
+                "explains a new probe, and heatmap drift starts anew",
+            )
+        return differences
+
+
+def _are_alike(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """Return whether two ranges are in the same units: they share half of the wider one."""
+    shared = min(first[1], second[1]) - max(first[0], second[0])
+    return shared >= _SHARED_RANGE * max(first[1] - first[0], second[1] - second[0])
 
 
 def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bool) -> bool:

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "OneProcess": "processes",
         "Plan": "plan",
         "Probe": "probe",
-        "ProbeSelection": "probe",
+        "ProbeSelection": "selection",
         "Processes": "processes",
         "Sample": "sample",
         "difference": "explained",

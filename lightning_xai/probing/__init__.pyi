@@ -9,10 +9,10 @@ from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.keys import Keys as Keys
 from lightning_xai.probing.plan import Plan as Plan
 from lightning_xai.probing.probe import Probe as Probe
-from lightning_xai.probing.probe import ProbeSelection as ProbeSelection
 from lightning_xai.probing.processes import OneProcess as OneProcess
 from lightning_xai.probing.processes import Processes as Processes
 from lightning_xai.probing.sample import Sample as Sample
+from lightning_xai.probing.selection import ProbeSelection as ProbeSelection
 
 __all__ = [
     "Answers",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.annotations import check_boxes
-from lightning_xai.probing.sample import Sample
+from lightning_xai.evidence.annotations import check_boxes, masks_of_boxes
+from lightning_xai.evidence.heat import LARGEST_KEPT
+from lightning_xai.probing.sample import Sample, sample_of_checked
 
 _ROUNDING = 1e-3
 
@@ -35,51 +35,104 @@ class Item:
     class_masks: Tensor | None = None
     id: str | None = None
 
+    @property
+    def form(self) -> tuple[int, ...]:
+        """What images of one batch have in common: their shape."""
+        return tuple(self.image.shape)
+
 
 @dataclass
 class Probe:
-    """Images that are explained every epoch, in the order of their selection.
+    """Images that are explained every epoch, in the order of their selection; they may differ in size.
 
     Attributes:
         identities: Content key and class of each image.
         items: Each image with what is known about it.
-        previous: Explainer's name -> compact heatmaps (N, h, w) of the last explained epoch, float16.
+        previous: Explainer's name -> compact heatmaps (N, h, w) of the last explained epoch, float16; where images
+            differ in size, NaN beyond the edges of the smaller ones.
         previous_target: Class that these explain, int64 (N,).
+        num_images: How many images were asked for; None if unknown.
+        kept_range: The value range of the run that this probe goes on with, None for that of its own images.
     """
 
     identities: list[Identity]
     items: list[Item]
     previous: dict[str, Tensor] = field(default_factory=dict)
     previous_target: Tensor | None = None
+    num_images: int | None = None
+    kept_range: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
     def annotated(self) -> bool:
-        """Whether every image has a mask, or every image has boxes."""
-        return all(i.mask is not None for i in self.items) or all(i.boxes is not None for i in self.items)
-
-    def sample(self, indices: Sequence[int], device: torch.device) -> Sample:
-        """Return the images with ``indices`` as one batch on ``device``."""
-        items = [self.items[i] for i in indices]
-        boxes = [item.boxes.to(device) for item in items if item.boxes is not None]
-        box_labels = [item.box_labels for item in items if item.box_labels is not None]
-        ids = [item.id for item in items if item.id is not None]
-        has_boxes = len(boxes) == len(items)
-        return Sample(
-            images=torch.stack([item.image for item in items]).to(device),
-            labels=_stacked([item.label for item in items], device),
-            masks=_stacked([item.mask for item in items], device),
-            boxes=check_boxes(boxes, torch.empty(len(items), device=device)) if has_boxes else None,
-            box_labels=pad_sequence(box_labels, True, -1).to(device) if len(box_labels) == len(items) else None,
-            class_masks=_stacked([item.class_masks for item in items], device),
-            ids=ids if len(ids) == len(items) else None,
-        )
+        """Whether some image has a mask or boxes; metrics of annotated objects are undefined for the others."""
+        return self._has_masks or self._has_boxes
 
     @cached_property
+    def groups(self) -> list[list[int]]:
+        """Places of the images that can be one batch, because they are of one size; the same on every rank."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, item in enumerate(self.items):
+            places.setdefault(item.form, []).append(place)
+        return list(places.values())
+
+    def sample(self, indices: Sequence[int], device: torch.device) -> Sample:
+        """Return the images with ``indices``, which are of one size, as one batch on ``device``.
+
+        What the batch holds beside images and labels depends on the whole probe, not on which of its images these are:
+        where only some are annotated, the masks of the others are empty.
+        """
+        items = [self.items[i] for i in indices]
+        ids = [item.id for item in items if item.id is not None]
+        boxes = [torch.zeros(0, 4) if item.boxes is None else item.boxes for item in items]
+        box_labels = [_box_labels(item, len(own)) for item, own in zip(items, boxes, strict=True)]
+        planes = self._num_planes
+        parts = {
+            "images": torch.stack([item.image for item in items]),
+            "labels": _stacked([item.label for item in items]),
+            "masks": torch.stack([_mask(item) for item in items]) if self._has_masks else None,
+            "boxes": check_boxes(boxes, torch.empty(len(items))) if self._has_boxes else None,
+            "box_labels": pad_sequence(box_labels, True, -1) if self._has_boxes and self._has_box_labels else None,
+            "class_masks": torch.stack([_class_masks(item, planes) for item in items]) if planes else None,
+        }
+        on_device = {name: None if part is None else part.to(device) for name, part in parts.items()}
+        return sample_of_checked(**on_device, ids=ids if len(ids) == len(items) else None)
+
+    def previous_of(self, places: Sequence[int]) -> dict[str, Tensor]:
+        """Return the last epoch's small heatmaps of images of one size, by explainer, each (n, h, w)."""
+        height, width = (min(side, LARGEST_KEPT) for side in self.items[places[0]].image.shape[1:])
+        return {name: maps[list(places), :height, :width] for name, maps in self.previous.items()}
+
+    @property
+    def _has_masks(self) -> bool:
+        return any(item.mask is not None for item in self.items)
+
+    @property
+    def _has_boxes(self) -> bool:
+        """Whether boxes say all that is annotated; else masks do, also for images with boxes alone."""
+        annotated = [item for item in self.items if item.mask is not None or item.boxes is not None]
+        return bool(annotated) and all(item.boxes is not None for item in annotated)
+
+    @property
+    def _has_box_labels(self) -> bool:
+        return any(item.box_labels is not None for item in self.items)
+
+    @property
+    def _num_planes(self) -> int:
+        """How many planes class masks have; 0 without any, or where images differ in it."""
+        numbers = {len(item.class_masks) for item in self.items if item.class_masks is not None}
+        return numbers.pop() if len(numbers) == 1 else 0
+
+    @property
     def value_range(self) -> tuple[float, float] | None:
-        """Least and greatest value of all images, the same on every rank; None if there are no two values."""
+        """Least and greatest value that images have, of which noise is a share; the same on every rank."""
+        return self.own_range if self.kept_range is None else self.kept_range
+
+    @cached_property
+    def own_range(self) -> tuple[float, float] | None:
+        """Least and greatest value of all images; None if there are no two values."""
         ends = torch.tensor([[float(item.image.min()), float(item.image.max())] for item in self.items]).view(-1, 2)
         low, high = (ends[:, 0].min().item(), ends[:, 1].max().item()) if len(ends) else (0.0, 0.0)
         return (low, high) if -math.inf < low < high < math.inf else None
@@ -101,65 +154,24 @@ class Probe:
             "classes": self.labels,
             "previous": {name: maps.clone() for name, maps in self.previous.items()},
             "previous_target": None if self.previous_target is None else self.previous_target.clone(),
+            "num_images": self.num_images,
+            "value_range": None if self.value_range is None else list(self.value_range),
         }
 
 
-class ProbeSelection:
-    """Choose images while batches pass by; the choice depends on the set of images only.
+def references_of_size(references: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Return reference images (C, H, W) as one batch (R, C, h, w); those of another size resized, by interpolation.
 
-    Classes take turns, inside a class and inside a round the smallest content key is next; equal images of one class
-    count once. Whatever the order, batch size, shuffling or number of ranks, the same images are chosen, and never more
-    than ``num_images`` are held (beside those that a resumed run is looking for).
-
-    Args:
-        num_images: How many to choose.
-        wanted: Images of a restored probe, kept whatever their turn.
+    So images of every size are compared with the same references: those of their own size may be few, or none but the
+    image itself.
     """
-
-    def __init__(self, num_images: int, wanted: Iterable[Identity] = ()) -> None:
-        self._num_images = num_images
-        self._wanted = frozenset(wanted)
-        self._held: dict[Identity, Item] = {}
-        self._chosen: list[Identity] = []
-
-    def offer(self, sample: Sample) -> None:
-        """Consider the images of a batch."""
-        keys = content_keys(sample.images).tolist()
-        labels = [-1] * len(keys) if sample.labels is None else _classes(sample.labels, keys)
-        new: dict[Identity, int] = {}
-        for row, identity in enumerate(zip(keys, labels, strict=True)):
-            if identity not in self._held:
-                new.setdefault(identity, row)
-        known = frozenset(self._held)
-        self._chosen = turns([*self._chosen, *new], self._num_images)
-        kept = self._wanted.union(self._chosen)
-        self._held = {identity: item for identity, item in self._held.items() if identity in kept}
-        for identity in (kept & new.keys()) - known:
-            self._held[identity] = _item(sample, new[identity])
-
-    @property
-    def held(self) -> dict[Identity, Item]:
-        """Images that may become part of the probe."""
-        return self._held
-
-    @property
-    def chosen(self) -> list[Identity]:
-        """Images that this process alone would choose, in order."""
-        return list(self._chosen)
-
-
-def turns(identities: Iterable[Identity], count: int) -> list[Identity]:
-    """Return the first ``count`` images when classes take turns, smallest content key first.
-
-    Example:
-        >>> turns([(5, 0), (1, 0), (9, 1), (2, 0)], 3)
-        [(1, 0), (9, 1), (2, 0)]
-    """
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for key, label in set(identities):
-        by_class[label].append(key)
-    ranked = [(turn, key, label) for label, keys in by_class.items() for turn, key in enumerate(sorted(keys))]
-    return [(key, label) for _, key, label in sorted(ranked)[:count]]
+    same = [
+        one
+        if one.shape[1:] == size
+        else F.interpolate(one[None].float(), size, mode="bilinear", antialias=True)[0].to(one)
+        for one in references
+    ]
+    return torch.stack(same)
 
 
 def are_distributions(labels: Tensor) -> bool:
@@ -167,19 +179,9 @@ def are_distributions(labels: Tensor) -> bool:
     return bool(((labels.double().sum(1) - 1.0).abs() < _ROUNDING).all())
 
 
-def _classes(labels: Tensor, keys: list[int]) -> list[int]:
-    """Return the class that each image stands for: its label, or one of its positive labels by its content."""
-    if labels.ndim == 1:
-        return [int(label) for label in labels.tolist()]
-    rows, total = labels.cpu(), labels.double().sum(1).tolist()
-    positives = [(row > 0.5).nonzero().flatten().tolist() for row in rows]
-    return [
-        int(row.argmax()) if abs(whole - 1.0) < _ROUNDING else found[key % len(found)] if found else -1
-        for row, whole, found, key in zip(rows, total, positives, keys, strict=True)
-    ]
+def item_of(sample: Sample, row: int) -> Item:
+    """Return a copy of one image of a batch, which does not hold the batch."""
 
-
-def _item(sample: Sample, row: int) -> Item:
     def copied(part: Tensor | None) -> Tensor | None:
         return None if part is None else part[row].detach().cpu().clone()
 
@@ -194,7 +196,26 @@ def _item(sample: Sample, row: int) -> Item:
     )
 
 
-def _stacked(parts: list[Tensor | None], device: torch.device) -> Tensor | None:
+def _stacked(parts: list[Tensor | None]) -> Tensor | None:
     known = [part for part in parts if part is not None]
     alike = len({part.shape for part in known}) == 1
-    return torch.stack(known).to(device) if alike and len(known) == len(parts) else None
+    return torch.stack(known) if alike and len(known) == len(parts) else None
+
+
+def _mask(item: Item) -> Tensor:
+    """Return the annotated object as a mask (H, W): empty where there is none, or only one of a certain class."""
+    if item.mask is not None:
+        return item.mask
+    size = (item.image.shape[1], item.image.shape[2])
+    if item.boxes is None or item.box_labels is not None:
+        return torch.zeros(size, dtype=torch.bool)
+    return masks_of_boxes(item.boxes[None], size)[0]
+
+
+def _class_masks(item: Item, num_planes: int) -> Tensor:
+    """Return a mask for each class, (K, H, W): all alike where nobody knows which class is annotated."""
+    return _mask(item).expand(num_planes, -1, -1) if item.class_masks is None else item.class_masks
+
+
+def _box_labels(item: Item, count: int) -> Tensor:
+    return torch.full((count,), -1) if item.box_labels is None else item.box_labels

@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_xai.probing.probe import Identity, Item, Probe, ProbeSelection, turns
+from lightning_xai.probing.probe import Identity, Item, Probe
+from lightning_xai.probing.selection import ProbeSelection, turns
 
 
 class Processes(Protocol):
@@ -65,20 +66,23 @@ def agreed_probe(processes: Processes, selection: ProbeSelection, num_images: in
         num_images: How many to choose.
         wanted: Images of a restored probe, used if every one was found by some process.
     """
-    offers = of_all(processes, (selection.chosen, list(selection.held)))
-    anywhere = {identity for _, held in offers for identity in held}
+    offers = of_all(processes, (selection.chosen, list(selection.held), selection.annotated))
+    anywhere = {identity for _, held, _ in offers for identity in held}
+    annotated = {identity for *_, marked in offers for identity in marked}
     restored = bool(wanted) and all(identity in anywhere for identity in wanted)
-    winners = wanted if restored else turns((identity for chosen, _ in offers for identity in chosen), num_images)
+    chosen = {identity for one, *_ in offers for identity in one}
+    winners = wanted if restored else turns(chosen, num_images, annotated)
     taken: set[Identity] = set()
     mine: list[Identity] = []
-    for rank, (_, held) in enumerate(offers):
-        new = [identity for identity in winners if identity in set(held) - taken]
+    for rank, (_, held, marked) in enumerate(offers):
+        here = (set(held) - annotated) | marked  # with its annotation, if some rank has that
+        new = [identity for identity in winners if identity in here - taken]
         taken.update(new)
         mine = new if rank == processes.global_rank else mine
     items: dict[Identity, Item] = {}
     for part in of_all(processes, {identity: selection.held[identity] for identity in mine}):
         items.update(part)
-    return Probe(list(winners), [items[identity] for identity in winners])
+    return Probe(list(winners), [items[identity] for identity in winners], num_images=num_images)
 
 
 def share_of(processes: Processes, count: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -71,6 +71,14 @@ class Sample:
     def first(self) -> Sample:
         """Return a copy of the first image with its annotations."""
         return Sample(**{name: _first(part) for name, part in vars(self).items()})
+
+
+def sample_of_checked(**parts: Any) -> Sample:
+    """Return a sample of parts of others, as they are: what was checked of a batch may not hold for one image of it."""
+    sample = object.__new__(Sample)
+    for part in fields(Sample):
+        object.__setattr__(sample, part.name, parts.get(part.name))
+    return sample
 
 
 def _numbers(given: Any, images: Tensor, name: str) -> Tensor:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.probing import probe as probe_module
 from lightning_xai.probing import processes
-from lightning_xai.probing.probe import Item, Probe, ProbeSelection, turns
+from lightning_xai.probing import selection as selection_module
+from lightning_xai.probing.probe import Item, Probe
 from lightning_xai.probing.processes import OneProcess, agreed_probe, share_of
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.selection import ProbeSelection, turns
 
 CPU = torch.device("cpu")
 
@@ -78,7 +79,7 @@ def test_ranks_agree_on_what_one_process_would_choose(seed, world_size, monkeypa
 
 def agree(selections, num_images, wanted, monkeypatch):
     """Let each of several ranks run `agreed_probe`, exchanging what a collective would exchange."""
-    offers = [(selection.chosen, list(selection.held)) for selection in selections]
+    offers = [(selection.chosen, list(selection.held), selection.annotated) for selection in selections]
     payloads, probes = [], []
     for _ in range(2):  # first find out what each rank sends, then let everyone receive it
         sent, probes = [], []
@@ -106,7 +107,7 @@ def test_each_image_travels_once(monkeypatch):
     images, labels = images_of(6), torch.arange(6) % 2
     both = [select(images, labels), select(images, labels)]  # use_distributed_sampler=False: every rank sees all
     sent = []
-    original = [(selection.chosen, list(selection.held)) for selection in both]
+    original = [(selection.chosen, list(selection.held), selection.annotated) for selection in both]
 
     def everyones(trainer, value):
         if isinstance(value, tuple):
@@ -181,8 +182,8 @@ def test_only_winners_are_copied_and_copies_do_not_hold_the_batch(monkeypatch):
         copied.append(row)
         return original(sample, row)
 
-    original = probe_module._item
-    monkeypatch.setattr(probe_module, "_item", counted)
+    original = selection_module.item_of
+    monkeypatch.setattr(selection_module, "item_of", counted)
     images, labels = images_of(400), torch.arange(400) % 2
     selection = ProbeSelection(4)
     for sample in batches(images, labels, list(range(400)), 50):
@@ -223,12 +224,13 @@ def test_boxes_of_several_batches_are_padded_together():
     assert boxes[1, 1].isnan().all()
 
 
-def test_annotations_of_some_images_are_none():
+def test_annotations_of_some_images_are_none_of_the_others():
     with_mask = Item(torch.rand(1, 3, 3), torch.tensor(0), torch.ones(3, 3, dtype=torch.bool), None)
     without = Item(torch.rand(1, 3, 3), torch.tensor(1), None, None)
     probe = Probe([(1, 0), (2, 1)], [with_mask, without])
-    assert not probe.annotated
-    assert probe.sample([0, 1], CPU).masks is None
+    assert probe.annotated
+    assert probe.sample([0, 1], CPU).masks.flatten(1).sum(1).tolist() == [9, 0]
+    assert probe.sample([1], CPU).masks.sum() == 0  # whatever images are asked for, the batch has the same parts
 
 
 def test_the_state_is_plain():

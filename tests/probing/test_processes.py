@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.probing.probe import ProbeSelection
 from lightning_xai.probing.processes import (
     OneProcess,
     Processes,
@@ -18,6 +17,7 @@ from lightning_xai.probing.processes import (
     share_of,
 )
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.selection import ProbeSelection
 
 COUNT = 7
 
