@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lightning_xai.probing.explained import Explained
 from lightning_xai.probing.sample import Sample
@@ -17,13 +18,13 @@ class Captions:
     """Captions and marks of the first images of a probe.
 
     Args:
-        sample: These images, with all of their labels where there are several.
+        sample: These images, with all of their labels where there are several; or each in a sample of its own.
         found: About the whole probe.
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
         class_names: Shown instead of class numbers.
     """
 
-    sample: Sample
+    sample: Sample | Sequence[Sample]
     found: Explained
     task: str
     class_names: Sequence[str] | None = None
@@ -31,13 +32,19 @@ class Captions:
     @property
     def texts(self) -> list[str]:
         """A caption for each image, lines separated by newlines."""
-        return [self._text(row) for row in range(len(self.sample.images))]
+        return [self._text(row) for row in range(len(self._places))]
 
     @property
     def correct(self) -> list[bool | None] | None:
         """Whether the model is right about each image, None where it has no label; None if none has."""
-        marks = [self._is_right(row) for row in range(len(self.sample.images))]
+        marks = [self._is_right(row) for row in range(len(self._places))]
         return None if all(mark is None for mark in marks) else marks
+
+    @cached_property
+    def _places(self) -> list[tuple[Sample, int]]:
+        """For each image the sample that holds it, and where."""
+        samples = self.sample if isinstance(self.sample, Sequence) else [self.sample]
+        return [(sample, place) for sample in samples for place in range(len(sample.images))]
 
     def _text(self, row: int) -> str:
         found = self.found
@@ -52,8 +59,8 @@ class Captions:
         return "\n".join(lines)
 
     def _identity(self, row: int) -> list[str]:
-        identities = getattr(self.sample, "ids", None)
-        return [] if identities is None else [f"id {identities[row]}"]
+        sample, place = self._places[row]
+        return [] if sample.ids is None else [f"id {sample.ids[place]}"]
 
     def _labels(self, row: int, known: list[int]) -> list[str]:
         """Return the line, or two, about the labels, the class that the image stands for first."""
@@ -67,9 +74,10 @@ class Captions:
 
     def _positives(self, row: int) -> list[int] | None:
         """Return all classes that an image of multi-label data shows, None where only one is known."""
-        labels = self.sample.labels
+        sample, place = self._places[row]
+        labels = sample.labels
         several = self.task == "multilabel" and labels is not None and labels.ndim == 2
-        return labels[row].nonzero().flatten().tolist() if several and labels is not None else None
+        return labels[place].nonzero().flatten().tolist() if several and labels is not None else None
 
     def _is_right(self, row: int) -> bool | None:
         label, probabilities = int(self.found.labels[row]), self.found.probabilities[row]

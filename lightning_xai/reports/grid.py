@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from lightning_xai.reports.report import Report, Run
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 
 _NAME = "heatmaps"
+
+Images: TypeAlias = Tensor | Sequence[Tensor]
+"""One tensor (N, ...), or N tensors that differ in size."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,20 @@ class Grid(Report):
                 continue
             title = _title(epoch)
             probe = run.probes[loader]
-            sample = probe.sample(range(count), torch.device("cpu"))
+            one_size = len(probe.groups) == 1
+            batches = [range(count)] if one_size else [[place] for place in range(count)]
+            samples = [probe.sample(places, torch.device("cpu")) for places in batches]
             heatmaps = {name: maps[:count] for name, maps in run.heatmaps[loader].items()}
             names = self.class_names
             if names is None:
                 names = class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
             picture = replace(self, class_names=names).draw(
-                sample, found, heatmaps, epoch.task, title=title, others=[item.image for item in probe.items]
+                samples[0] if one_size else samples,
+                found,
+                heatmaps,
+                epoch.task,
+                title=title,
+                others=[item.image for item in probe.items],
             )
             name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
             log_picture(
@@ -98,7 +109,7 @@ class Grid(Report):
 
     def draw(
         self,
-        sample: Sample,
+        sample: Sample | Sequence[Sample],
         found: Explained,
         heatmaps: Mapping[str, Tensor],
         task: str,
@@ -109,9 +120,10 @@ class Grid(Report):
         """Return the picture, uint8 (H, W, 3).
 
         Args:
-            sample: The images with their annotations, the first of the probe.
+            sample: The images with their annotations, the first of the probe; each in a sample of its own where they
+                differ in size.
             found: About the probe.
-            heatmaps: Explainer -> heatmaps (n, H, W) of these images.
+            heatmaps: Explainer -> heatmaps (n, H, W) of these images, whatever beyond the edges of smaller ones.
             task: Of the classifier.
             title: Above the grid.
             others: All images (C, H, W) whose values decide how channels are stretched; those of the sample if None.
@@ -119,26 +131,47 @@ class Grid(Report):
         from lightning_xai.visualization import heatmap_grid
 
         captions = Captions(sample, found, task, self.class_names)
-        images, mean, std = sample.images, self.mean, self.std
+        images, masks, boxes, maps = _parts(sample, heatmaps)
+        mean, std = self.mean, self.std
         notes: tuple[str, ...] = ()
-        if self.channels is not None or images.shape[1] > MOST_COLOURS:
+        if self.channels is not None or len(images[0]) > MOST_COLOURS:
             channels = Channels(self.channels)
-            notes = (channels.described(images.shape[1]),)
-            images = channels.stretched(images, channels.limits(images if others is None else others))
+            notes = (channels.described(len(images[0])),)
+            limits = channels.limits(images if others is None else others)
+            if isinstance(images, Tensor):
+                images = channels.stretched(images, limits)
+            else:
+                images = [channels.stretched(image[None], limits)[0] for image in images]
             mean = std = None
         return heatmap_grid(
             images,
-            heatmaps,
+            maps,
             captions=captions.texts,
             correct=captions.correct,
-            masks=sample.masks,
-            boxes=sample.boxes if sample.masks is None else None,
+            masks=masks,
+            boxes=boxes if masks is None else None,
             mean=mean,
             std=std,
             cell_size=self.cell_size,
             title=title,
             notes=notes,
         )
+
+
+def _parts(
+    sample: Sample | Sequence[Sample], heatmaps: Mapping[str, Tensor]
+) -> tuple[Images, Images | None, Images | None, Mapping[str, Images]]:
+    """Return images, masks, boxes and heatmaps, each as one tensor or as one per image."""
+    if isinstance(sample, Sample):
+        return sample.images, sample.masks, sample.boxes, heatmaps
+    images = [one.images[0] for one in sample]
+    masks = [one.masks[0] for one in sample if one.masks is not None]
+    boxes = [one.boxes[0] for one in sample if one.boxes is not None]
+    maps = {
+        name: [one[: image.shape[1], : image.shape[2]] for one, image in zip(maps, images, strict=True)]
+        for name, maps in heatmaps.items()
+    }
+    return images, masks if len(masks) == len(images) else None, boxes if len(boxes) == len(images) else None, maps
 
 
 def _title(epoch: ExplainedEpoch) -> str:

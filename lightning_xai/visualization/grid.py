@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from lightning_xai.visualization.contours import (
     with_contours,
 )
 from lightning_xai.visualization.page import ColumnLegend, Page, PageColumn
+from lightning_xai.visualization.picture_size import PictureSize
 from lightning_xai.visualization.pictures import (
     ChannelValues,
     as_pictures,
@@ -27,8 +29,9 @@ from lightning_xai.visualization.pictures import (
     with_heat,
 )
 
+Part = TypeVar("Part")
+
 _SMALLEST_CELL, _SMALLEST_TEXT = 32, 12
-_SMALLEST_FRACTION = 0.7  # of the cell that a whole multiple has to fill; below it a smooth enlargement looks better
 _TEXT_FRACTION = 0.075  # size of the text in longer sides of a picture
 _BAR_HEIGHT = 0.65  # height of a colour bar in sizes of the text
 _WIDE_LINES_FROM = 112  # pixels of a picture's longer side from which lines of annotations are two pixels wide
@@ -36,16 +39,15 @@ _LEGEND_GRAY = 160
 _OWN_SCALES = "each heatmap has its own scale"
 _MOST_ROWS = 4  # above each other
 _LARGER_TEXT = 1.5  # times, where more than one block is shrunk into a card
-_LONGEST_CELL = 3  # cell sizes; the shorter side of a long image has half of one as far as this allows
 
 
 def heatmap_grid(
-    images: Tensor,
-    heatmaps: Mapping[str, Tensor],
+    images: Tensor | Sequence[Tensor],
+    heatmaps: Mapping[str, Tensor | Sequence[Tensor]],
     *,
     captions: Sequence[str] | None = None,
     correct: Sequence[bool | None] | None = None,
-    masks: Tensor | None = None,
+    masks: Tensor | Sequence[Tensor] | None = None,
     boxes: Boxes | None = None,
     mean: ChannelValues | None = None,
     std: ChannelValues | None = None,
@@ -63,11 +65,12 @@ def heatmap_grid(
     finite are marked as such. Text that does not fit is cut with an ellipsis.
 
     Args:
-        images: Any real dtype, shape (N, C, H, W), N >= 1; how their range is read stands at :func:`as_pictures`.
-        heatmaps: Explainer name -> floating point, shape (N, H, W), any range; at least one.
+        images: Any real dtype, shape (N, C, H, W), N >= 1, or a sequence of (C, H, W) that differ in size; how their
+            range, that of all together, is read stands at :func:`as_pictures`.
+        heatmaps: Explainer name -> floating point, shape (N, H, W), or a sequence of (H, W), any range; at least one.
         captions: What stands left of each row, lines separated by newlines: label, prediction, confidence.
         correct: Whether each prediction is right: a green tick or a red cross beside the row; None for neither.
-        masks: Annotated regions, boolean or numbers (above 0 is inside), shape (N, H, W), drawn as outlines.
+        masks: Annotated regions, boolean or numbers (above 0 is inside), drawn as outlines; shapes as of heatmaps.
         boxes: Annotated boxes ``x1, y1, x2, y2`` in pixels of the image; shapes as at :func:`boxed`.
         mean: What was subtracted when the images were normalised.
         std: What the images were divided by when they were normalised.
@@ -90,114 +93,123 @@ def heatmap_grid(
     """
     _check(images, heatmaps, masks, cell_size)
     _check_lengths(len(images), captions=captions, correct=correct)
-    image_height, image_width = images.shape[-2:]
-    size = PictureSize(image_height, image_width, cell_size)
-    pictures = size.resized_pictures(as_pictures(images, mean, std))
-    contours = _contours(size, len(images), masks, boxes)
+    sizes = _sizes(images, masks, boxes, cell_size, mean, std)
     num_blocks = -(-len(images) // _MOST_ROWS)
-    text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * min(size.longer_side, cell_size)))
+    longer_side, width = max(one.size.longer_side for one in sizes), max(one.size.width for one in sizes)
+    text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * min(longer_side, cell_size)))
     text_size = text_size if num_blocks == 1 else round(_LARGER_TEXT * text_size)
-    legend = None if contours is None else _legend_of_contours(text_size)
-    columns = [PageColumn("image", _annotated(pictures, contours), legend)]
+    has_contours = any(one.contours is not None for one in sizes)
+    legend = _legend_of_contours(text_size) if has_contours else None
+    columns = [PageColumn("image", _in_order(sizes, [[*one.annotated(one.pictures)] for one in sizes]), legend)]
     for name, maps in heatmaps.items():
-        heat = intensity(size.resized(maps.detach().cpu().float().unsqueeze(1)).squeeze(1))
-        legend = _legend_of_heat(text_size, size.width, signed=bool((heat < 0).any()))
-        drawn = _annotated(with_heat(pictures, heat), contours)
-        columns.append(PageColumn(name, drawn, legend, said_where_blank(maps, heat)))
-    if images.shape[1] > MOST_COLOURS:
-        notes = [*notes, Channels().described(images.shape[1])]
+        heats, signed = _heats(sizes, maps)
+        legend = _legend_of_heat(text_size, width, signed=signed)
+        with_heats = list(zip(sizes, heats, strict=True))
+        drawn = [[*one.annotated(with_heat(one.pictures, heat, signed=signed))] for one, heat in with_heats]
+        blank = [said_where_blank(one.of(maps), heat) for one, heat in with_heats]
+        columns.append(PageColumn(name, _in_order(sizes, drawn), legend, _in_order(sizes, blank)))
+    num_channels = len(images[0])
+    if num_channels > MOST_COLOURS:
+        notes = [*notes, Channels().described(num_channels)]
     marks = () if correct is None else tuple(None if right is None else bool(right) for right in correct)
     return Page(columns, text_size, captions or (), marks, title or "", (_OWN_SCALES, *notes), num_blocks).drawn()
 
 
 @dataclass(frozen=True)
-class PictureSize:
-    """The size at which images of one shape are drawn in cells that measure ``cell_size`` along the longer side.
-
-    A whole multiple of the image that fills at least 0.7 of the cell is preferred, because every pixel then stays a
-    sharp square (28 becomes 140, 64 becomes 128 for cells of 160); other images are resized smoothly to the cell. The
-    cell of an image more than twice as long as wide is longer, so that half a ``cell_size`` is left for its shorter
-    side: at most three times as long.
+class _OneSize:
+    """The images of one size in a grid.
 
     Args:
-        image_height: Pixels.
-        image_width: Pixels.
-        cell_size: Longer side of a cell in pixels.
-
-    Example:
-        >>> [PictureSize(*image, 160).width for image in ((28, 28), (64, 32), (224, 112), (100, 100), (100, 400))]
-        [140, 64, 80, 160, 320]
+        places: Their rows.
+        size: At which they are drawn.
+        pictures: uint8 (n, h, w, 3) of that size.
+        contours: Of their annotations; None where there is nothing to draw.
     """
 
-    image_height: int
-    image_width: int
-    cell_size: int
+    places: list[int]
+    size: PictureSize
+    pictures: Tensor
+    contours: Tensor | None
 
-    @property
-    def multiple(self) -> int | None:
-        """The whole number every pixel is enlarged by, or None where the resizing is smooth."""
-        longer = max(self.image_height, self.image_width)
-        whole = self.longest // longer
-        return whole if whole * longer >= _SMALLEST_FRACTION * self.longest else None
+    def of(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return the maps (n, H, W) of these images."""
+        return torch.stack([maps[place].detach().cpu() for place in self.places])
 
-    @property
-    def longest(self) -> int:
-        """Pixels that the longer side may have."""
-        sides = self.image_height, self.image_width
-        for_half_a_cell = self.cell_size * max(sides) // (2 * min(sides))
-        return min(max(self.cell_size, for_half_a_cell), _LONGEST_CELL * self.cell_size)
-
-    @property
-    def factor(self) -> float:
-        """Pixels of the picture per pixel of the image."""
-        return self.multiple or self.longest / max(self.image_height, self.image_width)
-
-    @property
-    def height(self) -> int:
-        """Pixels of the picture from top to bottom."""
-        return max(1, round(self.image_height * self.factor))
-
-    @property
-    def width(self) -> int:
-        """Pixels of the picture from left to right."""
-        return max(1, round(self.image_width * self.factor))
-
-    @property
-    def longer_side(self) -> int:
-        """The larger of height and width."""
-        return max(self.height, self.width)
-
-    def resized(self, maps: Tensor) -> Tensor:
-        """Resize float maps, shape (N, C, H, W), to (N, C, height, width), none leaving its range."""
-        if self.multiple:
-            return maps.repeat_interleave(self.multiple, dim=-2).repeat_interleave(self.multiple, dim=-1)
-        low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
-        shape = (self.height, self.width)
-        resized = F.interpolate(maps, shape, mode="bicubic", antialias=True, align_corners=False)
-        return resized.clamp(low, high)
-
-    def resized_pictures(self, pictures: Tensor) -> Tensor:
-        """Resize uint8 pictures, shape (N, H, W, 3)."""
-        resized = self.resized(pictures.permute(0, 3, 1, 2).float())
-        return resized.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-    def resized_masks(self, masks: Tensor) -> Tensor:
-        """Resize masks, shape (N, H, W), by the nearest pixel: bool."""
-        inside = (masks.detach().cpu() > 0).unsqueeze(1).float()
-        return F.interpolate(inside, (self.height, self.width), mode="nearest-exact").squeeze(1) > 0
+    def annotated(self, pictures: Tensor) -> Tensor:
+        """Draw the annotations on pictures of these images."""
+        return pictures if self.contours is None else with_contours(pictures, self.contours)
 
 
-def _check(images: Tensor, heatmaps: Mapping[str, Tensor], masks: Tensor | None, cell_size: int) -> None:
+def _sizes(
+    images: Tensor | Sequence[Tensor],
+    masks: Tensor | Sequence[Tensor] | None,
+    boxes: Boxes | None,
+    cell_size: int,
+    mean: ChannelValues | None,
+    std: ChannelValues | None,
+) -> list[_OneSize]:
+    """Return the images by their size, as pictures of which all images together decided how their range is read."""
+    pictures = as_pictures(_in_one(images), mean, std)
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault((image.shape[-2], image.shape[-1]), []).append(place)
+    corners = None if boxes is None else boxes_by_image(boxes, len(images))
+    sizes = []
+    for (height, width), rows in places.items():
+        size = PictureSize(height, width, cell_size)
+        of_size = None if masks is None else torch.stack([masks[row] for row in rows])
+        contours = _contours(size, len(rows), of_size, None if corners is None else [corners[row] for row in rows])
+        sizes.append(_OneSize(rows, size, size.resized_pictures(pictures[rows, :height, :width]), contours))
+    return sizes
+
+
+def _in_one(images: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return images as one batch, with NaN beyond the edges of smaller ones."""
+    if isinstance(images, Tensor):
+        return images
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    unit = [image.float() / 255.0 if image.dtype == torch.uint8 else image.float() for image in images]
+    fitted = [F.pad(one, (0, width - one.shape[2], 0, height - one.shape[1]), value=torch.nan) for one in unit]
+    return torch.stack(fitted)
+
+
+def _heats(sizes: Sequence[_OneSize], maps: Tensor | Sequence[Tensor]) -> tuple[list[Tensor], bool]:
+    """Return what is drawn of the maps of each size, and whether there are negative values in a column."""
+    resized = [one.size.resized(one.of(maps).float().unsqueeze(1)).squeeze(1) for one in sizes]
+    heats = [intensity(one) for one in resized]
+    signed = any(bool((heat < 0).any()) for heat in heats)
+    return [intensity(one, signed=signed) for one in resized] if signed else heats, signed
+
+
+def _in_order(sizes: Sequence[_OneSize], parts: Sequence[Sequence[Part]]) -> list[Part]:
+    """Return what belongs to each image, given by size, in the order of the rows."""
+    places = [place for one in sizes for place in one.places]
+    of_places = dict(zip(places, (one for part in parts for one in part), strict=True))
+    return [of_places[place] for place in range(len(places))]
+
+
+def _check(
+    images: Tensor | Sequence[Tensor],
+    heatmaps: Mapping[str, Tensor | Sequence[Tensor]],
+    masks: Tensor | Sequence[Tensor] | None,
+    cell_size: int,
+) -> None:
     if cell_size < _SMALLEST_CELL:
         raise ValueError(f"Expected `cell_size` to be at least {_SMALLEST_CELL} pixels, but got {cell_size}.")
     if not heatmaps:
         raise ValueError("Expected `heatmaps` to hold at least one explainer's maps by name, but it is empty.")
-    if images.ndim == 4 and not len(images):
+    if (not isinstance(images, Tensor) or images.ndim == 4) and not len(images):
         raise ValueError("Expected `images` to hold at least one image, but it is empty.")
-    for name, maps in heatmaps.items():
-        check_shape_of_maps(images, maps, f'heatmaps["{name}"]')
-    if masks is not None:
-        check_shape_of_maps(images, masks, "masks")
+    named = {f'heatmaps["{name}"]': maps for name, maps in heatmaps.items()}
+    for name, maps in (named if masks is None else {**named, "masks": masks}).items():
+        if isinstance(images, Tensor) and isinstance(maps, Tensor):
+            check_shape_of_maps(images, maps, name)
+            continue
+        shapes, expected = ([tuple(one.shape[-2:]) for one in many] for many in (maps, images))
+        if shapes != expected or any(one.ndim != 2 for one in maps) or any(one.ndim != 3 for one in images):
+            raise ValueError(
+                f"Expected `{name}` to hold a map (H, W) for each of `images` (C, H, W), {expected}, but got {shapes}."
+            )
 
 
 def _check_lengths(num_images: int, **of_each_image: Sequence[str] | Sequence[bool | None] | None) -> None:
@@ -217,10 +229,6 @@ def _contours(size: PictureSize, num_images: int, masks: Tensor | None, boxes: B
         of_boxes = contours_of_boxes(on_pictures, size.height, size.width, line_width)
         contours = of_boxes if contours is None else torch.where(of_boxes >= 0, of_boxes, contours)
     return contours if contours is not None and bool((contours >= 0).any()) else None
-
-
-def _annotated(pictures: Tensor, contours: Tensor | None) -> Tensor:
-    return pictures if contours is None else with_contours(pictures, contours)
 
 
 def _legend_of_contours(text_size: int) -> ColumnLegend:

@@ -44,24 +44,24 @@ class PageColumn:
 
     Args:
         name: Stands above the column.
-        pictures: uint8, shape (N, h, w, 3), one per row.
+        pictures: uint8, shape (N, h, w, 3), or a sequence of (h, w, 3), one per row.
         legend: Stands below the column.
         labels: Written on the pictures, one per row, empty for none; no entry for none at all.
 
     """
 
     name: str
-    pictures: Tensor
+    pictures: Tensor | Sequence[Tensor]
     legend: ColumnLegend | None = None
     labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """Columns of pictures of one size on a white page.
+    """Columns of pictures on a white page, each in the middle of a cell in which the largest has room.
 
     Args:
-        columns: At least one, all with pictures of the same number and size.
+        columns: At least one, all with pictures of the same number, and those of a row of one size.
         text_size: Size of the captions in pixels; all distances follow from it.
         captions: One per row, lines separated by newlines; empty for none.
         correct: One per row, marked by a green or a red bar and sign, None for no mark; empty for none.
@@ -82,12 +82,12 @@ class Page:
     @cached_property
     def layout(self) -> PageLayout:
         """Where everything stands."""
-        num_rows, height, width = self.columns[0].pictures.shape[:3]
+        pictures = self.columns[0].pictures
         layout = PageLayout(
-            num_rows=num_rows,
+            num_rows=len(pictures),
             num_columns=len(self.columns),
-            picture_height=height,
-            picture_width=width,
+            picture_height=max(picture.shape[0] for picture in pictures),
+            picture_width=max(picture.shape[1] for picture in pictures),
             text_size=self.text_size,
             caption_width=self._caption_width(),
             caption_lines=max((len(caption.splitlines()) for caption in self.captions), default=0),

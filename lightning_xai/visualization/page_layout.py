@@ -27,8 +27,8 @@ class PageLayout:
     Args:
         num_rows: Rows of pictures.
         num_columns: Columns of pictures.
-        picture_height: Height of every picture.
-        picture_width: Width of every picture.
+        picture_height: Height of the highest picture.
+        picture_width: Width of the widest picture.
         text_size: Size of the captions.
         caption_width: Space for the captions left of the pictures; 0 for none.
         caption_lines: Lines of the longest caption; a row is at least as high.

@@ -69,7 +69,7 @@ def as_pictures(images: Tensor, mean: ChannelValues | None = None, std: ChannelV
     return (_three_channels(unit) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def intensity(heatmaps: Tensor, scale: Scale = "image") -> Tensor:
+def intensity(heatmaps: Tensor, scale: Scale = "image", *, signed: bool | None = None) -> Tensor:
     """Scale heatmaps to what is drawn: 0 is no heat, 1 the strongest, and -1 the strongest against.
 
     Maps without negative values run from their minimum (0) to their strongest pixels (1). If any value of the batch is
@@ -84,6 +84,7 @@ def intensity(heatmaps: Tensor, scale: Scale = "image") -> Tensor:
         heatmaps: Floating point, shape (N, H, W), any range.
         scale: ``"image"`` takes both ends from each map, ``"shared"`` from all maps of the batch; a number is the value
             drawn as 1, with 0 drawn as 0, and makes pictures of several epochs comparable.
+        signed: Whether the batch is signed; decided by its values if None.
 
     Returns:
         float32, shape (N, H, W), in [0, 1], or in [-1, 1] for a signed batch, on the CPU.
@@ -101,7 +102,7 @@ def intensity(heatmaps: Tensor, scale: Scale = "image") -> Tensor:
         raise ValueError(f'Expected `scale` to be "image", "shared" or a positive number, but got {scale!r}.')
     maps = heatmaps.detach().cpu().float()
     drawable = _drawable(maps)
-    signed = _is_signed(torch.where(drawable, maps, 0.0))
+    signed = _is_signed(torch.where(drawable, maps, 0.0)) if signed is None else signed
     zero = torch.zeros(len(maps), 1, 1) if signed or not isinstance(scale, str) else _lowest(maps, drawable, scale)
     above_zero = torch.where(drawable, maps - zero, 0.0)
     heat = above_zero / _strongest(above_zero.abs(), scale)
