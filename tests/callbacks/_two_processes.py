@@ -14,8 +14,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from lightning_xai import ExplanationMonitor
 from lightning_xai.explainers import GradCAM
-from lightning_xai.probing import sample_from_batch
+from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
+from lightning_xai.probing import plan, sample_from_batch
 from lightning_xai.reports import Grid, History, Scalars, numbers
 from tests.callbacks import _runs
 from tests.callbacks._runs import (
@@ -91,16 +93,35 @@ VARIANTS = {
     "every_rank_sees_all": {"use_distributed_sampler": False},
     "masks": {"masks": True, "stages": ("validate",)},
     "references": {"explainers": "expected_grad_cam", "num_images": 3},
+    "several_sizes": {"batch_size": 1, "masks": False, "change": "size"},
 }
 LOCALIZATION = ["pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"]
 
 
-def drifting(*, explainers="grad_cam", num_images=5, batch_size=4, shuffle=False, masks=False, stages=(), **settings):
+def of_another_size(image):
+    """Enlarge an image to one of three sizes, which its own values decide."""
+    height, width = ((8, 8), (12, 8), (12, 16))[int(1000 * image[0, 0, 0]) % 3]
+    return torch.nn.functional.interpolate(image[None], (height, width))[0]
+
+
+def drifting(
+    *,
+    explainers="grad_cam",
+    num_images=5,
+    batch_size=4,
+    shuffle=False,
+    masks=False,
+    change=None,
+    stages=(),
+    **settings,
+):
     """Return history and probe of a run on seven images, the same on any number of processes."""
     ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
-    data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks)
+    change = of_another_size if change == "size" else None
+    data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks, change=change)
     run = train([ours], Drifting, train_loader=loader(8, masks=masks), val_loader=data, **settings)
-    found = {"rows": remembered(ours), "probe": ours._runs["fit"].probes[0].identities}
+    probe = ours._runs["fit"].probes[0]
+    found = {"rows": remembered(ours), "probe": probe.identities, "groups": probe.groups}
     for name in stages:
         (values,) = getattr(run.trainer, name)(run.module, data, verbose=False)
         found[name] = {key: value for key, value in values.items() if key.startswith("xai/")}
@@ -209,6 +230,60 @@ def one_rank_reads_nothing(folder):
     return found
 
 
+FORWARDS = []
+
+
+class Counted(Drifting):
+    """Notes every forward in evaluation; an attribute would be put back."""
+
+    def forward(self, images):
+        if not self.training:
+            FORWARDS.append(tuple(images.shape))
+        return super().forward(images)
+
+
+def forwards(folder):
+    """The forwards of each rank while images of several sizes are explained, and batches that differ in length."""
+    found = {}
+    for name, count in (("sizes", 7), ("one_image", 1)):
+        FORWARDS.clear()
+        ours = monitor(num_images=count)
+        data = loader(count, seed=1, batch_size=1, change=of_another_size)
+        train([ours], Counted, val_loader=data, max_epochs=1, use_distributed_sampler=False)
+        found[name] = list(FORWARDS)
+    FORWARDS.clear()
+    mine = loader(3 if os.environ["RANK"] == "1" else 10, seed=1, batch_size=4)
+    train([monitor(num_images=8)], Counted, val_loader=mine, max_epochs=1, use_distributed_sampler=False)
+    found["batches"] = len(FORWARDS)  # of validation and sanity check: 3 + 2 + ours and 1 + 1 + ours
+    return found
+
+
+def annotations_on_one_rank(folder):
+    """What monitors see on each rank where only one has masks, or (controls) both or none."""
+    found = {}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(plan, "_default_metrics", lambda: [InsertionDeletion(4), PointingGame(), RelevanceMassAccuracy()])
+    for name, ranks, settings in (
+        ("both", "01", {}),
+        ("first", "0", {}),
+        ("second", "1", {}),
+        ("no_sanity_check", "1", {"num_sanity_val_steps": 0}),
+        ("error", "0", {"explainers": OnRank(1, 0)}),
+        ("named", "0", {"metrics": [InsertionDeletion(4), PointingGame()]}),
+        ("none", "", {}),
+    ):
+        given = {"explainers": settings.pop("explainers", "grad_cam"), "metrics": settings.pop("metrics", None)}
+        ours, attendance = ExplanationMonitor(**given, num_images=8, reports=History()), Attendance()
+        data = loader(5, seed=int(os.environ["RANK"]), masks=os.environ["RANK"] in ranks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train([ours, attendance], Drifting, val_loader=data, use_distributed_sampler=False, **settings)
+        seen = [{k: v for k, v in values.items() if k != "xai/seconds"} for _, values in attendance.seen]
+        found[name] = {"seen": seen, "rows": len(ours.history)}
+    patch.undo()
+    return found
+
+
 def files(folder):
     """Which ranks write, and where."""
     writes = []
@@ -257,6 +332,8 @@ SITUATIONS = (
     agreement,
     one_rank_raises,
     one_rank_reads_nothing,
+    forwards,
+    annotations_on_one_rank,
     files,
     resumed,
     raised,

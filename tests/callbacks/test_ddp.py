@@ -83,6 +83,51 @@ def test_masks_reach_the_metrics(ranks):
         assert f"xai/{key}" in ranks[1]["probes_and_values"]["masks"]["validate"]
 
 
+def test_images_of_several_sizes_are_in_groups(ranks):
+    groups = [rank["probes_and_values"]["several_sizes"]["groups"] for rank in ranks]
+    assert groups[0] == groups[1]
+    assert len(groups[0]) == 2
+    assert any(len(group) % 2 for group in groups[0])  # some share is padded
+
+
+@pytest.mark.parametrize("name", ["sizes", "one_image", "batches"])
+def test_every_rank_makes_the_same_forwards(name, ranks):
+    first, second = (found["forwards"][name] for found in ranks)
+    if name == "batches":  # the ranks' own batches are 3 and 1, and the sanity check's 2 and 1
+        assert first - (3 + 2) == second - (1 + 1) > 0
+    else:
+        assert len(first) == len(second) > 10
+        assert sorted(first) == sorted(second)
+
+
+class TestAnnotationsOnOneRank:
+    """Keys are agreed on: no rank waits for a value that another does not have."""
+
+    @pytest.mark.parametrize("name", ["both", "first", "second", "no_sanity_check", "error", "named"])
+    def test_ranks_see_the_same_values(self, name, ranks):
+        first, second = (found["annotations_on_one_rank"][name] for found in ranks)
+        assert first == second
+        assert first["rows"] == (1 if name == "error" else 2)
+        for values in first["seen"]:
+            assert values.keys() >= {"xai/pointing_game", "xai/undefined/pointing_game", "xai/faithfulness"}
+
+    @pytest.mark.parametrize("name", ["first", "second", "no_sanity_check", "named"])
+    def test_images_without_a_mask_are_undefined(self, name, ranks):
+        found = ranks[0]["annotations_on_one_rank"]
+        assert [values["xai/undefined/pointing_game"] for values in found[name]["seen"]] == [3.0, 3.0]
+        assert [values["xai/undefined/pointing_game"] for values in found["both"]["seen"]] == [0.0, 0.0]
+
+    def test_an_error_leaves_stand_ins_on_both(self, ranks):
+        first, _ = ranks[1]["annotations_on_one_rank"]["error"]["seen"]
+        assert (first["xai/pointing_game"], first["xai/undefined/pointing_game"]) == (0.0, 8.0)
+
+    def test_without_annotations_there_are_no_such_keys(self, ranks):
+        for rank in ranks:
+            for values in rank["annotations_on_one_rank"]["none"]["seen"]:
+                assert "xai/faithfulness" in values
+                assert "xai/pointing_game" not in values
+
+
 def test_monitors_agree(ranks):
     first, second = (found["agreement"] for found in ranks)
     assert first == second
