@@ -8,13 +8,15 @@ import math
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai import difference
 from lightning_xai.callbacks.checkpoint_state import restore, state_of
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.metrics import HAAS, InsertionDeletion, Sparseness
 from lightning_xai.probing.plan import Plan
-from tests.callbacks._runs import loader, monitor, train
+from lightning_xai.probing.probe import Item, Probe
+from tests.callbacks._runs import monitor, train
 
 VERSION_1 = {
     "version": 1,
@@ -40,10 +42,10 @@ def _files_go_to_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def fitted():
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
     ours = monitor(metrics=metrics())
-    train([ours], max_epochs=3)
+    train([ours], max_epochs=3, default_root_dir=tmp_path_factory.mktemp("fitted"))
     return ours
 
 
@@ -119,6 +121,45 @@ BROKEN = {
     "a map that expands": lambda s: _with(
         s, {"grad_cam": torch.zeros(1, 1, 1).half().expand(4, 30000, 30000)}, "probes", "0", "previous"
     ),
+    "10^9 rows": lambda s: _with(
+        s,
+        {name: torch.zeros(1).long().expand(10**9) for name in ("keys", "labels", "target", "predicted")}
+        | {"rows": {}, "control_rows": {"names": [], "values": torch.zeros(0, 0), "wide": {}}},
+        "epochs",
+        0,
+        "loaders",
+        "0",
+    ),
+    "10^9 keys": lambda s: s["probes"]["0"].update(
+        {n: torch.zeros(1).long().expand(10**9) for n in ("keys", "classes")}
+    ),
+    "10^9 names": lambda s: _with(
+        s, torch.zeros(1).expand(10**9), "epochs", 0, "loaders", "0", "rows", "grad_cam", "names"
+    ),
+    "10^9 epochs": lambda s: _with(s, torch.zeros(1).expand(10**9), "epochs"),
+    "a map without height": lambda s: _with(s, {"m": torch.zeros(4, 0, 5).half()}, "probes", "0", "previous"),
+    "a map that is too long": lambda s: _with(s, {"m": torch.zeros(4, 57, 1).half()}, "probes", "0", "previous"),
+    "a sparse map": lambda s: _with(
+        s, {"m": torch.sparse_coo_tensor(size=(4, 2, 2)).half()}, "probes", "0", "previous"
+    ),
+    "a map of nothing": lambda s: _with(
+        s, {"m": torch.zeros(4, 2, 2, dtype=torch.float16, device="meta")}, "probes", "0", "previous"
+    ),
+    "a negative step": lambda s: _with(s, -3, "epochs", 0, "step"),
+    "an infinite epoch": lambda s: _with(s, math.inf, "last_epoch"),
+    "a half epoch": lambda s: _with(s, 1.5, "epochs", 0, "epoch"),
+    "a value that is not finite": lambda s: _with(s, math.nan, "last_values", "xai/faithfulness"),
+    "a number too large": lambda s: _with(s, 10**400, "epochs", 0, "seconds"),
+    "a key too large": lambda s: _with(s, [2**70, 1, 2, 3], "probes", "0", "keys"),
+    "one image twice": lambda s: s["probes"]["0"].update(keys=[1, 1, 2, 3], classes=[0, 0, 0, 0]),
+    "a range of one end": lambda s: _with(s, [0.0], "probes", "0", "value_range"),
+    "a range that is not finite": lambda s: _with(s, [0.0, math.nan], "probes", "0", "value_range"),
+    "a range backwards": lambda s: _with(s, [1.0, 0.0], "epochs", 0, "loaders", "0", "value_range"),
+    "no images asked for": lambda s: _with(s, 0, "probes", "0", "num_images"),
+    "an unknown stage": lambda s: _with(s, "../fit", "epochs", 0, "stage"),
+    "a loader without a number": lambda s: _with(s, {}, "probes", "first"),
+    "a list of epochs that are none": lambda s: _with(s, [None], "epochs"),
+    "a later version": lambda s: (_with(s, 9, "version"), _without(s, "epochs")),
     "wide rows that expand": lambda s: _with(
         s, {"haas": torch.zeros(1, 1).expand(4, 10**8)}, "epochs", 0, "loaders", "0", "rows", "grad_cam", "wide"
     ),
@@ -137,5 +178,48 @@ def test_a_malformed_state_changes_nothing_and_is_said_once(fitted, breaks):
     with pytest.warns(UserWarning, match="starts afresh, because its state in the checkpoint cannot be read") as caught:
         again.load_state_dict(state)
     assert len(caught) == 1
-    train([again], train_loader=loader(), max_epochs=1)
-    assert len(again.history) == 1
+
+
+@pytest.mark.parametrize("state", [None, [], "state", 3, torch.zeros(3), {}, {"version": 1, "history": torch.zeros(9)}])
+def test_what_is_no_state_is_said_once(state):
+    ours = monitor()
+    with pytest.warns(UserWarning, match="starts afresh, because its state in the checkpoint cannot be read") as caught:
+        ours.load_state_dict(state)
+    assert len(caught) == 1
+    assert max(len(str(one.message)) for one in caught) < 500
+
+
+def test_a_run_after_a_malformed_state_works(tmp_path):
+    saving = ModelCheckpoint(tmp_path, save_last=True)
+    train([monitor(), saving], max_epochs=1)
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    (state,) = (one for name, one in checkpoint["callbacks"].items() if name.startswith("ExplanationMonitor"))
+    state["probes"]["0"]["previous"]["grad_cam"] = torch.zeros(1, 1, 1).half().expand(4, 30000, 30000)
+    torch.save(checkpoint, tmp_path / "hostile.ckpt")
+    again = monitor()
+    with pytest.warns(UserWarning, match="starts afresh") as caught:
+        train([again], max_epochs=2, ckpt_path=str(tmp_path / "hostile.ckpt"))
+    assert sum("ExplanationMonitor" in str(one.message) for one in caught) == 1
+    assert [row["epoch"] for row in again.history] == [1]
+    assert "xai/heatmap_drift" not in again.history[0]
+
+
+class TestValueRange:
+    """Noise keeps its unit after a resume, also where the probe is another one."""
+
+    def restored(self, fitted, own):
+        run = reread(fitted.state_dict(), fitted.plan)
+        item = Item(torch.tensor([[own]]), torch.tensor(0), None, None)
+        probe = Probe([(1, 0)], [item])
+        return run.accept(0, probe), probe.value_range, fitted._runs["fit"].probes[0].value_range
+
+    def test_it_is_that_of_the_run(self, fitted):
+        low, high = fitted._runs["fit"].probes[0].value_range
+        (said,), found, before = self.restored(fitted, [low + 0.01, high - 0.1])
+        assert found == before
+        assert "did not find the images" in said
+
+    def test_other_units_have_another(self, fitted):
+        said, found, before = self.restored(fitted, [0.0, 255.0])
+        assert found == (0.0, 255.0)
+        assert f"share of the range (0.0, 255.0) from now on (it was {before})" in said[1]

@@ -41,9 +41,9 @@ class LosesPower(Net):
             raise RuntimeError("out of power")
 
 
-def interrupted(*callbacks, explainers="grad_cam", **settings):
+def interrupted(*callbacks, explainers="grad_cam", num_images=4, **settings):
     """Train two epochs of what would be more, and return the monitor and the newest checkpoint."""
-    ours = monitor(explainers)
+    ours = monitor(explainers, num_images=num_images)
     train([ours, *callbacks], **{"train_loader": loader(), **settings})
     found = sorted(Path().rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     return ours, str(found[-1])
@@ -173,6 +173,45 @@ def test_other_data_on_resume_make_a_new_probe_with_one_warning():
     assert [row["epoch"] for row in again.history] == [0, 1, 2, 3, 4]
     assert ["xai/heatmap_drift" in row for row in again.history] == [False, True, False, True, True]
     assert attendance.seen[0][1]["xai/heatmap_drift"] == pytest.approx(before.history[1]["xai/heatmap_drift"])
+
+
+@pytest.mark.parametrize("num_images", [2, 6, 32])
+def test_another_number_of_images_on_resume_rules_and_is_said_once(num_images):
+    before, path = interrupted(Saves("on_validation_end"))
+    again = monitor(num_images=num_images)
+    with pytest.warns(UserWarning, match=f"num_images={num_images} but the checkpoint's run had 4") as caught:
+        train([again], train_loader=loader(), max_epochs=4, ckpt_path=path)
+    assert sum("ExplanationMonitor" in str(w.message) for w in caught) == 1
+    (probe,), (earlier,) = identities(again), identities(before)
+    assert len(probe) == min(num_images, 10)
+    assert probe[:4] == earlier[: len(probe)]
+    assert [row["epoch"] for row in again.history] == [0, 1, 2, 3]
+    assert [len(epoch.loaders[0]) for epoch in again.history] == [4, 4, len(probe), len(probe)]
+    assert ["xai/heatmap_drift" in row for row in again.history] == [False, True, False, True]
+    assert again._runs["fit"].probes[0].value_range == before._runs["fit"].probes[0].value_range
+
+
+def test_more_images_than_there_are_is_no_other_number():
+    _, path = interrupted(Saves("on_validation_end"), num_images=32)
+    again = monitor(num_images=32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="ExplanationMonitor")
+        train([again], train_loader=loader(), max_epochs=3, ckpt_path=path)
+    assert "xai/heatmap_drift" in again.history[2]
+
+
+@pytest.mark.parametrize("num_images", [2, 4, 8])
+def test_an_older_checkpoint_does_not_say_the_number(num_images):
+    ours = monitor()
+    train([ours])
+    state = ours.state_dict()
+    del state["probes"]["0"]["num_images"], state["probes"]["0"]["value_range"]
+    again = monitor(num_images=num_images)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        again.load_state_dict(state)
+    assert len(caught) == (num_images == 2)  # of 8 there may not have been more
+    assert len(again._runs["fit"].wanted(0)) == (0 if num_images == 2 else 4)
 
 
 def test_another_explainer_on_resume_starts_its_drift_anew():

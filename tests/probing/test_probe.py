@@ -170,6 +170,160 @@ def test_without_labels_the_smallest_keys_are_chosen():
     assert chosen == [(key, -1) for key in sorted(content_keys(images).tolist())[:4]]
 
 
+def first_come(identities, marked, count):
+    """Deal cards naively as in `dealt`, annotated images before others; images of no class fill what is left."""
+    left = {}
+    for key, label in sorted(set(identities), key=lambda one: (one not in marked, one)):
+        left.setdefault(label, []).append((key, label))
+    nobody, chosen = left.pop(-1, []), []
+    while any(left.values()):
+        chosen += sorted((cards.pop(0) for cards in left.values() if cards), key=lambda one: (one not in marked, one))
+    return (chosen + nobody)[:count]
+
+
+class TestAnnotatedImagesComeFirst:
+    """Inside a class and inside a round; classes stay balanced, and the choice depends on the set alone."""
+
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize("kind", ["masks", "boxes"])
+    def test_whatever_the_order(self, kind, seed):
+        dice = random.Random(seed)
+        count, wished = dice.randint(5, 40), dice.randint(1, 12)
+        images = images_of(count, seed)
+        labels = torch.tensor([dice.randrange(-1, 4) for _ in range(count)])
+        has = torch.tensor([dice.random() < 0.4 for _ in range(count)])
+        masks = has[:, None, None] & (torch.arange(9).view(3, 3) == 4)
+        boxes = torch.where(has[:, None, None], torch.tensor([[[1.0, 1.0, 2.0, 3.0]]]), torch.nan)
+        parts = {"masks": masks} if kind == "masks" else {"boxes": boxes}
+        identities = list(zip(content_keys(images).tolist(), labels.tolist(), strict=True))
+        marked = {one for one, yes in zip(identities, has.tolist(), strict=True) if yes}
+        expected = first_come(identities, marked, wished)
+        for _ in range(4):
+            order, selection, size = [*range(count), 0, 1], ProbeSelection(wished), dice.randint(1, 9)
+            dice.shuffle(order)
+            for start in range(0, len(order), size):
+                index = order[start : start + size]
+                known = {name: part[index] for name, part in parts.items()}
+                selection.offer(Sample(images[index], labels[index], **known))
+                assert len(selection.held) <= wished
+            assert selection.chosen == expected
+            held = selection.held
+            assert all((held[one].mask is None or bool(held[one].mask.any()) == (one in marked)) for one in expected)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_whatever_the_ranks(self, seed, monkeypatch):
+        dice = random.Random(seed)
+        images, labels = images_of(24, seed), torch.tensor([dice.randrange(3) for _ in range(24)])
+        masks = torch.tensor([dice.random() < 0.3 for _ in range(24)])[:, None, None].expand(24, 3, 3).clone()
+        masks[:, 0] = False
+        selections = [ProbeSelection(7) for _ in range(3)]
+        for rank, selection in enumerate(selections):
+            selection.offer(Sample(images[rank::3], labels[rank::3], masks[rank::3]))
+        alone = ProbeSelection(7)
+        alone.offer(Sample(images, labels, masks))
+        for probe in agree(selections, 7, [], monkeypatch):
+            assert probe.identities == alone.chosen
+            assert torch.equal(
+                probe.sample(range(7), CPU).masks, torch.stack([alone.held[i].mask for i in alone.chosen])
+            )
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_of_two_copies_the_annotated_one_is_kept(self, swapped, monkeypatch):
+        image, mask = images_of(1), torch.zeros(1, 3, 3, dtype=torch.bool)
+        mask[0, 1, 1] = True
+        offers = [Sample(image, torch.tensor([0])), Sample(image, torch.tensor([0]), mask)]
+        offers = offers[::-1] if swapped else offers
+        one = ProbeSelection(2)
+        for sample in offers:
+            one.offer(sample)
+        (item,) = one.held.values()
+        assert item.mask.sum() == 1
+        selections = [ProbeSelection(2), ProbeSelection(2)]
+        for selection, sample in zip(selections, offers, strict=True):
+            selection.offer(sample)
+        for probe in agree(selections, 2, [], monkeypatch):
+            assert probe.sample([0], CPU).masks.sum() == 1
+
+    def test_enough_annotated_images_of_a_class_are_all_that_is_chosen(self):
+        images, labels = images_of(40), torch.arange(40) % 4
+        masks = (torch.arange(40) < 24)[:, None, None] & torch.eye(3).bool()
+        selection = ProbeSelection(16)
+        selection.offer(Sample(images, labels, masks))
+        assert all(selection.held[one].mask.any() for one in selection.chosen)  # 6 of 16 were
+        assert sorted(label for _, label in selection.chosen) == sorted([0, 1, 2, 3] * 4)
+
+    def test_a_class_without_annotations_keeps_its_turns(self):
+        images, labels = images_of(20), torch.arange(20) % 2
+        masks = (labels == 1)[:, None, None] & torch.eye(3).bool()
+        selection = ProbeSelection(6)
+        selection.offer(Sample(images, labels, masks))
+        assert sorted(label for _, label in selection.chosen) == [0, 0, 0, 1, 1, 1]
+
+    @pytest.mark.parametrize("kind", ["boxes", "masks"])
+    def test_an_image_stands_for_a_class_that_is_annotated(self, kind):
+        images, labels = images_of(12), torch.ones(12, 3)
+        marked = torch.arange(12) % 4  # class 3 stands for no annotation
+        if kind == "boxes":
+            boxes = [torch.tensor([[0.0, 0.0, 2.0, 2.0]] * int(c < 3)).view(-1, 4) for c in marked.tolist()]
+            sample = Sample(images, labels, None, boxes, [[c] if c < 3 else [] for c in marked.tolist()])
+        else:
+            planes = torch.nn.functional.one_hot(marked, 4)[:, :3, None, None].bool() & torch.eye(3).bool()
+            sample = Sample(images, labels, planes)
+        selection = ProbeSelection(12)
+        selection.offer(sample)
+        of_key = dict(zip(content_keys(images).tolist(), marked.tolist(), strict=True))
+        for key, label in selection.chosen:
+            assert label == of_key[key] or of_key[key] == 3
+        assert len(selection.annotated) == 9
+
+
+def test_images_without_a_finding_take_no_turn():
+    images, labels = images_of(30), torch.zeros(30, 3)
+    labels[:10, 0] = labels[10:12, 1] = labels[5, 1] = 1.0
+    assert -1 not in {label for _, label in select(images, labels, num_images=12).chosen}
+    chosen = select(images, labels, num_images=15).chosen
+    assert [label for _, label in chosen[12:]] == [-1, -1, -1]  # they fill what is left
+    assert len(select(images, torch.zeros(30, 3), num_images=4).chosen) == 4
+
+
+class TestSeveralSizes:
+    """Groups, batches and parts of a probe whose images differ."""
+
+    def item(self, size, **parts):
+        given = {"label": torch.tensor(0), "mask": None, "boxes": None, **parts}
+        return Item(torch.rand(1, *size), **given)
+
+    def test_groups_are_in_the_order_of_the_probe(self):
+        sizes = [(3, 3), (4, 3), (3, 3), (3, 4), (4, 3)]
+        probe = Probe([(i, 0) for i in range(5)], [self.item(size) for size in sizes])
+        assert probe.groups == [[0, 2], [1, 4], [3]]
+        assert probe.sample([1, 4], CPU).images.shape == (2, 1, 4, 3)
+
+    def test_parts_of_a_batch_do_not_depend_on_its_images(self):
+        box, mask = torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.ones(3, 3, dtype=torch.bool)
+        items = [self.item((3, 3), mask=mask), self.item((4, 4), boxes=box), self.item((4, 4)), self.item((5, 5))]
+        probe = Probe([(i, 0) for i in range(4)], items)
+        for places, marked in (([0], [9]), ([1, 2], [2, 0]), ([3], [0])):
+            sample = probe.sample(places, CPU)
+            assert sample.boxes is None
+            assert sample.masks.flatten(1).sum(1).tolist() == marked
+
+    def test_boxes_alone_stay_boxes(self):
+        box, labels = torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([2])
+        items = [self.item((4, 4), boxes=box, box_labels=labels), self.item((4, 4)), self.item((3, 3))]
+        probe = Probe([(i, 0) for i in range(3)], items)
+        together, alone = probe.sample([0, 1], CPU), probe.sample([2], CPU)
+        assert together.masks is alone.masks is None
+        assert together.box_labels.tolist() == [[2], [-1]]
+        assert together.boxes[1].isnan().all()
+        assert alone.boxes.isnan().all()
+
+    def test_masks_that_cover_their_images_can_meet(self):
+        whole = torch.ones(3, 3, dtype=torch.bool)
+        probe = Probe([(0, 0), (1, 0)], [self.item((3, 3), mask=whole), self.item((3, 3), mask=whole)])
+        assert probe.sample([0, 1], CPU).masks.all()  # what makes a batch doubtful does not make these two
+
+
 def test_the_same_image_with_two_labels_counts_twice():
     images = images_of(1).expand(4, -1, -1, -1)
     assert [label for _, label in select(images, torch.tensor([1, 0, 1, 0])).chosen] == [0, 1]
