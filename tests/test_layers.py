@@ -87,6 +87,17 @@ def test_what_knows_nothing_of_lightning(layer):
     }
 
 
+def test_neither_lightning_is_imported():
+    """What a user has imported is found by `lightning_xai._lightning`, which names it for type checkers alone."""
+    packages = {"lightning", "pytorch_lightning", "lightning_fabric"}
+    importing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if packages & {name.split(".")[0] for name in imported(path)}
+    }
+    assert importing == {"_lightning.py"}
+
+
 def test_no_modules_import_each_other_in_a_circle():
     def module_of(path):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
