@@ -52,8 +52,8 @@ class ExplanationMonitor(Callback):
     Args:
         explainers: Explainers or aliases, one or several, or a dict of names.
         metrics: Metrics or aliases; None for the default suite, with localization where data have masks or boxes.
-        num_images: Size of the probe: class-balanced, annotated images first, gathered in the first validation, the same
-            from then on. Images may differ in size.
+        num_images: Size of the probe: class-balanced, annotated images first, gathered in the first validation, the
+            same from then on. Images may differ in size.
         every_n_epochs: Explain in every n-th epoch (and in the first validation of a fit).
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
