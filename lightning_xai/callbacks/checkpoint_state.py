@@ -35,6 +35,7 @@ def state_of(run: RunState) -> dict[str, Any]:
         "epochs": [_epoch_state(epoch) for epoch in run.epochs],
         "last_values": dict(run.last_values),
         "last_epoch": run.last_epoch,
+        "last_step": run.last_step,
     }
 
 
@@ -51,11 +52,13 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
             epochs = [_epoch(epoch, plan) for epoch in _list(state["epochs"])]
         last_values = {str(name): _finite(value) for name, value in state.get("last_values", {}).items()}
         restored = {_whole(int(loader), 0): _checked_probe(probe) for loader, probe in state.get("probes", {}).items()}
-        last_epoch = state.get("last_epoch")
-        last_epoch = None if last_epoch is None else _whole(last_epoch, 0)
+        last_epoch, last_step = (
+            None if state.get(name) is None else _whole(state[name], 0) for name in ("last_epoch", "last_step")
+        )
     except Exception as error:  # a file can hold anything, and whatever reading it raises says that it is no state
         raise ValueError(f"Expected a monitor's state as `state_dict` returns it, but got {_short(error)}.") from error
-    run.epochs, run.last_values, run.restored, run.last_epoch = epochs, last_values, restored, last_epoch
+    run.epochs, run.last_values, run.restored = epochs, last_values, restored
+    run.last_epoch, run.last_step = last_epoch, last_step
 
 
 def _epoch_state(epoch: ExplainedEpoch) -> dict[str, Any]:

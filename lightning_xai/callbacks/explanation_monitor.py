@@ -15,7 +15,8 @@ from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
-from lightning_xai.callbacks.run_state import Runs, is_due, is_resumed_midway
+from lightning_xai.callbacks.run_state import Runs
+from lightning_xai.callbacks.schedule import Schedule
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -54,7 +55,8 @@ class ExplanationMonitor(Callback):
         metrics: Metrics or aliases; None for the default suite, with localization where data have masks or boxes.
         num_images: Size of the probe: class-balanced, annotated images first, gathered in the first validation, the
             same from then on. Images may differ in size.
-        every_n_epochs: Explain in every n-th epoch (and in the first validation of a fit).
+        every_n_epochs: Explain the last validation of every n-th epoch (and the first of a fit); where the length of an
+            epoch is unknown, each validation counts as one.
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
         reports: Who tells an explained epoch; ``[Scalars(), History(), Grid()]`` if None. Each fails alone, and
@@ -65,6 +67,8 @@ class ExplanationMonitor(Callback):
             are raised before training starts, whatever this says.
         seed: Of the random control.
         private: Keep images and ids out of every logger, file and report: numbers only.
+        every_n_steps: Explain the first validation of a fit, then the first one that comes at least so many optimizer
+            steps (``trainer.global_step``) after the last explained; None to count epochs.
 
     Raises:
         ModuleNotFoundError: If neither `lightning` nor `pytorch_lightning` is installed.
@@ -103,14 +107,15 @@ class ExplanationMonitor(Callback):
         on_error: Literal["warn", "raise"] = "warn",
         seed: int = 0,
         private: bool = False,
+        every_n_steps: int | None = None,
     ) -> None:
         check_installed()
         check_count(num_images, "num_images")
-        check_count(every_n_epochs, "every_n_epochs")
         check_choice(on_error, ("warn", "raise"), "on_error")
         self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
-        self.every_n_epochs = every_n_epochs
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self.schedule = Schedule(every_n_epochs, every_n_steps)
         self.plan = Plan(explainers, metrics, target, seed)
         self.keys = Keys(self.plan, self.prefix, num_images)
         self.reports = _checked_reports(reports)
@@ -177,9 +182,7 @@ class ExplanationMonitor(Callback):
         # Weight averaging swaps the weights back in the hook in which we explain: we must come before it.
         trainer.callbacks = [self, *(other for other in callbacks if other is not self)]  # type: ignore[union-attr]
         if stage == "fit":
-            check_watchers(
-                trainer, self.prefix, self.keys.all(annotated=True), self.every_n_epochs, loaders_known=False
-            )
+            check_watchers(trainer, self.prefix, self.keys.all(annotated=True), loaders_known=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose validation has nothing to explain; see that keys exist before the first validation."""
@@ -194,6 +197,7 @@ class ExplanationMonitor(Callback):
                 "but it is empty."
             )
         self._engine.promise_keys(trainer, pl_module, self._runs.of(trainer))
+        self.schedule.explain_itself(trainer, self.prefix)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
@@ -259,9 +263,8 @@ class ExplanationMonitor(Callback):
 
     def _begin(self, trainer: Trainer) -> None:
         run = self._runs.of(trainer)
-        due = is_due(trainer.current_epoch, self.every_n_epochs, run.last_epoch, first=run.first)
         batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
-        run.begin_validation(len(batches), due=(due and not is_resumed_midway(trainer)) or trainer.sanity_checking)
+        run.begin_validation(len(batches), due=self.schedule.is_due(trainer, run))
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)
@@ -299,12 +302,14 @@ class ExplanationMonitor(Callback):
             self._engine.agree(trainer, run)
         if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
-            check_watchers(trainer, self.prefix, keys, self.every_n_epochs)
+            check_watchers(trainer, self.prefix, keys)
         if trainer.sanity_checking:
             self._engine.try_one_image(trainer, module, run)
             return
         epoch = self._engine.explain(trainer, module, run) if run.due else None
         self._latest = epoch or self._latest
+        if epoch is not None and self.schedule.is_in_step(trainer, run):
+            run.last_step = trainer.global_step
         run.first = run.first and not run.due
         if run.stage == "fit":
             self._engine.promise_keys(trainer, module, run)

@@ -35,6 +35,7 @@ class RunState:
         references: Loader's index -> images (C, H, W) for explainers that compare with some, on the CPU.
         last_values: Every promised key -> last good value, the worst until there is one.
         last_epoch: Last epoch that was explained.
+        last_step: The Trainer's step at the last explanation that was in step.
         first: Whether no validation of this fit was explained (or tried) yet.
         epoch_began: When the running training epoch began.
         num_loaders: How many loaders the running validation has.
@@ -60,6 +61,7 @@ class RunState:
     references: dict[int, list[Tensor]] = field(default_factory=dict)
     last_values: dict[str, float] = field(default_factory=dict)
     last_epoch: int | None = None
+    last_step: int | None = None
     first: bool = True
     epoch_began: float | None = None
     num_loaders: int = 1
@@ -176,34 +178,6 @@ def _are_alike(first: tuple[float, float], second: tuple[float, float]) -> bool:
     """Return whether two ranges are in the same units: they share half of the wider one."""
     shared = min(first[1], second[1]) - max(first[0], second[0])
     return shared >= _SHARED_RANGE * max(first[1] - first[0], second[1] - second[0])
-
-
-def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bool) -> bool:
-    """Return whether this validation is explained.
-
-    Args:
-        epoch: Current epoch, from 0.
-        every_n_epochs: The user's wish n.
-        last_epoch: The last epoch that was explained in this fit, None if none was.
-        first: Whether this is the first validation of this fit (also after a resume).
-
-    Returns:
-        True in every n-th epoch, in the first validation, and when n or more epochs have passed since the last one,
-        because validation may run less often than every epoch.
-
-    Example:
-        >>> [epoch for epoch in (2, 5, 8) if is_due(epoch, 2, epoch - 3, first=False)]
-        [2, 5, 8]
-    """
-    if first or last_epoch is None:
-        return True
-    return (epoch + 1) % every_n_epochs == 0 or epoch - last_epoch >= every_n_epochs
-
-
-def is_resumed_midway(trainer: Trainer) -> bool:
-    """Return whether a resumed fit goes on inside a validation, which then shows only a part of its images."""
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    return trainer.state.fn == "fit" and bool(getattr(loop, "restarted_mid_evaluation", False))
 
 
 class Runs:

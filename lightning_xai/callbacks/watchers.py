@@ -14,24 +14,19 @@ if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
 
 
-def check_watchers(
-    trainer: Trainer, prefix: str, keys: dict[str, Key], every_n_epochs: int, *, loaders_known: bool = True
-) -> None:
+def check_watchers(trainer: Trainer, prefix: str, keys: dict[str, Key], *, loaders_known: bool = True) -> None:
     """Check every callback and scheduler that monitors a key below ``prefix``.
 
     Args:
         trainer: Its callbacks, and its schedulers where they are set up already.
         prefix: Of the keys.
         keys: Full name -> key, all that will be logged.
-        every_n_epochs: How often real values come.
         loaders_known: False before the loaders are known: their indices are not checked, and nothing is warned of.
 
     Raises:
         MisconfigurationException: If a monitored key will not be logged; the message lists those that will.
     """
-    for owner, monitor, mode, patience in _watchers(trainer):
-        if not monitor.startswith(f"{prefix}/"):
-            continue
+    for owner, monitor, mode, _ in _watchers(trainer, prefix):
         key = keys.get(monitor)
         if key is None and re.search(r"/dataloader_idx_\d+$", monitor) and not loaders_known:
             continue
@@ -40,13 +35,24 @@ def check_watchers(
                 f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
                 f"It will log: {_listed(keys)}."
             )
-        if not loaders_known:
-            continue
-        _warn_of_mode(owner, monitor, mode, key)
-        if every_n_epochs > 1 and patience is not None:
+        if loaders_known:
+            _warn_of_mode(owner, monitor, mode, key)
+
+
+def warn_of_patience(trainer: Trainer, prefix: str, validations: int, unit: str) -> None:
+    """Say what patience must be where a key has a new value only once in so many ``validations``.
+
+    Args:
+        trainer: Its callbacks and schedulers.
+        prefix: Of the keys.
+        validations: To one explanation.
+        unit: What an explanation is of, such as ``"epochs"``.
+    """
+    for owner, monitor, _, patience in _watchers(trainer, prefix) if validations > 1 else ():
+        if patience is not None:
             warnings.warn(
                 f"{owner} counts every validation, also those between two explanations, in which {monitor!r} keeps its "
-                f"last value: set patience={patience * every_n_epochs} for {patience} explained epochs.",
+                f"last value: set patience={patience * validations} for {patience} explained {unit}.",
                 stacklevel=2,
             )
 
@@ -80,25 +86,13 @@ def check_trainer(trainer: object) -> None:
         )
 
 
-def _watchers(trainer: Trainer) -> Iterator[tuple[str, str, str | None, int | None]]:
-    for callback in trainer.callbacks:  # type: ignore[union-attr]
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str):
-            yield (
-                type(callback).__name__,
-                monitor,
-                getattr(callback, "mode", None),
-                getattr(callback, "patience", None),
-            )
-    for config in getattr(trainer.strategy, "lr_scheduler_configs", []):
-        if isinstance(config.monitor, str):
-            scheduler = config.scheduler
-            yield (
-                type(scheduler).__name__,
-                config.monitor,
-                getattr(scheduler, "mode", None),
-                getattr(scheduler, "patience", None),
-            )
+def _watchers(trainer: Trainer, prefix: str) -> Iterator[tuple[str, str, str | None, int | None]]:
+    """Yield who watches a key below ``prefix``: its name, the key, mode and patience."""
+    callbacks = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]  # type: ignore[union-attr]
+    configs = getattr(trainer.strategy, "lr_scheduler_configs", [])
+    for owner, monitor in (*callbacks, *((config.scheduler, config.monitor) for config in configs)):
+        if isinstance(monitor, str) and monitor.startswith(f"{prefix}/"):
+            yield type(owner).__name__, monitor, getattr(owner, "mode", None), getattr(owner, "patience", None)
 
 
 def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:

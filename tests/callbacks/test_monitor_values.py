@@ -347,7 +347,7 @@ def test_a_new_fit_starts_afresh():
 
 
 def test_a_validation_every_half_epoch():
-    watched = monitor()
+    watched = monitor(every_n_steps=1)
     fit(watched, val_check_interval=1, max_epochs=2)
     assert [(row["epoch"], row["step"]) for row in watched.history] == [(0, 0), (0, 1), (1, 2), (1, 3)]
 

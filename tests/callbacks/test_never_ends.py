@@ -114,7 +114,7 @@ TROUBLES = [
     Trouble("plateau", ALL, make=Plateau),
     Trouble("plateau_and_raises", [1, 2, 3], "no heatmap today", in_epochs("raises", 0), make=Plateau),
     Trouble("untried", ALL, trainer=UNSANE),
-    Trouble("twice_per_epoch", [0, 0, 1, 1, 2, 2, 3, 3], trainer={"val_check_interval": 0.5}),
+    Trouble("twice_per_epoch", [0, 0, 1, 2, 3], trainer={"val_check_interval": 0.5}),
     Trouble("reloads", ALL, trainer={"reload_dataloaders_every_n_epochs": 1}),
     Trouble("gaps", [0, 1, 3], monitor={"every_n_epochs": 2}),
     Trouble(
