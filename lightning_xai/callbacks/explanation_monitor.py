@@ -137,6 +137,9 @@ class ExplanationMonitor(Callback):
         ``history[-1]["xai/faithfulness"]`` is a value; each epoch says its ``stage`` and the ``checkpoint`` that was
         loaded, if any.
         ``lightning_xai.difference(a.scores("faithfulness"), b.scores("faithfulness"))`` compares two image by image.
+        After a strategy that starts processes by itself (``"ddp_spawn"``, ``"ddp_fork"``, ``"ddp_notebook"``) it is
+        empty here, as is `latest`: a checkpoint holds it,
+        ``monitor.load_state_dict(torch.load(path)["callbacks"][monitor.state_key])``.
         """
         return self._runs.epochs
 
@@ -176,6 +179,7 @@ class ExplanationMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Start afresh, unless a fit goes on; take the first place among the callbacks; check who monitors our keys."""
         check_trainer(trainer)
+        self._runs.check_process(trainer, self.prefix)
         callbacks = trainer.callbacks  # type: ignore[union-attr]
         check_prefix(self.prefix, [other.prefix for other in callbacks if isinstance(other, ExplanationMonitor)])
         self._runs.begin(trainer, self.prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,7 @@ class Runs:
         self._folders: set[str] = set()  # that hold files of these runs
         self.begun = self._by_stage["fit"]
         """The run that was set up last: a checkpoint is loaded into it."""
+        self._process = os.getpid()
 
     def __getitem__(self, stage: str) -> RunState:
         return self._by_stage[stage]
@@ -216,6 +218,16 @@ class Runs:
         if trainer.is_global_zero and str(folder) not in self._folders:
             self.begun.folder = unused(folder, prefix, stage)
         self._folders.add(str(self.begun.folder))
+
+    def check_process(self, trainer: Trainer, prefix: str) -> None:
+        """Warn where a Trainer started the process that runs: it brings nothing of a callback back to its own."""
+        if os.getpid() != self._process and trainer.strategy.launcher is not None:
+            rank_zero_warn(
+                "ExplanationMonitor works in a process that the Trainer started and that hands nothing back: `history` "
+                f"and `latest` stay empty where the Trainer was called. Read {prefix}_history.csv in the run's folder, "
+                "or monitor.load_state_dict(torch.load(path)['callbacks'][monitor.state_key]) of a checkpoint; with "
+                "strategy='ddp' they are there."
+            )
 
     def keep_folder(self, run: RunState) -> None:
         """Let a run write where the Trainer writes, over the files of the run that it continues."""

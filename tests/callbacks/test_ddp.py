@@ -1,12 +1,15 @@
 """In two processes the monitor leaves no trace, gives the values of one, and ranks agree on everything."""
 
+import csv
 import os
 import pickle
 import time
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_xai.callbacks import run_state
 from lightning_xai.probing.processes import OneProcess, share_of
 from tests.callbacks._runs import monitor, remembered, train
 from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, drifting, run
@@ -197,6 +200,22 @@ def test_the_callback_can_be_sent_to_spawned_processes():
     train([sent])
     train([ours])
     assert [scores(row) for row in remembered(sent).values()] == [scores(row) for row in remembered(ours).values()]
+
+
+def test_what_a_started_process_found_is_in_its_checkpoint(monkeypatch, tmp_path):
+    ours, here, said = monitor(), monitor(), tmp_path / "said.txt"
+    monkeypatch.setattr(run_state, "rank_zero_warn", said.write_text)  # in the started process, too
+    train([ours, ModelCheckpoint(tmp_path, filename="saved")], strategy="ddp_fork", default_root_dir=tmp_path)
+    assert "`history` and `latest` stay empty where the Trainer was called. Read xai_history.csv" in said.read_text()
+    assert (ours.history, ours.latest) == ([], None)
+    ours.load_state_dict(torch.load(tmp_path / "saved.ckpt")["callbacks"][ours.state_key])
+    said.unlink()
+    train([here])
+    assert not said.exists()
+    assert [row.keys() for row in ours.history] == [row.keys() for row in here.history]
+    with (tmp_path / "xai_history.csv").open() as file:
+        written = [float(row["xai/faithfulness"]) for row in csv.DictReader(file)]
+    assert written == [row["xai/faithfulness"] for row in ours.history]
 
 
 @pytest.mark.parametrize(("count", "world"), [(5, 2), (1, 2), (7, 3), (2, 5), (6, 3)])
