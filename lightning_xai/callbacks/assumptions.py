@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from lightning_xai._checks import shape
 from lightning_xai._lightning import MisconfigurationException
-from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, named_layers
+from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, plain_name
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, Sample
 
@@ -69,7 +69,7 @@ class _Call:
 class WatchedStep:
     """Watch one validation step of a user: what it sends through the module that we call too, and what comes back.
 
-    It only reads, and its hooks are gone after the step.
+    It only reads, and its hooks are gone after the step. What is compiled is not looked into.
 
     Args:
         module: The LightningModule.
@@ -79,19 +79,25 @@ class WatchedStep:
 
     def __init__(self, module: LightningModule, readout: Readout, *, redirected: bool = False) -> None:
         self._called, self._readout = called_module(module, readout.forward), readout
-        self._layers = {id(layer): name for name, layer in named_layers(module).items() if _has_parameters(layer)}
+        layers = {} if is_compiled(module) else outside_compiled(module)
+        watched = next((one for one in layers if self._called in (one, getattr(one, "_orig_mod", None))), None)
+        self._layers = {
+            layer: name for layer, name in layers.items() if layer is not watched and _has_parameters(layer)
+        }
         self._calls: list[_Call] = []
         self._others: dict[str, Tensor | None] = {}  # layers called beside it -> first row of their logits, if any
         # A wrapper such as DDP runs the step itself as a call of the module: that one is not the user's.
         self._depth = -1 if redirected and self._called is module else 0
         self._handles: list[RemovableHandle] = []
-        if getattr(self._called, "_compiled_call_impl", None) is None:  # a compiled call would be compiled anew
+        if watched is not None:
             self._handles = [
-                self._called.register_forward_pre_hook(self._enter),
-                self._called.register_forward_hook(self._leave, with_kwargs=True),
-                register_module_forward_pre_hook(self._see_input),
-                register_module_forward_hook(self._see_output),
+                watched.register_forward_pre_hook(self._enter),
+                watched.register_forward_hook(self._leave, with_kwargs=True),
             ]
+            for layer in self._layers:
+                with suppress(Exception):  # a scripted layer may take none
+                    self._handles.append(layer.register_forward_pre_hook(self._see_input))
+                    self._handles.append(layer.register_forward_hook(self._see_output))
 
     def stop(self) -> None:
         """Take the hooks away."""
@@ -159,7 +165,7 @@ class WatchedStep:
 
     def _beside(self, module: nn.Module) -> str | None:
         """Return the name of a layer with parameters that is called outside the called module."""
-        return self._layers.get(id(module)) if self._depth == 0 and module is not self._called else None
+        return self._layers.get(module) if self._depth == 0 else None
 
 
 def _first_logits(output: Any, chosen: LogitsFromOutput | None) -> Tensor | None:
@@ -216,6 +222,25 @@ def _scaling(sent: Tensor, image: Tensor) -> str:
     return (
         f": image · {float(slope[0]):.3g} + {float(offset[0]):.3g} in the first channel (a normalisation in the step?)"
     )
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a call or a step of a module is compiled: a hook below it would be compiled into it, anew."""
+    functions = (getattr(module, name, None) for name in ("forward", "validation_step", "test_step"))
+    return (
+        hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or any(hasattr(function, "_torchdynamo_orig_callable") for function in functions)
+    )
+
+
+def outside_compiled(module: nn.Module, name: str = "") -> dict[nn.Module, str]:
+    """Return ``module`` and what is below it with dotted names, but for what runs inside compiled code."""
+    found = {} if getattr(module, "_compiled_call_impl", None) is not None else {module: plain_name(name)}
+    if not is_compiled(module):
+        for part, child in module.named_children():
+            found |= outside_compiled(child, f"{name}.{part}" if name else part)
+    return found
 
 
 def _has_parameters(layer: nn.Module) -> bool:

@@ -178,7 +178,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return the submodules of ``model`` by dotted name, without what compiling adds to it."""
-    names = ((_plain(name), module) for name, module in model.named_modules())
+    names = ((plain_name(name), module) for name, module in model.named_modules())
     return {name: module for name, module in names if name}
 
 
@@ -215,7 +215,8 @@ def called_module(model: nn.Module, forward: str | None) -> nn.Module:
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a dotted name without what compiling adds to it."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, ExplanationMonitor, Readout
@@ -410,3 +411,41 @@ def test_training_is_what_it_is_without_us():
         fit(*callbacks, module=net, val=DATA.loader(), max_epochs=3)
         states.append(net.state_dict())
     assert differing(*states) == []
+
+
+class TestCompiled:
+    """A hook that compiled code comes past would be compiled into it, and the code a second time without it."""
+
+    @staticmethod
+    def compiled(how, backend):
+        module = Stepping()
+        if how == "torch.compile(net)":
+            module.net = torch.compile(module.net, backend=backend)
+        elif how == "net.compile()":
+            module.net.compile(backend=backend)
+        elif how == "part":
+            module.net[3] = torch.compile(module.net[3], backend=backend)
+        elif how == "forward":
+            module.forward = torch.compile(module.forward, backend=backend)
+        return module
+
+    @pytest.mark.parametrize("how", ["torch.compile(net)", "net.compile()", "part", "forward"])
+    def test_the_users_networks_are_compiled_once(self, how):
+        compiled = []
+        for callbacks in ([], [monitor(metrics=[Sparseness()])]):
+            torch.compiler.reset()
+            counter = CompileCounter()
+            torch.manual_seed(0)
+            fit(*callbacks, module=self.compiled(how, counter), val=DATA.loader(), max_epochs=2)
+            compiled.append((counter.frame_count, counter.op_count))
+        assert compiled[0] == compiled[1] > (0, 0)
+
+    @pytest.mark.parametrize("how", ["torch.compile(net)", "net.compile()", "part"])
+    def test_what_is_around_is_still_compared(self, how):
+        class Wrong(Stepping):
+            scores = Normalizing.scores
+
+        module = self.compiled(how, "eager")
+        module.__class__ = Wrong
+        with pytest.raises(MisconfigurationException, match="a normalisation in the step"):
+            fit(monitor(), module=module, val=DATA.loader())
