@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import torch
@@ -108,6 +109,7 @@ class Plan:
 
         Raises:
             ValueError: If the labels are to be explained and there are none.
+            FloatingPointError: If there are no heatmaps because logits are NaN or infinite.
         """
         if self.target == "label" and sample.labels is None:
             raise ValueError(
@@ -120,16 +122,20 @@ class Plan:
         masks, boxes = _annotations(sample, target, case.logits.shape[1])
         case = case.with_heatmaps(target=target, masks=masks, boxes=boxes)
         explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
-        heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
-        earlier = {
-            name: _comparable((previous or {}).get(name), target, previous_target, sample.images) for name in heatmaps
-        }
-        rows = {
-            name: self._scored(
-                case, name, explainers[name], target, heatmaps, earlier[name], annotated=sample.annotated
-            )
-            for name in explainers
-        }
+        with _nan_blamed_on(case.logits):
+            heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
+            rows = {
+                name: self._scored(
+                    case,
+                    name,
+                    explainers[name],
+                    target,
+                    heatmaps,
+                    _comparable((previous or {}).get(name), target, previous_target, sample.images),
+                    annotated=sample.annotated,
+                )
+                for name in explainers
+            }
         return Answers(
             logits=case.logits,
             target=target,
@@ -172,6 +178,21 @@ class Plan:
 
     def _suite(self, *, annotated: bool) -> MetricSuite:
         return self._annotated_suite if annotated else self._plain_suite
+
+
+@contextmanager
+def _nan_blamed_on(logits: Tensor) -> Iterator[None]:
+    """Say of heatmaps that cannot be made whether the logits (N, K) are no numbers: it is no setting's fault then."""
+    try:
+        yield
+    except ValueError as error:
+        broken = int((~logits.isfinite().all(1)).sum())
+        if not broken:
+            raise
+        raise FloatingPointError(
+            f"Expected the model to return finite logits, but they are NaN or infinite for {broken} of {len(logits)} "
+            "images, which have no explanation: has the training diverged?"
+        ) from error
 
 
 def has_control(metric: ExplanationMetric) -> bool:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import DeletionAUC, InsertionDeletion, PixelFlipping, PointingGame
+from lightning_xai.model import Classifier
+from lightning_xai.probing import Sample
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
 
@@ -109,3 +113,44 @@ def test_expected_evaluations():
 def test_errors(explainers, metrics, error, text):
     with pytest.raises(error, match=text):
         plan(explainers, metrics)
+
+
+class Breaking(nn.Module):
+    """Multiplies the images whose mean exceeds 0 by something before they go through a small net."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+        self.factor = factor
+
+    def forward(self, images):
+        return self.net(images * torch.where(images.mean((1, 2, 3)) > 0, self.factor, 1.0)[:, None, None, None])
+
+
+class TestLogitsThatAreNoNumbers:
+    @staticmethod
+    def answers(model, explainer="saliency", broken=2):
+        torch.manual_seed(0)
+        images = -torch.rand(5, 1, 8, 8)
+        images[:broken] *= -1.0
+        sample = Sample(images, torch.tensor([0, 1, 2, 0, 1]))
+        return Plan(explainer, "sparseness").answers(Classifier(model), sample, sample.labels)
+
+    @pytest.mark.parametrize("explainer", ["saliency", "grad_cam", "occlusion", "integrated_gradients"])
+    @pytest.mark.parametrize("broken", [1, 2, 5])
+    def test_are_blamed_and_counted(self, explainer, broken):
+        text = f"finite logits, but they are NaN or infinite for {broken} of 5 images.*has the training diverged"
+        with pytest.raises(FloatingPointError, match=text):
+            self.answers(Breaking(torch.nan), explainer, broken)
+
+    def test_so_are_infinite_ones(self):
+        with pytest.raises(FloatingPointError, match="for 3 of 5 images"):
+            self.answers(Breaking(torch.inf), broken=3)
+
+    def test_other_heatmaps_are_to_blame_themselves(self):
+        class Undefined(type(GradCAM())):
+            def explain(self, classifier, images, target):
+                return super().explain(classifier, images, target) * torch.nan
+
+        with pytest.raises(ValueError, match="`heatmaps of Undefined` to be finite"):
+            self.answers(Breaking(1.0), Undefined())
