@@ -18,6 +18,7 @@ from lightning_xai.model.attention.explicit_attention import (
     of_whole_images,
     weights_by_head,
 )
+from lightning_xai.model.backward.no_gradient import no_gradient_because
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 
@@ -69,10 +70,13 @@ def attention_maps(
             "attention."
         )
     if gradients and slopes is None:
+        detached = (
+            "the model detaches them (`.detach()`, `inference_mode` around its blocks, or reentrant activation "
+            "checkpointing). Enable gradients there, or use `use_reentrant=False`."
+        )
         raise RuntimeError(
             "Expected the class scores to depend on the attention weights differentiably, but no gradient reaches "
-            "all of them: the model detaches them (`.detach()`, `inference_mode` around its blocks, or reentrant "
-            "activation checkpointing). Enable gradients there, or use `use_reentrant=False`."
+            "all of them: " + no_gradient_because(classifier.model, detached)
         )
     shaped = None if slopes is None else [s.reshape(w.shape).float() for s, w in zip(slopes, weights, strict=True)]
     return AttentionMaps([block.float() for block in weights], shaped, grid)

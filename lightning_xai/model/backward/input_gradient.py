@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_xai.model.backward.no_gradient import no_gradient_because
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 
-_NO_GRADIENT = (
-    "Expected the class scores to depend on the images differentiably, but no gradient reaches the input: the model "
-    "detaches it on the way (`.detach()`, `no_grad` or `inference_mode` around a part of its forward, or reentrant "
-    "activation checkpointing). Enable gradients in that part, or use `use_reentrant=False`."
+_DETACHED = (
+    "the model detaches it on the way (`.detach()`, `no_grad` or `inference_mode` around a part of its forward, or "
+    "reentrant activation checkpointing). Enable gradients in that part, or use `use_reentrant=False`."
 )
 
 
@@ -44,19 +44,23 @@ def input_gradient(classifier: Classifier, images: Tensor, loss: Callable[[Tenso
     with preserved(classifier.model):
         leaf = images.detach().clone().requires_grad_()
         logits = classifier.forward(leaf.clone())  # a copy, or layers that work in place would change the leaf
-        gradient = _gradient(loss(logits).sum(), leaf)
+        gradient = _gradient(classifier.model, loss(logits).sum(), leaf)
     return gradient.float(), logits.detach()
 
 
-def _gradient(value: Tensor, leaf: Tensor) -> Tensor:
+def _gradient(model: nn.Module, value: Tensor, leaf: Tensor) -> Tensor:
     gradient: Tensor | None = None
+    refused: RuntimeError | None = None
     if value.requires_grad:
         try:
             (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
         except RuntimeError as error:
-            if "checkpoint" in str(error):
-                raise RuntimeError(_NO_GRADIENT) from error
-            raise
+            if "checkpoint" not in str(error):
+                raise
+            refused = error
     if gradient is None:
-        raise RuntimeError(_NO_GRADIENT)
+        raise RuntimeError(
+            "Expected the class scores to depend on the images differentiably, but no gradient reaches the input: "
+            + no_gradient_because(model, _DETACHED)
+        ) from refused
     return gradient

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightning_xai.model.backward.no_gradient import no_gradient_because
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.feature_maps import feature_maps
 from lightning_xai.model.preserve import preserved
@@ -246,18 +247,21 @@ def _differentiated(
             (slope,) = torch.autograd.grad(score, hook.copy, allow_unused=True)
         except RuntimeError as error:
             if "checkpoint" in str(error):
-                raise RuntimeError(_no_gradient(point)) from error
+                raise RuntimeError(_no_gradient(classifier, point)) from error
             raise
         if slope is not None:
             return hook, logits, slope
-    raise RuntimeError(_no_gradient(point))
+    raise RuntimeError(_no_gradient(classifier, point))
 
 
-def _no_gradient(point: CapturePoint) -> str:
+def _no_gradient(classifier: Classifier, point: CapturePoint) -> str:
+    detached = (
+        "the model detaches it (`.detach()`, `no_grad` or `inference_mode` after the layer, or reentrant activation "
+        "checkpointing). Name a later layer, or use `use_reentrant=False`."
+    )
     return (
-        f"Expected the class score to depend on {point} differentiably, but no gradient reaches it: the model detaches "
-        "it (`.detach()`, `no_grad` or `inference_mode` after the layer, or reentrant activation checkpointing). Name "
-        "a later layer, or use `use_reentrant=False`."
+        f"Expected the class score to depend on {point} differentiably, but no gradient reaches it: "
+        + no_gradient_because(classifier.model, detached)
     )
 
 
