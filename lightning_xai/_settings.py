@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from inspect import Parameter, signature
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,9 +47,6 @@ def _settings(configured: Configured) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        # not the bytes of numpy, which knows no bfloat16
-        return f"{_shown(value)} #{zlib.crc32(repr(value.detach().cpu().double().flatten().tolist()).encode()):08x}"
     if isinstance(value, (list, tuple)):
         return tuple(_plain(part) for part in value)
     if value is None or isinstance(value, (str, int, float)):
@@ -56,10 +55,29 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """Return a value in words that differ where it differs, and are the same in every process: without addresses."""
     if isinstance(value, Tensor):
-        return f"Tensor{tuple(value.shape)}"
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return f"Tensor{tuple(value.shape)} #{zlib.crc32(content):08x}"
     if isinstance(value, nn.Module) and not isinstance(value, Configured):
         return type(value).__name__
     if isinstance(value, FunctionType):
-        return f"{value.__module__}.{value.__qualname__}"  # no address, which differs from process to process
+        name = f"{value.__module__}.{value.__qualname__}"
+        return (
+            f"{name} #{zlib.crc32(repr(_content(value)).encode()):08x}" if "<" in name else name
+        )  # a name says all but of these
+    if isinstance(value, partial):
+        named = (f"{name}={_shown(part)}" for name, part in value.keywords.items())
+        return f"partial({', '.join([_shown(value.func), *map(_shown, value.args), *named])})"
+    if isinstance(value, (list, tuple)) and any(not isinstance(part, (str, int, float)) for part in value):
+        return f"{type(value).__name__}({', '.join(map(_shown, value))})"
     return repr(value)
+
+
+def _content(function: FunctionType) -> tuple[object, ...]:
+    """Return what a function without a name of its own does: its code, and the values that it was made with."""
+    code = function.__code__
+    constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    made_with = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells)
+    return code.co_code, code.co_names, constants, [_shown(value) for value in made_with if value is not function]

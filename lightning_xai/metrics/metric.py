@@ -88,6 +88,7 @@ class ExplanationMetric(Configured, Metric):
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
     in_default_suite: ClassVar[bool] = False
+    _evidence_of_class: ClassVar[tuple[Evidence[Any], ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -97,6 +98,11 @@ class ExplanationMetric(Configured, Metric):
         cls.plot_lower_bound = low if math.isfinite(low) else None
         cls.plot_upper_bound = high if math.isfinite(high) else None
         cls.family = family_of(cls)
+        given = cls.__dict__.get("evidence", ())
+        if not isinstance(given, (tuple, property)):
+            raise _one_evidence(cls.__name__, given)
+        held = (value for kind in cls.__mro__ for name, value in vars(kind).items() if name != "evidence")
+        cls._evidence_of_class = tuple(value for value in held if isinstance(value, Evidence))
 
     def __init__(self, **options: Unpack[MetricOptions]) -> None:
         super().__init__(**options)
@@ -108,12 +114,20 @@ class ExplanationMetric(Configured, Metric):
     @property
     def evidence(self) -> tuple[Evidence[Any], ...]:
         """What `score` reads that costs model evaluations; equal evidence of several metrics is shared."""
-        held = (value if isinstance(value, tuple) else (value,) for value in vars(self).values())
-        return tuple(dict.fromkeys(one for values in held for one in values if isinstance(one, Evidence)))
+        held = (value if isinstance(value, (tuple, list)) else (value,) for value in vars(self).values())
+        of_self = (one for values in held for one in values if isinstance(one, Evidence))
+        return tuple(dict.fromkeys((*self._evidence_of_class, *of_self)))
+
+    @evidence.setter
+    def evidence(self, given: object) -> None:
+        """Refuse what hides the list."""
+        raise _one_evidence(type(self).__name__, given)
 
     @property
     def all_inputs(self) -> frozenset[str]:
         """Fields of a case that the metric reads, its evidence included."""
+        if isinstance(self.evidence, Evidence):
+            raise _one_evidence(type(self).__name__, self.evidence)
         return self.inputs.union(*(evidence.inputs for evidence in self.evidence))
 
     @property
@@ -282,3 +296,12 @@ class ExplanationMetric(Configured, Metric):
         parts = getattr(self, name)
         empty = isinstance(parts, list) and not parts
         return torch.zeros(0, dtype=dtype, device=self.device) if empty else dim_zero_cat(parts)
+
+
+def _one_evidence(metric: str, given: object) -> TypeError:
+    """Return the error about evidence that stands where the list of all evidence is read."""
+    return TypeError(
+        f"Expected {metric} to keep what it reads under a name of its own, such as `self.logits = Logits()`, which "
+        f"`score` reads as `case[self.logits]`, because `evidence` is the tuple of all of it, but got `evidence` = "
+        f"{given!r}."
+    )

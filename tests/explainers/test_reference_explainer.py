@@ -45,7 +45,7 @@ def test_references_are_the_explainer_s_own():
     for made in (explainer, copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):
         torch.testing.assert_close(made(ConvNet(), images, 0), expected)
     assert bare.settings() == {"references": None}
-    assert repr(explainer) == "MeanDifference(references=Tensor(4, 3, 8, 8))"
+    assert repr(explainer).startswith("MeanDifference(references=Tensor(4, 3, 8, 8) #")
 
 
 def test_settings_tell_other_references_apart():

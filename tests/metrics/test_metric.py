@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from lightning_xai.evidence import Case
+from lightning_xai.evidence import Case, Logits
 from lightning_xai.metrics import DeletionAUC, ExplanationMetric, InsertionAUC, standard_error
 
 NAN = math.nan
@@ -223,3 +225,106 @@ def test_merging_states_of_two_metrics():
     other.update(heatmaps=torch.zeros(1, 1, 1))
     one.merge_state(other)
     assert one.compute().item() == pytest.approx(2 / 3)
+
+
+class TestEvidenceOfAUsersMetric:
+    @staticmethod
+    def reads(metric):
+        return set(metric.evidence), metric.all_inputs, metric.evaluations()
+
+    def test_every_place_for_it(self):
+        class OfInstance(MeanHeat):
+            def __init__(self):
+                super().__init__()
+                self.logits = Logits()
+
+        class OfClass(MeanHeat):
+            logits = Logits()
+
+        class Inherited(OfClass):
+            pass
+
+        class Listed(MeanHeat):
+            def __init__(self):
+                super().__init__()
+                self.several = [Logits()]
+
+        class Tuple(MeanHeat):
+            evidence = (Logits(),)
+
+        class Property(MeanHeat):
+            @property
+            def evidence(self):
+                return (Logits(),)
+
+        expected = {Logits()}, frozenset({"heatmaps", "model", "images"}), Logits().evaluations()
+        for kind in (OfInstance, OfClass, Inherited, Listed, Tuple, Property):
+            assert self.reads(kind()) == expected, kind
+
+    def test_one_where_all_are_listed(self):
+        said = r"to keep what it reads under a name of its own.*but got `evidence` = Logits\(\)"
+        with pytest.raises(TypeError, match=f"Expected OfClass {said}"):
+
+            class OfClass(MeanHeat):
+                evidence = Logits()
+
+        class OfInstance(MeanHeat):
+            def __init__(self):
+                super().__init__()
+                self.evidence = Logits()
+
+        class Property(MeanHeat):
+            @property
+            def evidence(self):
+                return Logits()
+
+        class Argument(MeanHeat):
+            def __init__(self, evidence):
+                super().__init__()
+                self.evidence = evidence
+
+        for make in (OfInstance, lambda: Property().needs, lambda: Argument(Logits())):
+            with pytest.raises(TypeError, match=said):
+                make()
+
+
+class Setting(MeanHeat):
+    """Has one setting of any kind."""
+
+    def __init__(self, setting):
+        super().__init__()
+        self.setting = setting
+
+
+def scaled_by(factor):
+    return lambda images: images * factor
+
+
+def named(images, factor=1):
+    return images * factor
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (1, 2),
+        (1, 1.5),
+        ("a", "b"),
+        ([1, 2], [2, 1]),
+        (torch.zeros(3), torch.ones(3)),
+        (torch.zeros(3), torch.zeros(4)),
+        (torch.zeros(3), torch.zeros(3, dtype=torch.bfloat16) + 1),
+        ([torch.zeros(2)], [torch.ones(2)]),
+        (lambda images: images * 0, lambda images: images),
+        (scaled_by(1), scaled_by(2)),
+        (scaled_by(torch.zeros(2)), scaled_by(torch.ones(2))),
+        (partial(named, factor=1), partial(named, factor=2)),
+        (named, scaled_by),
+        (MeanHeat(), RatioOfSums()),
+    ],
+)
+def test_two_settings_have_two_representations(first, second):
+    assert repr(Setting(first)) != repr(Setting(second))
+    assert Setting(first).settings() != Setting(second).settings()
+    assert repr(Setting(first)) == repr(Setting(deepcopy(first)))
+    assert " at 0x" not in repr(Setting(first))
