@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -131,6 +132,21 @@ def test_command_line(own):
     assert watched.num_images == 7
     assert [type(explainer) for explainer in watched.plan.explainers.values()] == [HiResCAM]
     assert watched.plan.target == 2
+
+
+def test_the_command_lines_of_the_presets_comments(own, monkeypatch):
+    """Each line, as it stands in a preset, is parsed; what it sets arrives at the monitor."""
+    monkeypatch.chdir(PRESETS[0].parent)
+    seen = 0
+    for preset in PRESETS:
+        lines = re.findall(r"^#   python train\.py fit ((?:.*\\\n)*.*)$", preset.read_text(), flags=re.MULTILINE)
+        for line in lines:
+            words = re.sub(r"\\\n#", "", line).replace("your_config.yaml", str(own)).split()
+            (watched,) = monitors(parsed(*words))
+            assert watched.num_images == (64 if "--trainer.callbacks.num_images=64" in words else 32)
+            seen += 1
+        assert lines, preset
+    assert seen == len(PRESETS) + 1
 
 
 def test_settings_after_the_preset_on_the_command_line(own):
