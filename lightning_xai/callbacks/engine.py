@@ -301,7 +301,7 @@ class Engine:
         if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         run.failures += 1
-        if not run.epochs and would_stop(trainer, self.keys.prefix, run.failures):
+        if not run.epochs and would_stop(trainer, self.keys.prefix, run.failures, run.last_values):
             raise MisconfigurationException(
                 f"Expected values for the early stopping on {self.keys.prefix}/…, which ends the run now, but "
                 f"explaining failed in all of {run.failures} validations, at last on {reason}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from lightning_xai._lightning import MisconfigurationException, loaded
 from lightning_xai.probing.keys import Key
@@ -57,14 +60,37 @@ def warn_of_patience(trainer: Trainer, prefix: str, validations: int, unit: str)
             )
 
 
-def would_stop(trainer: Trainer, prefix: str, validations: int) -> bool:
-    """Say whether early stopping on a key below ``prefix`` ends a run after so many validations without a value."""
-    patience = [
-        callback.patience
+def would_stop(trainer: Trainer, prefix: str, validations: int, stand_ins: Mapping[str, float]) -> bool:
+    """Say whether an early stopping on a key below ``prefix`` ends a run that has no value yet.
+
+    A `ModelCheckpoint` or a scheduler that watches a key never does.
+
+    Args:
+        trainer: Its callbacks; those that note a ``stopped_epoch`` stop early.
+        prefix: Of the keys.
+        validations: That had no value, this one included.
+        stand_ins: Full key -> what monitors see meanwhile.
+    """
+    return any(
+        _stops(callback, validations, stand_ins.get(callback.monitor))
         for callback in trainer.callbacks  # type: ignore[union-attr]
-        if isinstance(callback, loaded("callbacks.EarlyStopping")) and callback.monitor.startswith(f"{prefix}/")
-    ]
-    return any(validations > one for one in patience)
+        if hasattr(callback, "stopped_epoch") and str(getattr(callback, "monitor", None)).startswith(f"{prefix}/")
+    )
+
+
+def _stops(stopping: Any, validations: int, stand_in: float | None) -> bool:
+    patience, waited = getattr(stopping, "patience", math.inf), getattr(stopping, "wait_count", 0)
+    has_seen_some = math.isfinite(getattr(stopping, "best_score", math.inf))  # also of the run that this one resumes
+    if validations > patience or (has_seen_some and waited + 1 >= patience):
+        return True
+    is_beyond = getattr(stopping, "monitor_op", None)
+    if stand_in is None or is_beyond is None:
+        return False
+    value = torch.tensor(stand_in)
+    reached, diverged = stopping.stopping_threshold, stopping.divergence_threshold
+    return (reached is not None and bool(is_beyond(value, reached))) or (
+        diverged is not None and bool(is_beyond(-value, -diverged))
+    )
 
 
 def check_prefix(prefix: str, prefixes: Sequence[str]) -> None:

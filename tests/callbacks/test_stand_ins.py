@@ -1,10 +1,12 @@
 """What monitors see where there is no value, and which epochs have none."""
 
+import lightning as L
 import pytest
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from tests.callbacks._runs import Attendance, in_epochs, loader, monitor, train
+from tests.callbacks._runs import Attendance, Net, in_epochs, loader, monitor, train
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +117,62 @@ def test_an_early_stopping_that_never_gets_a_value_ends_the_run_with_the_reason(
     with pytest.raises(MisconfigurationException, match=f"all of {patience + 1} validations.*no heatmap today"):
         train([monitor(in_epochs("raises")), stopping, attendance], max_epochs=9)
     assert len(attendance.seen) == patience
+
+
+class StopsByItself(L.Callback):
+    """A user's own early stopping."""
+
+    monitor, patience, wait_count, stopped_epoch = "xai/faithfulness", 2, 0, 0
+
+    def on_validation_end(self, trainer, pl_module):
+        self.wait_count += not trainer.sanity_checking
+        trainer.should_stop = self.wait_count > self.patience
+
+
+class Subclass(EarlyStopping):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "validations"),
+    [
+        (lambda: EarlyStopping("xai/faithfulness", mode="max", patience=5, divergence_threshold=-0.5), 1),
+        (lambda: EarlyStopping("xai/deletion_auc", mode="min", patience=5, divergence_threshold=0.9), 1),
+        (lambda: EarlyStopping("xai/faithfulness", mode="min", patience=5, stopping_threshold=-0.9), 1),
+        (lambda: Subclass("xai/faithfulness", mode="max", patience=2), 3),
+        (StopsByItself, 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing", "ignore:EarlyStopping monitors")
+def test_so_does_everything_that_a_stand_in_would_let_stop(make, validations):
+    said = f"ends the run now, but explaining failed in all of {validations} validations"
+    with pytest.raises(MisconfigurationException, match=said):
+        train([monitor(in_epochs("raises")), make()], max_epochs=9)
+
+
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing", "ignore:Be aware that when using `ckpt_path`")
+def test_what_was_waited_before_a_resume_counts(tmp_path):
+    def callbacks():
+        return [monitor(in_epochs("raises")), EarlyStopping("xai/faithfulness", mode="max", patience=3)]
+
+    train([*callbacks(), ModelCheckpoint(tmp_path, filename="saved")], max_epochs=2)
+    with pytest.raises(MisconfigurationException, match="explaining failed in all of 2 validations"):
+        train(callbacks(), max_epochs=9, ckpt_path=tmp_path / "saved.ckpt")
+
+
+class OnPlateau(Net):
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "xai/faithfulness"}}
+
+
+@pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
+def test_checkpoints_schedulers_and_other_thresholds_end_nothing(tmp_path):
+    saving = ModelCheckpoint(tmp_path, monitor="xai/faithfulness", mode="max", save_top_k=2)
+    far = EarlyStopping("xai/faithfulness", mode="max", patience=9, divergence_threshold=-2.0, stopping_threshold=0.9)
+    run = train([monitor(in_epochs("raises")), saving, far], OnPlateau, max_epochs=6)
+    assert run.trainer.current_epoch == 6
 
 
 @pytest.mark.filterwarnings("ignore:ExplanationMonitor logs nothing")
