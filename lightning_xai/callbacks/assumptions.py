@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule
 
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
+_NOTHING: dict[nn.Module, str] = {}  # that a copy of a watched step looks at
 _CLOSE = 2e-2  # relative; a step in half precision rounds by less
 _LEAST = 1e-2  # the largest logit that such a share is taken of, at the least
 
@@ -99,6 +100,10 @@ class WatchedStep:
                     self._handles.append(layer.register_forward_pre_hook(self._see_input))
                     self._handles.append(layer.register_forward_hook(self._see_output))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a copy of the module, which copies its hooks, have one that listens to nothing."""
+        return _deaf_step, ()
+
     def stop(self) -> None:
         """Take the hooks away."""
         for handle in self._handles:
@@ -146,7 +151,7 @@ class WatchedStep:
 
     def _leave(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self._depth -= 1
-        if self._depth == 0:
+        if self._depth == 0 and self._layers is not _NOTHING:
             inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             self._calls.append(_Call([tensor[:1].detach().clone() for tensor in inputs if tensor.ndim], output))
 
@@ -166,6 +171,12 @@ class WatchedStep:
     def _beside(self, module: nn.Module) -> str | None:
         """Return the name of a layer with parameters that is called outside the called module."""
         return self._layers.get(module) if self._depth == 0 else None
+
+
+def _deaf_step() -> WatchedStep:
+    deaf = object.__new__(WatchedStep)
+    deaf._depth, deaf._layers, deaf._calls, deaf._handles = 0, _NOTHING, [], []
+    return deaf
 
 
 def _first_logits(output: Any, chosen: LogitsFromOutput | None) -> Tensor | None:

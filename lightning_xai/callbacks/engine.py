@@ -18,6 +18,7 @@ from lightning_xai._lightning import MisconfigurationException, is_misconfigurat
 from lightning_xai.callbacks.assumptions import WatchedStep, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.validation_logits import validation_logits
 from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
@@ -28,8 +29,17 @@ from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, 
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Probe, references_of_size
-from lightning_xai.probing.processes import Processes, agreed_probe, all_succeeded, merged, of_all, share_of
+from lightning_xai.probing.processes import (
+    Processes,
+    agreed_probe,
+    all_succeeded,
+    first_error,
+    merged,
+    of_all,
+    share_of,
+)
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.validation import ValidationLogits
 from lightning_xai.reports.report import Report, Run
 
 if TYPE_CHECKING:
@@ -83,19 +93,31 @@ class Engine:
                     check(sample)
         run.tried = True
 
-    def compare_calls(self, trainer: Trainer, module: LightningModule, run: RunState, step: WatchedStep) -> None:
-        """Hold what a validation step sent through the model against what we would send.
+    def check_configuration(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+        """Try one image; raise on every rank, and at one moment, what is wrong on any.
 
         Raises:
-            MisconfigurationException: If that is something else.
+            Exception: What the comparison of calls or the image met on this rank.
+            RuntimeError: If another rank met it.
+        """
+        error = run.error if is_misconfiguration(run.error) else None
+        self._raise_on_all(trainer, error)
+        try:
+            self.try_one_image(trainer, module, run)
+        except Exception as caught:
+            error = caught
+        self._raise_on_all(trainer, error)
+
+    def compare_calls(self, trainer: Trainer, module: LightningModule, run: RunState, step: WatchedStep) -> None:
+        """Hold what a validation step sent through the model against what we would send; the end of it tells.
+
+        An error waits there until all ranks can agree on it: one that raised alone would leave the others waiting.
         """
         try:
             with preserved(module):
                 step.compare(run.samples[0], self._classifier(trainer, module, run).logits)
         except Exception as error:
-            if is_misconfiguration(error):
-                raise
-            run.error = run.error or error  # told, or raised, where this validation is explained
+            run.error = run.error or error
 
     def explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> ExplainedEpoch | None:
         """Gather probes where there are none yet, explain them, remember, log and tell what was found.
@@ -120,7 +142,7 @@ class Engine:
             return None
         epoch, heatmaps = told
         run.remember(epoch)
-        self._publish(trainer, module, run, epoch, heatmaps)
+        self._publish(trainer, module, run, epoch, heatmaps, validation_logits(_processes(trainer), run, found[1]))
         return epoch
 
     def agree(self, trainer: Trainer, run: RunState) -> None:
@@ -260,11 +282,20 @@ class Engine:
         run: RunState,
         epoch: ExplainedEpoch,
         heatmaps: Mapping[int, Mapping[str, Tensor]],
+        validation: Mapping[int, ValidationLogits],
     ) -> None:
         """Let each report tell the epoch, then log the values: the last, so that every logger gets one row."""
         on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
         told = Run(
-            trainer, run.folder, self.keys, run.epochs, run.probes, on_cpu, run.num_loaders > 1, private=self.private
+            trainer,
+            run.folder,
+            self.keys,
+            run.epochs,
+            run.probes,
+            on_cpu,
+            run.num_loaders > 1,
+            private=self.private,
+            validation=validation,
         )
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             for report in self.reports:
@@ -294,9 +325,13 @@ class Engine:
         self._report_error(trainer, run, error)
         return None
 
+    def _raise_on_all(self, trainer: Trainer, error: Exception | None) -> None:
+        reason = first_error(_processes(trainer), error)
+        if reason is not None:
+            raise error or RuntimeError(f"Explaining failed on {reason}")
+
     def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
-        reasons = of_all(_processes(trainer), None if error is None else f"{type(error).__name__}: {error}")
-        reason = next(f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None)
+        reason = str(first_error(_processes(trainer), error))
         misconfigured = is_misconfiguration(error) or (not run.tried and isinstance(error, (TypeError, ValueError)))
         if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")

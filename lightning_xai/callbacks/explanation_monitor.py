@@ -17,6 +17,7 @@ from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
 from lightning_xai.callbacks.run_state import Runs
 from lightning_xai.callbacks.schedule import Schedule
+from lightning_xai.callbacks.validation_logits import begin_listening, listen
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -207,25 +208,27 @@ class ExplanationMonitor(Callback):
         """Note the time, to say once which share of an epoch explaining takes."""
         self._runs.of(trainer).epoch_began = time.perf_counter()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether this validation is explained."""
-        self._begin(trainer)
+        self._begin(trainer, pl_module)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See `on_validation_start`."""
-        self._begin(trainer)
+        self._begin(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Gather the probe before the step may change the batch."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
+        listen(self._runs.of(trainer), pl_module, batch, dataloader_idx, self._sample_from_batch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """See `on_validation_batch_start`."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
+        listen(self._runs.of(trainer), pl_module, batch, dataloader_idx, self._sample_from_batch)
 
     def on_validation_batch_end(
         self,
@@ -236,7 +239,7 @@ class ExplanationMonitor(Callback):
         batch_idx: int,  # noqa: ARG002
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
-        """Hold the first step's own call of the model against ours."""
+        """Keep what the step computed; hold the first step's own call of the model against ours."""
         self._compare_calls(trainer, pl_module)
 
     def on_test_batch_end(
@@ -253,6 +256,7 @@ class ExplanationMonitor(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """Leave no hook behind when a step fails."""
+        self._runs.of(trainer).stop_listening()
         if self._step is not None:
             self._step.stop()
             self._step = None
@@ -265,10 +269,12 @@ class ExplanationMonitor(Callback):
         """See `on_validation_epoch_end`."""
         self._finish(trainer, pl_module)
 
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
         batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
         run.begin_validation(len(batches), due=self.schedule.is_due(trainer, run))
+        if any(report.wants_validation_logits for report in self.reports):
+            begin_listening(trainer, module, run, self._engine.readout)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)
@@ -295,6 +301,9 @@ class ExplanationMonitor(Callback):
             self._step = WatchedStep(module, self._engine.readout, redirected=redirected)
 
     def _compare_calls(self, trainer: Trainer, module: LightningModule) -> None:
+        listening = self._runs.of(trainer).listening
+        if listening is not None:
+            listening.end_batch()
         if self._step is not None:
             step, self._step = self._step, None
             step.stop()
@@ -302,19 +311,22 @@ class ExplanationMonitor(Callback):
 
     def _finish(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
+        if run.listening is not None:
+            run.listening.stop()
         if run.due or not run.annotated_loaders:
             self._engine.agree(trainer, run)
         if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys)
         if trainer.sanity_checking:
-            self._engine.try_one_image(trainer, module, run)
+            self._engine.check_configuration(trainer, module, run)
             return
         epoch = self._engine.explain(trainer, module, run) if run.due else None
         self._latest = epoch or self._latest
         if epoch is not None and self.schedule.is_in_step(trainer, run):
             run.last_step = trainer.global_step
         run.first = run.first and not run.due
+        run.stop_listening()
         if run.stage == "fit":
             self._engine.promise_keys(trainer, module, run)
 

@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import loaded
+from lightning_xai.callbacks.watched_validation import WatchedValidation
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
 from lightning_xai.probing.sample import Sample
@@ -51,6 +52,8 @@ class RunState:
         restored: Loader's index -> state of a probe that a resumed run looks for.
         labels_are_distributions: Of labels with several columns: whether every row seen so far sums to 1; None if there
             were none.
+        listening: To the steps of the running validation, where a report wants their logits.
+        said: What is said once in a run.
     """
 
     stage: str = "fit"
@@ -76,11 +79,20 @@ class RunState:
     error: Exception | None = None
     restored: dict[int, dict[str, Any]] = field(default_factory=dict)
     labels_are_distributions: bool | None = None
+    listening: WatchedValidation | None = None
+    said: set[str] = field(default_factory=set)
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""
         self.num_loaders, self.due, self.error = num_loaders, due, None
         self.selections = {}
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Leave no hook behind; what was heard is dropped."""
+        if self.listening is not None:
+            self.listening.stop()
+        self.listening = None
 
     def note_first_batch(self, loader: int, sample: Sample) -> None:
         """Keep one image of the first batch of a loader, and the batch's size."""

@@ -143,9 +143,12 @@ class Classifier:
             logits = logits.reshape(1, -1)  # `squeeze()` in a model takes a single image's axis as well
         if len(logits) != len(images):
             raise ValueError(f"Expected one row of logits per image ({len(images)}), but got {shape(logits)}.")
-        self._check_task(logits)
-        if self.readout.output == "probability":
-            logits = self._logits_of_probabilities(logits)
+        return self.read(logits)
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Return the logits (N, K) of what the model returned as its logits or probabilities, float32 (N, K)."""
+        self._check_task(rows)
+        logits = self._logits_of_probabilities(rows) if self.readout.output == "probability" else rows
         return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
 
     def check_output(self, images: Tensor) -> None:

@@ -46,6 +46,15 @@ def sample_from_batch(batch: Any) -> Sample:
     return Sample(**found)
 
 
+def images_and_labels(batch: Any) -> tuple[Tensor, Any]:
+    """Return images and labels of a batch that `sample_from_batch` reads, as they stand there, unchecked.
+
+    No value is looked at, unless several parts could be the labels: nobody waits for a device.
+    """
+    found = _found(batch)
+    return found["images"], found.get("labels")
+
+
 def _check_layout(images: Any) -> None:
     """Raise ValueError if the channels seem to come last: a heatmap would have other axes than its image."""
     if (
@@ -83,6 +92,8 @@ def _found(batch: Any) -> dict[str, Any]:
 
 def _chosen_labels(possible: list[Tensor]) -> Tensor:
     """Return the labels among the flat parts: the first that can be some and does not just count the images."""
+    if len(possible) == 1:
+        return possible[0]
     readable = [part for part in possible if _can_be_labels(part)]
     if len(readable) > 1 and _counts(readable[0]):
         readable = readable[1:]

@@ -55,6 +55,12 @@ def all_succeeded(processes: Processes, success: bool) -> bool:
     return all(of_all(processes, success))
 
 
+def first_error(processes: Processes, error: Exception | None) -> str | None:
+    """Return which rank met which error, the first of them, None if none did; every process must call it."""
+    reasons = of_all(processes, None if error is None else f"{type(error).__name__}: {error}")
+    return next((f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None), None)
+
+
 def agreed_probe(processes: Processes, selection: ProbeSelection, num_images: int, wanted: list[Identity]) -> Probe:
     """Return the one probe of all processes; every process must call it.
 

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.probe import Probe
+from lightning_xai.probing.validation import ValidationLogits
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
@@ -31,6 +32,7 @@ class Run:
         heatmaps: Loader's index -> explainer -> raw heatmaps of the probe, float32 (N, H, W), on the CPU.
         several_loaders: Whether keys end in the loader's index.
         private: Whether images and ids are to be kept out of what the report tells.
+        validation: Loader's index -> the logits of the whole validation, where a report wants them and they were seen.
         to_loggers: Full keys of the values that loggers get with Lightning's own row; a report adds them.
     """
 
@@ -42,6 +44,7 @@ class Run:
     heatmaps: Mapping[int, Mapping[str, Tensor]]
     several_loaders: bool = False
     private: bool = False
+    validation: Mapping[int, ValidationLogits] = field(default_factory=dict)
     to_loggers: set[str] = field(default_factory=set)
 
 
@@ -51,7 +54,12 @@ class Report(ABC):
     A report keeps its settings and nothing else, changes nothing, and may raise: that is said once, and neither another
     report nor the training is touched. It runs on rank zero only. One that cannot draw or write every kind of image may
     have a method ``check(sample)``, which raises ValueError before training starts.
+
+    Attributes:
+        wants_validation_logits: Whether it reads ``run.validation``; it costs nothing where no report does.
     """
+
+    wants_validation_logits: ClassVar[bool] = False
 
     @abstractmethod
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:

@@ -18,7 +18,7 @@ from lightning_xai import ExplanationMonitor
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
 from lightning_xai.probing import plan, sample_from_batch
-from lightning_xai.reports import Grid, History, Scalars, numbers
+from lightning_xai.reports import Grid, History, Report, Scalars, numbers
 from tests.callbacks import _runs
 from tests.callbacks._runs import (
     Attendance,
@@ -326,6 +326,56 @@ def raised(folder):
     return found
 
 
+class Listening(Report):
+    """Keeps what it is told of the whole validation."""
+
+    wants_validation_logits = True
+
+    def __init__(self):
+        self.told = []
+
+    def publish(self, epoch, run):
+        self.told.append(run.validation)
+
+
+class BypassesOnRankOne(Drifting):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        scores = self.forward if self.trainer.global_rank == 1 and not self.trainer.sanity_checking else self
+        self.log("val_loss", scores(batch[0]).mean(), sync_dist=True)
+
+
+def whole_validation(folder):
+    """What a report is told of a validation's logits, and of one whose steps are heard on rank 0 only."""
+    found = {}
+    for name, make in {"heard": Drifting, "bypassed": BypassesOnRankOne}.items():
+        report = Listening()
+        ours = monitor(num_images=3, reports=report)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run = train([ours], make, val_loader=loader(7, seed=1, batch_size=2), max_epochs=1)
+        hooks = sum(len(module._forward_hooks) for module in run.module.modules())
+        parts = [{i: (v.keys, v.labels, v.logits) for i, v in told.items()} for told in report.told]
+        found[name] = {"told": parts, "said": told(caught), "hooks": hooks, "epochs": len(ours.history)}
+    return found
+
+
+class NormalizesOnRankOne(Drifting):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        images = (batch[0] - 0.5) / 0.25 if self.trainer.global_rank == 1 else batch[0]
+        self.log("val_loss", self(images).mean(), sync_dist=True)
+
+
+def another_call_on_one_rank(folder):
+    """The errors with which both ranks end when the step of one sends something else through the model."""
+    found = {}
+    for steps in (0, 2):
+        try:
+            train([monitor()], NormalizesOnRankOne, num_sanity_val_steps=steps)
+        except Exception as error:
+            found[steps] = f"{type(error).__name__}: {error}"
+    return found
+
+
 SITUATIONS = (
     weights,
     probes_and_values,
@@ -337,6 +387,8 @@ SITUATIONS = (
     files,
     resumed,
     raised,
+    whole_validation,
+    another_call_on_one_rank,
 )
 
 

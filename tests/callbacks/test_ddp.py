@@ -9,10 +9,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import run_state
 from lightning_xai.probing.processes import OneProcess, share_of
-from tests.callbacks._runs import monitor, remembered, train
-from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, drifting, run
+from tests.callbacks._runs import loader, monitor, remembered, train
+from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, Drifting, Listening, drifting, run
 
 COUNTED = ("seconds", "model_evaluations")
 
@@ -172,6 +173,38 @@ def test_errors_end_both_ranks_where_they_should(ranks):
     assert "failed on rank 1" in first["untried"]
     assert "but got 'nowhere'" in first["layer"]
     assert "but got 'nowhere'" in second["layer"]
+
+
+def test_the_whole_validation_is_heard(ranks):
+    report = Listening()
+    data = loader(7, seed=1, batch_size=2)
+    module = train([monitor(num_images=3, reports=report)], Drifting, val_loader=data, max_epochs=1).module
+    with torch.no_grad():
+        logits = module.eval()(data.dataset.images)
+    order = content_keys(data.dataset.images).argsort()
+    first, second = (found["whole_validation"]["heard"] for found in ranks)
+    keys, labels, heard = first["told"][0][0]  # 7 images in 2 processes: one is padding
+    assert torch.equal(keys, report.told[0][0].keys)
+    assert torch.equal(labels, data.dataset.labels[order])
+    torch.testing.assert_close(heard, logits[order], rtol=1e-4, atol=1e-5)
+    assert second["told"] == []  # reports run on rank zero
+    assert first["hooks"] == second["hooks"] == 0
+
+
+def test_ranks_agree_that_it_is_not_heard(ranks):
+    first, second = (found["whole_validation"]["bypassed"] for found in ranks)
+    assert first["told"] == [{}]
+    assert sum("no logits of the whole validation" in said for said in first["said"]) == 1
+    assert first["epochs"] == second["epochs"] == 1
+    assert first["hooks"] == second["hooks"] == 0
+
+
+@pytest.mark.parametrize("sanity_steps", [0, 2])
+def test_a_call_that_differs_on_one_rank_ends_both(sanity_steps, ranks):
+    first, second = (found["another_call_on_one_rank"][sanity_steps] for found in ranks)
+    assert "(a normalisation in the step?)" in second
+    assert second.startswith("MisconfigurationException")
+    assert first.startswith("RuntimeError: Explaining failed on rank 1: MisconfigurationException")
 
 
 def test_rank_zero_alone_writes(ranks):
