@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -229,6 +230,9 @@ class Engine:
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
         """Agree on the probe of each loader that was looked through; return True."""
         for loader, selection in sorted(run.selections.items()):
+            counts = of_all(_processes(trainer), None if selection.annotated else selection.class_counts)
+            # where annotated images come first, a probe is no sample of its classes
+            run.class_counts[loader] = sum((one for one in counts if None not in counts and one), Counter())
             if self.plan.num_references:
                 references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
                 run.references[loader] = [item.image for item in references.items]

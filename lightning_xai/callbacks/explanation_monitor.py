@@ -17,6 +17,7 @@ from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine
 from lightning_xai.callbacks.run_state import Runs
 from lightning_xai.callbacks.schedule import Schedule
+from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
 from lightning_xai.callbacks.validation_logits import begin_listening, listen
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
@@ -269,6 +270,19 @@ class ExplanationMonitor(Callback):
         """See `on_validation_epoch_end`."""
         self._finish(trainer, pl_module)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Compare with the user's own accuracy, which may be logged last."""
+        self._compare_accuracy(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """See `on_validation_end`."""
+        self._compare_accuracy(trainer)
+
+    def _compare_accuracy(self, trainer: Trainer) -> None:
+        run = self._runs.of(trainer)
+        if run.explained is not None and not trainer.sanity_checking:
+            warn_of_accuracy(trainer, run.explained, run.class_counts, run.said)
+
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
         batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
@@ -321,7 +335,7 @@ class ExplanationMonitor(Callback):
         if trainer.sanity_checking:
             self._engine.check_configuration(trainer, module, run)
             return
-        epoch = self._engine.explain(trainer, module, run) if run.due else None
+        epoch = run.explained = self._engine.explain(trainer, module, run) if run.due else None
         self._latest = epoch or self._latest
         if epoch is not None and self.schedule.is_in_step(trainer, run):
             run.last_step = trainer.global_step

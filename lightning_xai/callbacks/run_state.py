@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ class RunState:
             were none.
         listening: To the steps of the running validation, where a report wants their logits.
         said: What is said once in a run.
+        class_counts: Loader's index -> class -> images of the validation that the probe was taken of.
+        explained: What the running validation found, once it is explained.
     """
 
     stage: str = "fit"
@@ -81,10 +84,12 @@ class RunState:
     labels_are_distributions: bool | None = None
     listening: WatchedValidation | None = None
     said: set[str] = field(default_factory=set)
+    class_counts: dict[int, Counter[int]] = field(default_factory=dict)
+    explained: ExplainedEpoch | None = None
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""
-        self.num_loaders, self.due, self.error = num_loaders, due, None
+        self.num_loaders, self.due, self.error, self.explained = num_loaders, due, None, None
         self.selections = {}
         self.stop_listening()
 

@@ -13,7 +13,7 @@ from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.watchers import warn_of_patience
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Trainer
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 
 import torch
@@ -33,11 +33,14 @@ class ProbeSelection:
         self._held: dict[Identity, Item] = {}
         self._chosen: list[Identity] = []
         self._annotated: frozenset[Identity] = frozenset()
+        self.class_counts: Counter[int] = Counter()
+        """Class -> images that were offered, -1 for those that stand for none."""
 
     def offer(self, sample: Sample) -> None:
         """Consider the images of a batch."""
         keys = content_keys(sample.images).tolist()
         stands_for, marked = _classes(sample, keys)
+        self.class_counts.update(stands_for)
         new: dict[Identity, int] = {}
         annotated = set(self._annotated)
         for row, identity in enumerate(zip(keys, stands_for, strict=True)):
