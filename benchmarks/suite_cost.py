@@ -17,7 +17,7 @@ from lightning_xai.probing.sample import Sample
 
 PROBE = 16
 CHUNK = 16
-BUDGET = 1 + 2 * 33 + 10 + 2 * 33  # the clean images; two curves; ten neighbours; two curves of the random control
+BUDGET = 56  # heatmap, clean image, two curves of ten, ten neighbours, two curves of the random control: 52
 
 
 def run(setting: Setting) -> Result:

@@ -482,7 +482,7 @@ def deletion_auc(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
-    num_steps: Steps = 32,
+    num_steps: Steps = 'radau',
     baseline: Baseline = 0.0,
     ties: Ties = 'random',
     seed: int = 0,
@@ -490,10 +490,9 @@ def deletion_auc(
 ) -> Tensor:
     """How fast does the class score fall when the most relevant pixels are removed first?
 
-    Area under the probability of the target class while pixels, hottest first, are replaced by ``baseline``; trapezoid
-    over [0, 1] at ``num_steps + 1`` points. In [0, 1], lower is better. It moves with the model's confidence for any
-    heatmap: compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map scores like a random
-    one.
+    Area under the probability of the target class while pixels, hottest first, are replaced by ``baseline``, over the
+    share of the pixels, [0, 1]. In [0, 1], lower is better. It moves with the model's confidence for any heatmap:
+    compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map scores like a random one.
 
     See `DeletionAUC` for costs, source and deviations.
 
@@ -503,7 +502,8 @@ def deletion_auc(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for the ten points of a quadrature, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         baseline: What removed pixels become; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
@@ -858,7 +858,7 @@ def insertion_auc(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
-    num_steps: Steps = 32,
+    num_steps: Steps = 'radau',
     baseline: Baseline = 'blur',
     ties: Ties = 'random',
     seed: int = 0,
@@ -866,10 +866,9 @@ def insertion_auc(
 ) -> Tensor:
     """How fast does the class score come back when the most relevant pixels come back first?
 
-    Area under the probability of the target class while pixels are copied, hottest first, into a blurred image;
-    trapezoid over [0, 1] at ``num_steps + 1`` points. In [0, 1], higher is better. It moves with the model's
-    confidence for any heatmap: compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map
-    scores like a random one.
+    Area under the probability of the target class while pixels are copied, hottest first, into a blurred image, over
+    the share of the pixels, [0, 1]. In [0, 1], higher is better. It moves with the model's confidence for any heatmap:
+    compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map scores like a random one.
 
     See `InsertionAUC` for costs, source and deviations.
 
@@ -879,7 +878,8 @@ def insertion_auc(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for the ten points of a quadrature, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
@@ -899,7 +899,7 @@ def insertion_deletion(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
-    num_steps: Steps = 32,
+    num_steps: Steps = 'radau',
     ties: Ties = 'random',
     seed: int = 0,
     tolerance: float | None = None,
@@ -921,7 +921,8 @@ def insertion_deletion(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
-        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for ten points of a quadrature on each curve, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
@@ -1347,7 +1348,7 @@ def pixel_flipping(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
-    num_steps: Steps = 32,
+    num_steps: Steps = 'radau',
     baseline: Baseline = 'minimum',
     ties: Ties = 'random',
     seed: int = 0,
@@ -1355,9 +1356,9 @@ def pixel_flipping(
 ) -> Tensor:
     """How fast does the class score fall when the most relevant pixels are darkened first?
 
-    Area under the probability of the target class while pixels, hottest first, are set to the image's minimum;
-    trapezoid over [0, 1] at ``num_steps + 1`` points. In [0, 1], lower is better. With ``baseline=0.0`` it is
-    `DeletionAUC` and shares its curve. It moves with the model's confidence for any heatmap: read it against a random
+    Area under the probability of the target class while pixels, hottest first, are set to the image's minimum, over
+    the share of the pixels, [0, 1]. In [0, 1], lower is better. With ``baseline=0.0`` it is `DeletionAUC` and shares
+    its curve. It moves with the model's confidence for any heatmap: read it against a random
     one. Fake-CAM does not fool it: a constant map scores like a random one.
 
     See `PixelFlipping` for costs, source and deviations.
@@ -1368,7 +1369,8 @@ def pixel_flipping(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for the ten points of a quadrature, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         baseline: What flipped pixels become; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
@@ -1487,7 +1489,7 @@ def relative_faithfulness(
     target: Tensor | int,
     *,
     explainer: Explainer | None = None,
-    num_steps: Steps = 32,
+    num_steps: Steps = 'radau',
     ties: Ties = 'random',
     seed: int = 0,
     tolerance: float | None = None,
@@ -1496,9 +1498,10 @@ def relative_faithfulness(
 ) -> Tensor:
     """Faithfulness freed of most of the model's confidence.
 
-    `InsertionDeletion` divided by the highest probability on either curve; in [-1, 1], higher is better; logged as
-    ``faithfulness_relative``. Undefined where that probability is below 1e-3. Fake-CAM does not fool it: a constant
-    map scores like a random one.
+    `InsertionDeletion` divided by the probability of the target class in the unchanged image, which no choice of
+    points moves; higher is better; logged as ``faithfulness_relative``. In [-1, 1] where no changed image makes the
+    model surer than the unchanged one; an image of which it is less sure than of its parts can exceed that. Undefined
+    where that probability is below 1e-3. Fake-CAM does not fool it: a constant map scores like a random one.
 
     See `RelativeFaithfulness` for costs, source and deviations.
 
@@ -1508,7 +1511,8 @@ def relative_faithfulness(
         heatmaps: Floating point (N, H, W), raw.
         target: Class per image, int64 (N,), or one class for all.
         explainer: Makes the heatmaps where none are given, and those of changed images.
-        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for ten points of a quadrature on each curve, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
@@ -1516,7 +1520,7 @@ def relative_faithfulness(
         insertion_baseline: What insertion starts from.
 
     Returns:
-        float32 (N,) in [-1, 1], higher is better; NaN where undefined.
+        float32 (N,) in [-∞, ∞], higher is better; NaN where undefined.
 
     Raises:
         ValueError: If a setting is out of range.

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.masking.masking import Masking
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.visualization.heatmap_rows import draw_picture
 from lightning_xai.visualization.mean_curve import draw_mean_curve
 from lightning_xai.visualization.pictures import ChannelValues, as_pictures, intensity, said_where_blank, with_heat
@@ -100,7 +100,7 @@ def as_comparable_pictures(
 
 @dataclass(frozen=True)
 class _CompleteCurve:
-    """A masking curve of a case, with the intact image in front where the curve begins behind it."""
+    """A masking curve of a case, with the unchanged image in front where it has none."""
 
     case: Case
     curve: Masking
@@ -109,32 +109,30 @@ class _CompleteCurve:
     def share_changed(self) -> Tensor:
         """How much of each image is masked at each point, (N, P) on the CPU."""
         shares = self.curve.share_changed(self.case).cpu()
-        return torch.nn.functional.pad(shares, (1, 0)) if self._lacks_intact_image else shares
+        return shares if self.curve.has_unchanged_image else torch.nn.functional.pad(shares, (1, 0))
 
     @cached_property
     def probabilities(self) -> Tensor:
         """What the model gives the target at each point, (N, P) on the CPU."""
         case = self.case
         probabilities = case[self.curve]
-        if self._lacks_intact_image:
+        if not self.curve.has_unchanged_image:
             intact = case.classifier.select(case.logits, case.target, "probability")
             probabilities = torch.cat([intact[:, None], probabilities], 1)
         return probabilities.cpu()
-
-    @cached_property
-    def _lacks_intact_image(self) -> bool:
-        return bool((self.curve.share_changed(self.case)[:, 0] > 0).any())
 
     def chosen_points(self, image: int, num_points: int) -> list[int]:
         """Return at most so many points of one image's curve from its first to its last, dense at the beginning."""
         last = int((~self.probabilities[image].isnan()).sum()) - 1
         if last < num_points:
             return list(range(last + 1))
-        return sorted({round(last * (k / (num_points - 1)) ** 2) for k in range(num_points)})
+        shares = self.share_changed[image, : last + 1].double()
+        wanted = torch.linspace(0, 1, num_points, dtype=torch.float64).square() * (shares[-1] - shares[0]) + shares[0]
+        return sorted(set((shares - wanted[:, None]).abs().argmin(1).tolist()))
 
     def changed_images(self, image: int, points: Sequence[int]) -> Tensor:
         """Return what the model sees of one image at these points, (n, C, H, W)."""
-        if not self._lacks_intact_image:
+        if self.curve.has_unchanged_image:
             return self.curve.changed_images(self.case, image, points)
         intact = [self.case.images[image : image + 1]] * points.count(0)
         return torch.cat(
@@ -150,7 +148,7 @@ class _CompleteCurve:
 
 def _draw_curves(axes: Axes, complete: Mapping[str, _CompleteCurve], image: int, points: Sequence[int]) -> None:
     for index, (name, one) in enumerate(complete.items()):
-        size = f" (area {area(one.probabilities).mean():.2f})" if isinstance(one.curve, MaskingCurve) else ""
+        size = f" (area {one.curve.area(one.case).mean():.2f})" if isinstance(one.curve, MaskingCurve) else ""
         draw_mean_curve(axes, one.share_changed, one.probabilities, name + size, _COLORS[index % len(_COLORS)])
     first = next(iter(complete.values()))
     (line,) = axes.plot(first.share_changed[image].numpy(), first.probabilities[image].numpy(), label="image below")

@@ -324,7 +324,7 @@ def test_model_evaluations_are_counted_and_few():
         assert [row["xai/model_evaluations"] for row in watched.history] == counted.counts
         spent[len(explainers)] = counted.counts[1] / COUNT
     assert spent[1] <= 143
-    assert spent[2] - spent[1] == 1 + 2 * 32 + 10  # its map, its two curves, its neighbours
+    assert spent[2] - spent[1] == 1 + 2 * 10 + 10  # its map, its two curves, its neighbours
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])

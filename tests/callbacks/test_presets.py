@@ -220,6 +220,14 @@ def test_every_setting_from_yaml(own, tmp_path):
     assert list(reloaded.plan.explainers) == list(watched.plan.explainers)
 
 
+def _steps():
+    path = "lightning_xai.InsertionAUC"
+    return {
+        "quadrature": {"class_path": path, "init_args": {"num_steps": "radau"}},
+        "adaptive": {"class_path": path, "init_args": {"num_steps": "auto", "tolerance": 0.05}},
+    }
+
+
 def test_a_dict_of_explainers_from_yaml(own, tmp_path):
     path = tmp_path / "named.yaml"
     init = {
@@ -227,13 +235,21 @@ def test_a_dict_of_explainers_from_yaml(own, tmp_path):
             "early": {"class_path": "lightning_xai.GradCAM", "init_args": {"target_layer": "net.0"}},
             "late": "grad_cam",
         },
-        "metrics": {"fine": {"class_path": "lightning_xai.InsertionDeletion", "init_args": {"num_steps": 64}}},
+        "metrics": {
+            "fine": {"class_path": "lightning_xai.InsertionDeletion", "init_args": {"num_steps": 64}},
+            **_steps(),
+        },
     }
     callback = {"class_path": "lightning_xai.ExplanationMonitor", "init_args": init}
     path.write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
     (watched,) = monitors(parsed(*configs(own, path)))
     assert {name: e.target_layer for name, e in watched.plan.explainers.items()} == {"early": "net.0", "late": "auto"}
-    assert list(watched.plan.metrics(annotated=False)) == ["fine"]
+    metrics = watched.plan.metrics(annotated=False)
+    assert {name: metric.num_steps for name, metric in metrics.items()} == {
+        "fine": 64,
+        "quadrature": "radau",
+        "adaptive": "auto",
+    }
 
 
 @pytest.mark.parametrize(
@@ -241,6 +257,7 @@ def test_a_dict_of_explainers_from_yaml(own, tmp_path):
     [
         ("explainers=grad_camm", "grad_camm"),
         ("metrics=[insertion]", "insertion"),
+        ("metrics={class_path: InsertionAUC, init_args: {num_steps: gauss}}", "gauss"),
         ("target=labels", "labels"),
         ("on_error=ignore", "ignore"),
         ("num_image=3", "num_image"),

@@ -6,6 +6,7 @@ Random numbers (ties, noise) are taken from the package as given: their quality 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 from scipy import ndimage
@@ -55,14 +56,14 @@ def curve(
     view: View,
     direction: str,
     baseline: float | str,
-    num_steps: int,
+    num_steps: int | str,
     ties: str,
     seed: int,
     order: str = "morf",
     grid: tuple[int, int] | None = None,
     pooling: str = "mean",
 ) -> list[float]:
-    """Return the probability at ``num_steps + 1`` points."""
+    """Return the probability at ``num_steps + 1`` points, or at those of `radau`."""
     height, width = view.heat.shape
     places = [(y, x) for y in range(height) for x in range(width)]
     if grid is None:
@@ -79,9 +80,9 @@ def curve(
     if direction == "insertion":
         start, end = end, start
     values = []
-    for k in range(num_steps + 1):
+    for num_changed in points(len(groups), num_steps, direction):
         frame = start.copy()
-        for group in sequence[: round(k * len(groups) / num_steps)]:
+        for group in sequence[:num_changed]:
             for y, x in groups[group]:
                 frame[:, y, x] = end[:, y, x]
         values.append(view.f(frame))
@@ -93,11 +94,46 @@ def area(values: list[float]) -> float:
     return (sum(values) - values[0] / 2 - values[-1] / 2) / (len(values) - 1)
 
 
-def insertion_and_deletion(view: View, num_steps: int, ties: str, seed: int) -> tuple[list[float], list[float]]:
-    return (
-        curve(view, "insertion", "blur", num_steps, ties, seed),
-        curve(view, "deletion", 0.0, num_steps, ties, seed),
-    )
+def points(count: int, num_steps: int | str, direction: str) -> list[int]:
+    """Return how many of ``count`` pixels are changed at each point of a curve."""
+    if num_steps != "radau":
+        return [round(k * count / num_steps) for k in range(num_steps + 1)]
+    nodes = radau(count)[0]
+    return nodes if direction == "deletion" else [count - node for node in reversed(nodes)]
+
+
+def radau(count: int) -> tuple[list[int], list[float]]:
+    """Return nodes in whole pixels and weights of Gauss-Radau quadrature from 0 on, where all 11 nodes differ.
+
+    Nodes are the zeros of the sum of Legendre's polynomials of degrees 10 and 11, weights the integrals of Lagrange's
+    polynomials of the rounded nodes, in fractions.
+    """
+    zeros = np.polynomial.legendre.legroots([0] * 10 + [1, 1]).real
+    nodes = [round(float(zero + 1) / 2 * count) for zero in sorted(zeros)]
+    weights = []
+    for node in nodes:
+        lagrange = [Fraction(1)]  # coefficients, from the constant on
+        for other in nodes:
+            if other != node:
+                shifted = [Fraction(0), *lagrange]
+                below = [*(-Fraction(other, count) * factor for factor in lagrange), Fraction(0)]
+                lagrange = [(a + b) / Fraction(node - other, count) for a, b in zip(shifted, below, strict=True)]
+        weights.append(float(sum(factor / (power + 1) for power, factor in enumerate(lagrange))))
+    return nodes, weights
+
+
+def area_under(view: View, direction: str, baseline: float | str, num_steps: int | str, ties: str, seed: int) -> float:
+    """Return the area under a curve of pixels."""
+    values = curve(view, direction, baseline, num_steps, ties, seed)
+    if num_steps != "radau":
+        return area(values)
+    weights = radau(view.heat.size)[1]
+    return float(np.dot(values, weights if direction == "deletion" else weights[::-1]))
+
+
+def insertion_minus_deletion(view: View, num_steps: int | str, ties: str, seed: int) -> float:
+    insertion = area_under(view, "insertion", "blur", num_steps, ties, seed)
+    return insertion - area_under(view, "deletion", 0.0, num_steps, ties, seed)
 
 
 def noise_unit(view: View, absolute: bool) -> float:

@@ -65,7 +65,7 @@ CURVES = [InsertionAUC, DeletionAUC, InsertionDeletion, RelativeFaithfulness]
 
 def test_four_metrics_cost_two_curves():
     counted, expected = _cost([metric() for metric in CURVES])
-    assert counted == 1 + 2 * 32  # the unchanged image is shared
+    assert counted == 1 + 2 * 10  # the unchanged image is shared
     assert expected == counted + 1  # which the suite's bound counts once per curve
 
 
@@ -74,9 +74,9 @@ def test_four_metrics_cost_two_curves():
     [
         (PixelFlipping(baseline=0.0), 0),
         (PixelFlipping(baseline=0), 0),
-        (PixelFlipping(), 32),
-        (PixelFlipping(baseline=0.0, ties="first"), 32),
-        (PixelFlipping(baseline=0.0, seed=1), 32),
+        (PixelFlipping(), 10),
+        (PixelFlipping(baseline=0.0, ties="first"), 10),
+        (PixelFlipping(baseline=0.0, seed=1), 10),
         (PixelFlipping(baseline=0.0, num_steps=31), 31),
         (AOPC(), 64),
         (AOPC(grid=(2, 3)), 6),
@@ -84,7 +84,7 @@ def test_four_metrics_cost_two_curves():
 )
 def test_what_another_metric_adds(more, added):
     counted, expected = _cost([*(metric() for metric in CURVES), more])
-    assert counted == 1 + 2 * 32 + added
+    assert counted == 1 + 2 * 10 + added
     assert expected == counted + (2 if added else 1)
 
 
@@ -106,12 +106,12 @@ def test_default_suite_costs_what_is_promised():
     case = case.with_heatmaps(explainer=explainer, previous_heatmaps=batch.previous_heatmaps)
     suite.score(case)
     counted = counter.images / 5
-    assert counted == 1 + 1 + 2 * 32 + 10 <= 1 + 2 * 33 + 10  # heatmap, unchanged image, curves, neighbours
+    assert counted == 1 + 1 + 2 * 10 + 10  # heatmap, unchanged image, curves, neighbours
     control = MetricSuite(["insertion_auc", "deletion_auc", "insertion_deletion", "relative_faithfulness"])
     random = RandomHeatmap(grid=7)(case.classifier, batch.images, batch.target)
     control.score(case.with_heatmaps(random))
-    assert counter.images / 5 - counted == 2 * 32 <= 2 * 33
-    assert case.classifier.evaluations == counter.images
+    assert counter.images / 5 - counted == 2 * 10
+    assert case.classifier.evaluations == counter.images <= 56 * 5
 
 
 def test_evaluations_is_an_upper_bound_for_any_pair():
@@ -237,7 +237,7 @@ def test_forward_shares_too_and_returns_the_batch():
         given = _given(batch, net, preds=logits)
         before = counter.images
         values = suite(**given)
-        assert counter.images - before == len(batch) * (1 + 2 * 32)
+        assert counter.images - before == len(batch) * (1 + 2 * 10)
         alone = MetricSuite([*(metric() for metric in CURVES), MulticlassAccuracy(3)], prefix="val_")
         alone.update(**given)
         assert values.keys() == alone.compute().keys()

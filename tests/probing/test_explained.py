@@ -129,7 +129,7 @@ class TestDifference:
             (
                 scores([1.0], PixelFlipping()),
                 scores([1.0], PixelFlipping(num_steps=8)),
-                r"Expected scores of one metric, but got PixelFlipping\(num_steps=32",
+                r"Expected scores of one metric, but got PixelFlipping\(num_steps='radau'",
             ),
             (
                 scores([1.0], PixelFlipping()),

@@ -88,6 +88,21 @@ def test_the_mean_curve_and_its_band_are_the_evidence(case):
             assert (k / 4, round(float(end), 6)) in corners
 
 
+@pytest.mark.parametrize("direction", ["deletion", "insertion"])
+def test_the_default_curve_and_its_frames_follow_the_shares(case, direction):
+    curve = MaskingCurve(direction)
+    axes = drawn(plot_masking_curve(case, curve, image=1, num_frames=4))
+    shares = curve.share_changed(case)[0]
+    mean, of_image = axes[0].get_lines()
+    assert mean.get_xdata().tolist() == pytest.approx(shares.tolist())
+    assert mean.get_label() == f"heatmap (area {curve.area(case).mean():.2f})"
+    first, last = float(shares[0]), float(shares[-1])
+    wanted = [first + (last - first) * (k / 3) ** 2 for k in range(4)]  # dense where the hottest pixels change
+    points = of_image.get_markevery()
+    assert points == [min(range(11), key=lambda p: abs(float(shares[p]) - share)) for share in wanted]
+    assert titles(axes)[2:] == [f"{100 * float(shares[point]):.0f} %" for point in points]
+
+
 def test_labels_say_what_is_drawn(case):
     figure = plot_masking_curve(
         {"Grad-CAM": case, "random": case.with_heatmaps(explainer=RandomHeatmap(grid=None))}, MaskingCurve(num_steps=8)

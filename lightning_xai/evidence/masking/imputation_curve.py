@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class ImputationCurve(Masking):
     Raises:
         ValueError: If a percentage is not between 0 and 100, or another setting is out of range.
     """
+
+    has_unchanged_image: ClassVar[bool] = False
 
     percentages: tuple[float, ...] = (20.0, 40.0, 60.0, 80.0)
     order: Order = "morf"

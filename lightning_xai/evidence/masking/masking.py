@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Masking(Evidence[Tensor]):
-    """Evidence whose `collect` gives a probability per image and point, (N, P), and that can show what was changed."""
+    """Evidence whose `collect` gives a probability per image and point, (N, P), and that can show what was changed.
+
+    Attributes:
+        has_unchanged_image: Whether the unchanged image is one of the points.
+    """
+
+    has_unchanged_image: ClassVar[bool] = True
 
     @property
     @abstractmethod

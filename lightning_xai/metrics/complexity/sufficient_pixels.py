@@ -19,7 +19,7 @@ class SufficientPixels(ExplanationMetric):
     is better. Always defined: the last point is the image itself. Fake-CAM does not fool it: a constant map needs as
     many pixels as a random one.
 
-    Evaluations per image: ``num_steps + 1``, shared with `InsertionAUC`.
+    Evaluations per image: ``num_steps + 1``, shared with an `InsertionAUC` of as many equal parts.
 
     Source: after the effective complexity of Nguyen & Martínez, "On quantitative aspects of model interpretability",
     2020, https://arxiv.org/abs/2007.07584.

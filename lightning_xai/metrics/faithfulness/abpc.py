@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 
@@ -67,4 +67,4 @@ class ABPC(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the area between the curves, (N,)."""
-        return area(case[self.least_relevant_first]) - area(case[self.most_relevant_first])
+        return self.least_relevant_first.area(case) - self.most_relevant_first.area(case)

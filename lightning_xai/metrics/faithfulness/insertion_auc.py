@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -15,19 +15,19 @@ from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 class InsertionAUC(ExplanationMetric):
     """How fast does the class score come back when the most relevant pixels come back first?
 
-    Area under the probability of the target class while pixels are copied, hottest first, into a blurred image;
-    trapezoid over [0, 1] at ``num_steps + 1`` points. In [0, 1], higher is better. It moves with the model's
-    confidence for any heatmap: compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map
-    scores like a random one.
+    Area under the probability of the target class while pixels are copied, hottest first, into a blurred image, over
+    the share of the pixels, [0, 1]. In [0, 1], higher is better. It moves with the model's confidence for any heatmap:
+    compare epochs by the gap to a random one. Fake-CAM does not fool it: a constant map scores like a random one.
 
-    Evaluations per image: ``num_steps + 1`` (at most 225 for ``"auto"``), the unchanged image shared.
+    Evaluations per image: 11 (``num_steps + 1`` for a number, at most 225 for ``"auto"``), the unchanged image shared.
 
     Source: Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
     https://arxiv.org/abs/1806.07421. ``num_steps=224, ties="last"`` on 224×224 images is the published protocol;
-    the defaults deviate in 32 steps and in random ties.
+    the defaults deviate in the points where the curve is evaluated and in random ties.
 
     Args:
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for the ten points of a quadrature, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         baseline: What the image starts from; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
@@ -54,7 +54,7 @@ class InsertionAUC(ExplanationMetric):
 
     def __init__(
         self,
-        num_steps: Steps = 32,
+        num_steps: Steps = "radau",
         baseline: Baseline = "blur",
         ties: Ties = "random",
         seed: int = 0,
@@ -71,4 +71,4 @@ class InsertionAUC(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the insertion curve, (N,)."""
-        return area(case[self.curve])
+        return self.curve.area(case)

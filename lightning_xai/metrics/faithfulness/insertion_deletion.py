@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -20,14 +20,15 @@ class InsertionDeletion(ExplanationMetric):
     ``faithfulness_gain``, the difference to a random map. Fake-CAM does not fool it: a constant map scores like a
     random one.
 
-    Evaluations per image: ``2 (num_steps + 1)`` (at most 450 for ``"auto"``), both curves and the unchanged
-    image shared.
+    Evaluations per image: 22 (``2 (num_steps + 1)`` for a number, at most 450 for ``"auto"``), both curves and the
+    unchanged image shared.
 
     Source: Englebert et al., "Poly-CAM: High resolution class activation map for convolutional neural networks",
     2022, https://arxiv.org/abs/2204.13359.
 
     Args:
-        num_steps: Equal parts of each curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for ten points of a quadrature on each curve, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
         tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
@@ -58,7 +59,7 @@ class InsertionDeletion(ExplanationMetric):
 
     def __init__(
         self,
-        num_steps: Steps = 32,
+        num_steps: Steps = "radau",
         ties: Ties = "random",
         seed: int = 0,
         tolerance: float | None = None,
@@ -80,4 +81,4 @@ class InsertionDeletion(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the difference of the areas, (N,)."""
-        return area(case[self.insertion]) - area(case[self.deletion])
+        return self.insertion.area(case) - self.deletion.area(case)

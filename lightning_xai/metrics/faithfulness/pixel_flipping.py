@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -15,19 +15,20 @@ from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 class PixelFlipping(ExplanationMetric):
     """How fast does the class score fall when the most relevant pixels are darkened first?
 
-    Area under the probability of the target class while pixels, hottest first, are set to the image's minimum;
-    trapezoid over [0, 1] at ``num_steps + 1`` points. In [0, 1], lower is better. With ``baseline=0.0`` it is
-    `DeletionAUC` and shares its curve. It moves with the model's confidence for any heatmap: read it against a random
+    Area under the probability of the target class while pixels, hottest first, are set to the image's minimum, over
+    the share of the pixels, [0, 1]. In [0, 1], lower is better. With ``baseline=0.0`` it is `DeletionAUC` and shares
+    its curve. It moves with the model's confidence for any heatmap: read it against a random
     one. Fake-CAM does not fool it: a constant map scores like a random one.
 
-    Evaluations per image: ``num_steps + 1`` (at most 225 for ``"auto"``), the unchanged image shared.
+    Evaluations per image: 11 (``num_steps + 1`` for a number, at most 225 for ``"auto"``), the unchanged image shared.
 
     Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
     Propagation", PLoS ONE 2015, https://doi.org/10.1371/journal.pone.0130140. The area is normalised to [0, 1] and
     holds the unchanged image, unlike Quantus' sum over steps.
 
     Args:
-        num_steps: Equal parts of the curve, or ``"auto"``; see `MaskingCurve`.
+        num_steps: ``"radau"`` for the ten points of a quadrature, a number of equal parts, or ``"auto"``; see
+            `MaskingCurve`.
         baseline: What flipped pixels become; see `baseline_images`.
         ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         seed: Of random ties.
@@ -54,7 +55,7 @@ class PixelFlipping(ExplanationMetric):
 
     def __init__(
         self,
-        num_steps: Steps = 32,
+        num_steps: Steps = "radau",
         baseline: Baseline = "minimum",
         ties: Ties = "random",
         seed: int = 0,
@@ -71,4 +72,4 @@ class PixelFlipping(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the flipping curve, (N,)."""
-        return area(case[self.curve])
+        return self.curve.area(case)

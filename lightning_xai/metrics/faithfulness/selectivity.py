@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.masking.masking_curve import MaskingCurve, area
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -72,4 +72,4 @@ class Selectivity(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the area under the curve, (N,)."""
-        return area(case[self.curve])
+        return self.curve.area(case)

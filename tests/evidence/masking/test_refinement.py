@@ -176,8 +176,9 @@ def test_sufficient_pixels_needs_equal_steps():
 
 
 def test_a_tolerance_is_of_auto_only():
-    with pytest.raises(ValueError, match="`tolerance` to be None for num_steps=32"):
-        InsertionAUC(tolerance=0.5)
+    for num_steps in ("radau", 32):
+        with pytest.raises(ValueError, match=f"`tolerance` to be None for num_steps={num_steps!r}"):
+            InsertionAUC(num_steps, tolerance=0.5)
     assert InsertionAUC("auto").evidence == InsertionAUC("auto", tolerance=0.01).evidence
 
 

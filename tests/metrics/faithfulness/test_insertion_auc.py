@@ -11,8 +11,8 @@ from tests.metrics import _naive
 from tests.metrics._harness import Entry
 
 
-def _reference(view, num_steps=32, baseline="blur", ties="random", seed=0):
-    return _naive.area(_naive.curve(view, "insertion", baseline, num_steps, ties, seed))
+def _reference(view, num_steps="radau", baseline="blur", ties="random", seed=0):
+    return _naive.area_under(view, "insertion", baseline, num_steps, ties, seed)
 
 
 ENTRY = Entry(
@@ -20,6 +20,7 @@ ENTRY = Entry(
     ("model", "images", "heatmaps", "target"),
     _reference,
     variants=(
+        {"num_steps": 32},
         {"num_steps": 7, "baseline": 0.0, "ties": "first"},
         {"num_steps": 200, "ties": "last"},  # more steps than pixels
         {"num_steps": 5, "baseline": "mean", "seed": 3},

@@ -7,16 +7,20 @@ from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, tiny_net
 
 
-def _reference(view, num_steps=32, ties="random", seed=0):
-    insertion, deletion = _naive.insertion_and_deletion(view, num_steps, ties, seed)
-    return _naive.area(insertion) - _naive.area(deletion)
+def _reference(view, num_steps="radau", ties="random", seed=0):
+    return _naive.insertion_minus_deletion(view, num_steps, ties, seed)
 
 
 ENTRY = Entry(
     "insertion_deletion",
     ("model", "images", "heatmaps", "target"),
     _reference,
-    variants=({"num_steps": 7, "ties": "first"}, {"num_steps": 10, "ties": "last"}, {"num_steps": 3, "seed": 9}),
+    variants=(
+        {"num_steps": 32},
+        {"num_steps": 7, "ties": "first"},
+        {"num_steps": 10, "ties": "last"},
+        {"num_steps": 3, "seed": 9},
+    ),
     shared=1,
 )
 

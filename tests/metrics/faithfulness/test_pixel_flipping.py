@@ -11,8 +11,8 @@ from tests.metrics._harness import Batch, Entry, tiny_net
 from tests.metrics.faithfulness.test_insertion_auc import Sum
 
 
-def _reference(view, num_steps=32, baseline="minimum", ties="random", seed=0):
-    return _naive.area(_naive.curve(view, "deletion", baseline, num_steps, ties, seed))
+def _reference(view, num_steps="radau", baseline="minimum", ties="random", seed=0):
+    return _naive.area_under(view, "deletion", baseline, num_steps, ties, seed)
 
 
 ENTRY = Entry(
@@ -20,6 +20,7 @@ ENTRY = Entry(
     ("model", "images", "heatmaps", "target"),
     _reference,
     variants=(
+        {"num_steps": 32},
         {"num_steps": 7, "ties": "first"},
         {"num_steps": 10, "baseline": 0.0, "ties": "last"},
         {"num_steps": 3, "baseline": "uniform", "seed": 9},
