@@ -20,7 +20,7 @@ NAMES = (
     "gradient_cost",
     "curve_cost",
     "curve_memory",
-    "adaptive_curve",
+    "curve_error",
     "perturbation_cost",
     "suite_cost",
     "probe_cost",

@@ -21,7 +21,8 @@ def check_masks(masks: object, anchor: Tensor | None) -> Tensor:
         TypeError: If it is no tensor.
         ValueError: If its shape or device does not match, or a value is not finite.
     """
-    return check_maps(masks, anchor, "masks").detach() > 0
+    checked = check_maps(masks, anchor, "masks").detach()
+    return checked if checked.dtype == torch.bool else checked > 0
 
 
 def check_boxes(boxes: object, anchor: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lightning_xai.explainers.explainer import Explainer
 
 Value = TypeVar("Value")
+
+_LEAST_PART = 8  # images: where one goes through the model at a time, what is done beside it would cost most
 
 
 class Case:
@@ -137,6 +139,36 @@ class Case:
         other._keys = self._keys
         other._image_memo = self._image_memo
         return other
+
+    def parts(self) -> Iterator[tuple[slice, Case]]:
+        """Yield some of the images at a time and the case of these, so that memory does not grow with their number.
+
+        A part has as many images as go through the model together, at least 8. It knows the logits that this case
+        knows, and nothing else that was collected; what is known about the images alone is collected again, part by
+        part.
+        """
+        size = max(self.classifier.chunk_size, _LEAST_PART)
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self._part(rows)
+
+    def _part(self, rows: slice) -> Case:
+        part = Case(
+            self._classifier,
+            *(None if tensor is None else tensor[rows] for tensor in (self._images, self._target)),
+            heatmaps=None if self._heatmaps is None else self._heatmaps[rows],
+            explainer=self._explainer,
+            previous_heatmaps=None if self._previous is None else self._previous[rows],
+            other_heatmaps=None if self._others is None else {name: maps[rows] for name, maps in self._others.items()},
+            value_range=self._value_range,
+        )
+        part._masks = None if self._masks is None else self._masks[rows]
+        part._boxes = None if self._boxes is None else self._boxes[rows]
+        part._keys = None if self._keys is None else self._keys[rows]
+        known = self._image_memo.known(Logits())
+        if known is not None:
+            part._image_memo.keep(Logits(), known[rows])
+        return part
 
     @property
     def classifier(self) -> Classifier:
@@ -275,6 +307,15 @@ class Memo:
         is_new = evidence not in self._readings_left and evidence not in self._results
         self._readings_left[evidence] = self._readings_left.get(evidence, 0) + 1
         return is_new
+
+    def known(self, evidence: Evidence[Value]) -> Value | None:
+        """Return what ``evidence`` said, if it did."""
+        result: Value | None = self._results.get(evidence)
+        return None if isinstance(result, Exception) else result
+
+    def keep(self, evidence: Evidence[Value], result: Value) -> None:
+        """Take ``result`` for what ``evidence`` says."""
+        self._results[evidence] = result
 
     def read(self, evidence: Evidence[Any], collect: Callable[[Evidence[Any]], Any]) -> Any:
         """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""

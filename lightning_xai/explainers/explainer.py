@@ -94,8 +94,9 @@ class Explainer(Configured, ABC):
         ):
             images = images.detach().clone() if images.is_inference() else images.detach()
             target = target.clone() if target.is_inference() else target
-            chunks = classifier.chunks(len(images))
-            heatmaps = torch.cat([self._resized(classifier, images[chunk], target[chunk]) for chunk in chunks])
+            heatmaps = images.new_empty(len(images), *images.shape[2:], dtype=torch.float32)
+            for chunk in classifier.chunks(len(images)):
+                heatmaps[chunk] = self._resized(classifier, images[chunk], target[chunk])
         check_finite(heatmaps, f"heatmaps of {type(self).__name__}")
         return heatmaps
 

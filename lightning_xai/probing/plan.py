@@ -124,57 +124,55 @@ class Plan:
         explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
         with _nan_blamed_on(case.logits):
             heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
-            rows = {
-                name: self._scored(
-                    case,
-                    name,
-                    explainers[name],
-                    target,
-                    heatmaps,
-                    _comparable((previous or {}).get(name), target, previous_target, sample.images),
-                    annotated=sample.annotated,
-                )
-                for name in explainers
+            earlier = {
+                name: _comparable((previous or {}).get(name), target, previous_target, sample.images)
+                for name in heatmaps
             }
+            rows: dict[str, list[dict[str, Tensor]]] = {name: [] for name in explainers}
+            control_rows = []
+            for some, part in case.parts():
+                maps, before = _of(heatmaps, some), _of(earlier, some)
+                for name, explainer in explainers.items():
+                    found = self._scored(part, name, explainer, maps, before[name], annotated=sample.annotated)
+                    rows[name].append(found)
+                control_rows.append(self._control_rows(part))
         return Answers(
             logits=case.logits,
             target=target,
-            rows=rows,
-            control_rows=self._control_rows(case, classifier, target),
+            rows={name: _joined(found) for name, found in rows.items()},
+            control_rows=_joined(control_rows),
             heatmaps=heatmaps,
             small_heatmaps={name: compact(maps) for name, maps in heatmaps.items()},
         )
 
     def _scored(
         self,
-        case: Case,
+        part: Case,
         name: str,
         explainer: Explainer,
-        target: Tensor,
         heatmaps: Mapping[str, Tensor],
         previous: Tensor,
         *,
         annotated: bool,
     ) -> dict[str, Tensor]:
-        """Return the values per image of one explainer's heatmaps, by metric."""
+        """Return the values per image of one explainer's heatmaps of some images, by metric."""
         suite = self._suite(annotated=annotated)
         needs = frozenset().union(*(metric.needs for metric in suite.explanation_metrics().values()))
         others = {other: maps for other, maps in heatmaps.items() if other != name}
         return suite.score(
-            case.with_heatmaps(
+            part.with_heatmaps(
                 heatmaps[name],
                 explainer,
-                target=target,
                 previous_heatmaps=previous if "previous_heatmaps" in needs else None,
                 other_heatmaps=(others or None) if "other_heatmaps" in needs else None,
             )
         )
 
-    def _control_rows(self, case: Case, classifier: Classifier, target: Tensor) -> dict[str, Tensor]:
+    def _control_rows(self, part: Case) -> dict[str, Tensor]:
         if self._control_suite is None:
             return {}
-        random = RandomHeatmap(seed=self.seed)(classifier, case.images, target)
-        return self._control_suite.score(case.with_heatmaps(random, target=target))
+        random = RandomHeatmap(seed=self.seed)(part.classifier, part.images, part.target)
+        return self._control_suite.score(part.with_heatmaps(random))
 
     def _suite(self, *, annotated: bool) -> MetricSuite:
         return self._annotated_suite if annotated else self._plain_suite
@@ -193,6 +191,15 @@ def _nan_blamed_on(logits: Tensor) -> Iterator[None]:
             f"Expected the model to return finite logits, but they are NaN or infinite for {broken} of {len(logits)} "
             "images, which have no explanation: has the training diverged?"
         ) from error
+
+
+def _of(maps: Mapping[str, Tensor], some: slice) -> dict[str, Tensor]:
+    return {name: of_all[some] for name, of_all in maps.items()}
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the values of all images by metric from those of some images each."""
+    return {metric: torch.cat([found[metric] for found in parts]) for metric in parts[0]}
 
 
 def has_control(metric: ExplanationMetric) -> bool:

@@ -22,6 +22,7 @@ Order: TypeAlias = Literal["morf", "lerf"]
 ORDERS = ("morf", "lerf")
 Pooling: TypeAlias = Literal["mean", "sum"]
 POOLINGS = ("mean", "sum")
+_RANKED_TOGETHER = 8  # heatmaps: sorting needs seven times the memory of their ranks
 
 
 def ranks(relevance: Tensor, keys: Tensor, *, ties: Ties = "random", order: Order = "morf", seed: int = 0) -> Tensor:
@@ -89,6 +90,14 @@ class Ranking(Evidence[Tensor]):
     def collect(self, case: Case) -> Tensor:
         """Return int32 (N, 1, H, W)."""
         heatmaps = case.heatmaps
+        ranked = heatmaps.new_empty(len(heatmaps), 1, *heatmaps.shape[1:], dtype=torch.int32)
+        parts = (torch.split(tensor, _RANKED_TOGETHER) for tensor in (heatmaps, case.keys, ranked))
+        for some, keys, place in zip(*parts, strict=True):
+            place.copy_(self._of(some, keys))
+        return ranked
+
+    def _of(self, heatmaps: Tensor, keys: Tensor) -> Tensor:
+        """Return the rank of each pixel, int64 (n, 1, H, W)."""
         size = (heatmaps.shape[1], heatmaps.shape[2])
         relevance, labels = heatmaps.flatten(1), None
         if self.grid is not None:
@@ -97,6 +106,6 @@ class Ranking(Evidence[Tensor]):
             relevance = segment_means(heatmaps, labels, num_cells)
             if self.pooling == "sum":
                 relevance = relevance * labels.flatten().bincount(minlength=num_cells)
-        order = ranks(relevance, case.keys, ties=self.ties, order=self.order, seed=self.seed).int()
+        order = ranks(relevance, keys, ties=self.ties, order=self.order, seed=self.seed)
         pixels = order if labels is None else order[:, labels.flatten()]
         return pixels.view(len(heatmaps), 1, *size)

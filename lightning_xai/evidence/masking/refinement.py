@@ -10,7 +10,7 @@ from torch import Tensor
 
 FINEST = 224
 """Equal parts that a refined curve stops at; those of the published insertion and deletion."""
-COARSEST = 28
+COARSEST = 8
 """Equal parts that it begins with."""
 
 

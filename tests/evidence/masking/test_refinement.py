@@ -77,12 +77,13 @@ def test_three_standard_deviations_of_jumps_anywhere_are_what_it_says():
 
 
 def test_a_jump_is_found_by_halving_and_nothing_else_is_evaluated():
-    scores, found = refine(STEP)  # 8/224 · 1 / 2 = 0.018, halved once: 0.009
-    assert len(scores.asked) == COARSEST + 1
+    scores, found = refine(STEP)  # 28/224 · 1 / 2 = 0.0625, halved three times: 0.009
+    assert len(scores.asked) == COARSEST + 3 == 11
     assert float(found.error_bound[0]) == pytest.approx(0.5 * 4 / 224)
-    assert scores.rounds[1] == [(0, 68)]  # the jump is between 68 and 69; between the points 64 and 72
+    # the jump is between 68 and 69; between the points 56 and 84
+    assert scores.rounds[1:] == [[(0, 70)], [(0, 63)], [(0, 66)]]
     scores, found = refine(STEP, tolerance=1e-9)
-    assert [pair for pairs in scores.rounds[1:] for pair in pairs] == [(0, 68), (0, 70), (0, 69)]
+    assert scores.rounds[1:] == [[(0, 70)], [(0, 63)], [(0, 66)], [(0, 68)], [(0, 69)]]
     assert float(found.error_bound[0]) == 0.0
     assert torch.equal(area(found.curve), area(STEP[None]))
 
@@ -90,11 +91,19 @@ def test_a_jump_is_found_by_halving_and_nothing_else_is_evaluated():
 def test_a_flat_curve_costs_the_coarse_points_and_each_image_its_own():
     scores, found = refine(FLAT, STRAIGHT, tolerance=0.004)
     per_image = [sum(image == i for image, _ in scores.asked) for i in range(2)]
-    assert per_image[0] == COARSEST
-    assert COARSEST < per_image[1] <= 56
-    assert len(scores.rounds) == 2  # images share their rounds
+    assert per_image[0] == COARSEST == 8
+    assert 28 < per_image[1] <= 56
+    assert len(scores.rounds) == 4  # of 8, 16, 32 and at last some of 56 parts
     assert found.evaluated.sum(1).tolist() == [per_image[0] + 1, per_image[1] + 1]
     torch.testing.assert_close(found.curve, scores.curves)  # straight between evaluated points
+
+
+@pytest.mark.parametrize("curve", [STRAIGHT, (-8 * GRID).exp(), 0.5 + 0.4 * (3 * GRID).cos()])
+def test_a_greater_tolerance_costs_less(curve):
+    asked = [len(refine(curve, tolerance=tolerance)[0].asked) for tolerance in (0.1, 0.05, 0.02, 0.01, 0.005)]
+    assert asked == sorted(asked)
+    assert asked[0] == COARSEST
+    assert len(set(asked)) >= 4
 
 
 def test_at_the_end_every_point_is_evaluated_once():

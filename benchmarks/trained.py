@@ -1,0 +1,98 @@
+"""Small networks that were trained: errors and memory of random weights say little."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from benchmarks.setting import Setting, SmallCNN
+from lightning_xai import ShapesDataset
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts it."""
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with images that it has not seen.
+
+    Attributes:
+        name: Data and epochs.
+        model: In eval mode.
+        images: (N, 3, 64, 64).
+        target: Their labels, (N,).
+        accuracy: On them.
+    """
+
+    name: str
+    model: nn.Module
+    images: Tensor
+    target: Tensor
+    accuracy: float
+
+
+def trained_networks(setting: Setting) -> Iterator[Trained]:
+    """Yield a network trained on drawn shapes, and one on garments (or digits), early and late."""
+    train, others = setting.size(cpu=4096, gpu=4096, quick=64), setting.size(cpu=256, gpu=512, quick=8)
+    shapes = _tensors(ShapesDataset(train)), _tensors(ShapesDataset(others, seed=2))
+    yield from _trained(setting, "shapes", *shapes, epochs=(setting.size(cpu=10, gpu=10, quick=1),))
+    name, *data = _garments(train, others) if FASHION.exists() else _digits(train, others)
+    yield from _trained(setting, name, *data, epochs=(1, setting.size(cpu=6, gpu=6, quick=1)))
+
+
+def _trained(
+    setting: Setting, name: str, train: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor], epochs: tuple[int, ...]
+) -> Iterator[Trained]:
+    torch.manual_seed(0)
+    model = SmallCNN().to(setting.device)
+    images, target = (tensor.to(setting.device) for tensor in train)
+    unseen, labels = (tensor.to(setting.device) for tensor in others)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+    for epoch in range(1, max(epochs) + 1):
+        model.train()
+        for chosen in torch.randperm(len(images)).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(model(images[chosen]), target[chosen]).backward()
+            optimizer.step()
+        if epoch in epochs:
+            with torch.no_grad():
+                accuracy = float((model.eval()(unseen).argmax(1) == labels).float().mean())
+            yield Trained(f"{name}, epoch {epoch}", model.eval(), unseen, labels, accuracy)
+
+
+def _garments(train: int, others: int) -> tuple[str, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return Fashion-MNIST on cluttered canvases, as in ``examples/fashion_mnist.py``."""
+    sys.path.insert(0, str(_EXAMPLES))
+    try:
+        from _shared.garments import GarmentsOnCanvas
+    finally:
+        sys.path.remove(str(_EXAMPLES))
+    return "garments", *(
+        _tensors(GarmentsOnCanvas(FASHION, split, count)) for split, count in (("train", train), ("t10k", others))
+    )
+
+
+def _digits(train: int, others: int) -> tuple[str, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return scikit-learn's digits enlarged to 64 pixels, where there is no Fashion-MNIST."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = torch.randperm(len(found.target), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(found.images).float()[order, None] / 16
+    images, target = F.interpolate(images, size=64, mode="bilinear").expand(-1, 3, -1, -1), found.target
+    labels = torch.from_numpy(target).long()[order]
+    split = min(train, len(labels) - others)
+    return "digits", (images[:split], labels[:split]), (images[split:][:others], labels[split:][:others])
+
+
+def _tensors(data: Dataset) -> tuple[Tensor, Tensor]:
+    items = [data[index] for index in range(len(data))]  # type: ignore[arg-type]
+    return torch.stack([item["image"] for item in items]), torch.tensor([int(item["label"]) for item in items])
