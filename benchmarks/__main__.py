@@ -20,6 +20,7 @@ NAMES = (
     "gradient_cost",
     "curve_cost",
     "curve_memory",
+    "memory",
     "curve_error",
     "perturbation_cost",
     "suite_cost",

@@ -12,12 +12,22 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks import cam_samples_cost, curve_memory, gradient_cost, metric_throughput, perturbation_cost, suite_cost
+from benchmarks import (
+    cam_samples_cost,
+    curve_error,
+    curve_memory,
+    gradient_cost,
+    memory,
+    metric_throughput,
+    perturbation_cost,
+    suite_cost,
+)
 from benchmarks.__main__ import NAMES, main
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, compare
+from benchmarks.trained import Trained
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +63,31 @@ def test_counts_and_memory_keep_their_promises():
     counts = suite_cost.run(setting).rows
     assert {row["evaluations_per_image"] for row in counts} == {1 + 1 + 2 * 10 + 10 + 2 * 10.0}
     assert all(row["met"] for row in counts)
+
+
+def test_memory_of_explainers_and_of_the_probe(monkeypatch):
+    monkeypatch.setattr(memory, "list_explainers", lambda family=None: [] if family else ["grad_cam", "saliency"])
+    rows = memory.run(Setting(torch.device("cpu"), quick=True)).rows
+    assert [(row["what"], row["images"]) for row in rows[:2]] == [("grad_cam", 8), ("saliency", 8)]
+    assert 1 < rows[0]["ratio"] < rows[1]["ratio"] < 4
+    assert [row["images"] for row in rows[2:]] == [8, 32, 128]
+    assert [row.get("met") for row in rows[2:]] == [None, True, True]
+
+
+def test_errors_of_curves_stand_beside_the_sampling_error(monkeypatch):
+    torch.manual_seed(0)
+    setting = Setting(torch.device("cpu"), quick=True)
+    small = Trained("small", setting.model("small CNN"), torch.rand(4, 3, 16, 16), torch.arange(4), 0.5)
+    monkeypatch.setattr(curve_error, "trained_networks", lambda _: [small])
+    rows = {row["num_steps"]: row for row in curve_error.run(setting).rows}
+    assert [rows[steps]["evaluations"] for steps in ("radau", 32, 16, 8)] == [40, 128, 64, 32]
+    assert rows[32]["faithfulness_rms_share"] < rows[8]["faithfulness_rms_share"]
+    for tolerance in (0.1, 0.01):
+        row = rows[f"auto, {tolerance}"]
+        assert 32 <= row["evaluations"] <= 4 * 224
+        assert 0 <= row["beyond_bound"] <= 1
+    error = torch.tensor([0.1, -0.1, 0.3])  # of a mean: its own, and what is left of the spread
+    assert curve_error._of_a_mean(error) == pytest.approx((0.1**2 + 0.04 / 32) ** 0.5)
 
 
 def test_gradient_explainers_are_measured_against_captum():
