@@ -223,7 +223,7 @@ class Engine:
             module,
             readout,
             precision=trainer.precision_plugin,
-            chunk_size=run.chunk_size,
+            chunk_size=run.images_per_forward(module.device),
             on_evaluated=on_evaluated or _ignore,
         )
 

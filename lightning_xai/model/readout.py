@@ -30,8 +30,9 @@ class Readout:
         output: Whether the model returns logits, or probabilities (it ends in a softmax or sigmoid), which are turned
             into logits exactly: their logarithm, or log-odds. ``"auto"`` takes logits, and the monitor raises where it
             sees probabilities.
-        chunk_size: Images per forward. By default the validation batch's size in a Trainer, else that of the
-            batch that was passed, so that memory never exceeds what the user already runs.
+        chunk_size: Images per forward. By default the validation batch's size in a Trainer (on a CPU at least 8 and at
+            most 32, where a forward costs least per image), else that of the batch that was passed, so that memory
+            does not exceed what the user already runs.
 
     Raises:
         ValueError: If ``task``, ``output`` or ``chunk_size`` is out of range.

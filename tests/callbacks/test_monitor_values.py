@@ -316,15 +316,42 @@ def test_a_metric_of_the_user():
 
 
 def test_model_evaluations_are_counted_and_few():
-    """The default suite asks the model at most 143 times per image; another explainer adds its own share only."""
+    """The default suite asks the model at most 56 times per image; another explainer adds its own share only."""
     spent = {}
     for explainers in (("grad_cam",), ("grad_cam", "hires_cam")):
         counted, watched = Evaluations(), ExplanationMonitor(explainers, num_images=COUNT, reports=NO_PICTURES)
         fit(watched, counted, max_epochs=2)
         assert [row["xai/model_evaluations"] for row in watched.history] == counted.counts
         spent[len(explainers)] = counted.counts[1] / COUNT
-    assert spent[1] <= 143
+    assert spent[1] <= 56
     assert spent[2] - spent[1] == 1 + 2 * 10 + 10  # its map, its two curves, its neighbours
+
+
+class LargestForward(Module):
+    """Note how many images came together outside training and validation steps."""
+
+    largest = 0
+
+    def validation_step(self, batch, index):
+        self.validating = True
+        super().validation_step(batch, index)
+        self.validating = False
+
+    def forward(self, images):
+        if not self.training and not getattr(self, "validating", False):
+            type(self).largest = max(type(self).largest, len(images))
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "chunk_size", "largest"), [(1, None, 8), (12, None, 12), (1, 2, 2), (40, None, 32)]
+)
+def test_as_many_images_together_as_suits_a_cpu(batch_size, chunk_size, largest):
+    LargestForward.largest = 0
+    data = Squares(40)
+    watched = monitor(metrics=[InsertionDeletion(num_steps=8)], readout=Readout(chunk_size=chunk_size), num_images=12)
+    fit(watched, module=LargestForward(), val=data.loader(batch_size=batch_size))
+    assert LargestForward.largest == largest
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
