@@ -43,6 +43,11 @@ def content_keys(images: Tensor) -> Tensor:
     return _mix((bits * weights).sum(1) ^ _wrapped(size * _GOLDEN)) & _KEY_BITS
 
 
+def joined_keys(keys: Tensor, others: Tensor) -> Tensor:
+    """Return a 62-bit key of each pair of keys, int64 (N,), that depends on their order."""
+    return _mix(_mix(keys + _GOLDEN) ^ others) & _KEY_BITS
+
+
 def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0, purpose: str = "") -> Tensor:
     """Return values U[0, 1) for each key.
 

@@ -153,3 +153,49 @@ def _equal(first, second):
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         return torch.equal(first, second)
     return type(first) is type(second) and first == second
+
+
+class Fusion(nn.Module):
+    """Feature maps of an image, gated by a table's row and joined with it before the last layer."""
+
+    def __init__(self, channels=3, columns=2, classes=4):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = nn.Linear(columns, 8)
+        self.fc = nn.Linear(8 + columns, classes)
+
+    def forward(self, image, table):
+        pooled = self.pool(self.features(image)).flatten(1)
+        return self.fc(torch.cat([pooled * (1 + F.relu(self.gate(table))), table], 1))
+
+
+class TwoViews(nn.Module):
+    """One backbone for two views of a thing, of which only the first is explained."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(16, classes)
+
+    def seen(self, view):
+        return self.pool(self.features(view)).flatten(1)
+
+    def forward(self, front, side):
+        return self.fc(torch.cat([self.seen(front), self.seen(side)], 1))
+
+
+class Closed(nn.Module):
+    """``lambda x: model(x, row)``: a network of images alone, for one image's own row."""
+
+    def __init__(self, model, row):
+        super().__init__()
+        self.model, self.row = model, row
+
+    def forward(self, x):
+        return self.model(x, self.row.expand(len(x), *self.row.shape[1:]))

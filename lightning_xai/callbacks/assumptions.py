@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_xai._checks import shape
 from lightning_xai._lightning import MisconfigurationException
+from lightning_xai.model.arguments import ForwardArguments
 from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, plain_name
+from lightning_xai.probing.extra_in_batch import USUAL_NAMES
+from lightning_xai.probing.plan import known_labels
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, Sample
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule
 
+_LABELS = frozenset(USUAL_NAMES["labels"])  # of which a loss is made in forward, not logits
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
 _NOTHING: dict[nn.Module, str] = {}  # that a copy of a watched step looks at
 _CLOSE = 2e-2  # relative; a step in half precision rounds by less
@@ -49,6 +54,14 @@ def check_logits(logits: Tensor, task: str, readout: Readout, *, first: bool) ->
         )
 
 
+def check_labels(labels: Sequence[int], num_classes: int) -> None:
+    """Raise MisconfigurationException if what was read as labels of a probe cannot be classes of the model."""
+    try:
+        known_labels(torch.tensor(labels), num_classes)
+    except ValueError as error:
+        raise MisconfigurationException(str(error)) from error
+
+
 def warn_of_annotations(task: str, sample: Sample) -> None:
     """Say that localization is scored against annotations whose class nobody knows, where an image has several."""
     if task == "multilabel" and sample.annotated and not sample.has_annotated_classes:
@@ -62,7 +75,7 @@ def warn_of_annotations(task: str, sample: Sample) -> None:
 class _Call:
     """What went through the called module, and what a later module made of it."""
 
-    inputs: list[Tensor]
+    inputs: dict[str, Any]
     output: Any
     followed_by: list[str] = field(default_factory=list)
 
@@ -80,6 +93,7 @@ class WatchedStep:
 
     def __init__(self, module: LightningModule, readout: Readout, *, redirected: bool = False) -> None:
         self._called, self._readout = called_module(module, readout.forward), readout
+        self._arguments = ForwardArguments(self._called)
         layers = {} if is_compiled(module) else outside_compiled(module)
         watched = next((one for one in layers if self._called in (one, getattr(one, "_orig_mod", None))), None)
         self._layers = {
@@ -136,14 +150,48 @@ class WatchedStep:
         if call.followed_by:
             raise MisconfigurationException(
                 f"Expected {name} to return logits, but validation_step sends what it returns through "
-                f"`{call.followed_by[0]}`. Let `forward` return logits, or name a module that does: Readout(forward=)."
+                f"`{call.followed_by[0]}`. Let `forward` return logits, or name a module that does: "
+                f"{self._arguments.named_below}."
             )
-        _check_input(name, sample.images, call.inputs)
+        sent = self._check_sent(name, sample, call)
         gap = _gap(_first_logits(call.output, self._readout.logits_from_output), logits(sample.images)[0])
+        if gap is not None:
+            self._check_beside(name, sent, gap, call.inputs, sample.extra or {})
         if gap is not None and self._readout.output != "probability" and gap < float("inf"):
             rank_zero_warn(
                 f"ExplanationMonitor gets other logits from {name} than validation_step for the same image (they "
                 f"differ by {gap:.2g}): dropout or batch statistics in validation, or a state that each call changes?"
+            )
+
+    def _check_sent(self, name: str, sample: Sample, call: _Call) -> Any:
+        """Hold what a step sent for the first image against the batch's; return what it sent as the image."""
+        extra = sample.extra or {}
+        first = next((value for key, value in call.inputs.items() if key not in extra), None)
+        sent = call.inputs.get(self._arguments.image(extra) or "", first)
+        _check_input(name, sample.images, sent, self._arguments.named_below)
+        for key in call.inputs.keys() & extra.keys():
+            _check_extra(name, key, extra[key], call.inputs[key])
+        return sent
+
+    def _check_beside(
+        self, name: str, sent: Any, gap: float, inputs: Mapping[str, Any], extra: Mapping[str, Any]
+    ) -> None:
+        """Raise if the logits differ because something else goes into forward, or the image in another type."""
+        if isinstance(sent, Tensor) and not sent.is_floating_point():
+            raise MisconfigurationException(
+                f"Expected {name} to return for images as floating point, which gradients need, what it returns for "
+                f"them as {sent.dtype}, but it differs by {gap:.2g}: convert them in validation_step, and return what "
+                f"enters the model then. {HINT}"
+            )
+        further = [key for key, value in inputs.items() if value is not sent and isinstance(value, Tensor)]
+        more = [f"sends `{key}` as well" for key in further if key not in extra and key.lower() not in _LABELS]
+        less = [f"does not send `{key}`" for key in extra if key not in inputs]
+        if more or less:
+            raise MisconfigurationException(
+                f"Expected validation_step to send through {name} what our call does, but it "
+                f"{' and '.join([*more, *less])}, and the logits depend on that. {HINT} What goes into forward beside "
+                f"the image is its `extra`, by the names of {self._arguments!r}; or name a module that takes images "
+                f"alone, {self._arguments.named_below}."
             )
 
     def _enter(self, *_: Any) -> None:
@@ -152,8 +200,8 @@ class WatchedStep:
     def _leave(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self._depth -= 1
         if self._depth == 0 and self._layers is not _NOTHING:
-            inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-            self._calls.append(_Call([tensor[:1].detach().clone() for tensor in inputs if tensor.ndim], output))
+            inputs = {key: _first_row(value) for key, value in self._arguments.named(args, kwargs).items()}
+            self._calls.append(_Call(inputs, output))
 
     def _see_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         name = self._beside(module)
@@ -203,15 +251,40 @@ def _warn_of_calls(name: str, times: str) -> None:
     )
 
 
-def _check_input(name: str, image: Tensor, inputs: list[Tensor]) -> None:
-    """Raise if a step sent something else than the image (1, C, H, W) of the batch through the model."""
-    if not inputs:
+def _first_row(value: Any) -> Any:
+    """Return a copy of what belongs to the first image; of what is no tensor, its type."""
+    if isinstance(value, Tensor):
+        return (value[:1] if value.ndim else value).detach().clone()
+    return type(value)
+
+
+def _check_extra(name: str, key: str, ours: Any, sent: Any) -> None:
+    """Raise if a step sent something else for the first image than what its `extra` holds."""
+    if not isinstance(ours, Tensor) or not isinstance(sent, Tensor) or not sent.ndim:
         return
-    sent = inputs[0].to(image.device)
+    first = ours[:1].to(sent.device)
+    if sent.shape != first.shape or not torch.allclose(sent.double(), first.double(), rtol=_CLOSE, equal_nan=True):
+        raise MisconfigurationException(
+            f"Expected validation_step to send `{key}` of the batch through {name} as it is, but it sends another: "
+            f"{shape(sent)}, not {shape(first)}, or other values. {HINT} Its `extra={{{key!r}: ...}}` is what enters."
+        )
+
+
+def _check_input(name: str, image: Tensor, sent: Any, below: str) -> None:
+    """Raise if a step sent something else than the image (1, C, H, W) of the batch through the model."""
+    if sent is None:
+        return
+    if not isinstance(sent, Tensor):
+        raise MisconfigurationException(
+            f"Expected validation_step to send images through {name}, but it sends a {sent.__name__}: name a module "
+            f"that takes images, and the rest as further arguments, {below}."
+        )
+    sent = sent.to(image.device)
     if sent.shape[1:] != image.shape[1:]:
         raise MisconfigurationException(
             f"Expected validation_step to send the images of the batch through {name}, of shape {shape(image[0])} "
-            f"each, but it sends {shape(sent[0])}. {HINT} Its images are those that enter the model."
+            f"each, but it sends {shape(sent[0]) if sent.ndim else 'a number'}. {HINT} Its images are those that enter "
+            f"the model; or name another module, {below}."
         )
     gap = float((sent.float() - image.float()).abs().max())
     if gap <= _CLOSE * max(float(image.abs().max()), 1e-6):

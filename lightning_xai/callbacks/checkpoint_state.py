@@ -80,6 +80,7 @@ def _explained_state(found: Explained) -> dict[str, Any]:
         "rows": {explainer: _rows_state(by_metric) for explainer, by_metric in found.rows.items()},
         "control_rows": _rows_state(found.control_rows),
         "value_range": None if found.value_range is None else list(found.value_range),
+        "ids": None if found.ids is None else list(found.ids),
     }
 
 
@@ -134,7 +135,14 @@ def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric
         control_rows=control,
         metrics={name: metric for name, metric in metrics.items() if name in scored},
         value_range=_range(state.get("value_range")),
+        ids=_ids(state.get("ids"), count),
     )
+
+
+def _ids(ids: Any, count: int) -> list[str] | None:
+    if ids is not None and len(ids) != count:
+        raise ValueError(f"{len(ids)} ids of {count} images")
+    return None if ids is None else [str(one) for one in ids]
 
 
 def _epoch_of_version_1(row: Mapping[str, Any]) -> ExplainedEpoch:

@@ -16,7 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
-from lightning_xai.callbacks.assumptions import WatchedStep, check_logits, warn_of_annotations
+from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.validation_logits import validation_logits
@@ -69,12 +69,12 @@ class Engine:
     on_error: Literal["warn", "raise"]
     private: bool = False
 
-    def try_one_image(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
-        """Send the first image of each loader through everything, so that errors of configuration show themselves."""
+    def try_one_image(self, trainer: Trainer, module: LightningModule, run: RunState) -> bool:
+        """Send the first image of each loader through everything, so that errors of configuration show; return True."""
         with preserved(module):
             classifier = self._classifier(trainer, module, run)
             for loader, sample in run.samples.items():
-                classifier.check_output(sample.images)
+                classifier.with_extra(sample.extra).check_output(sample.images)
                 labels = torch.full((1,), -1, device=sample.images.device)
                 if sample.labels is not None:
                     labels = sample.labels if sample.labels.ndim == 1 else sample.labels.int().argmax(1)
@@ -84,7 +84,7 @@ class Engine:
                 asked = sample
                 if run.annotated_loaders.get(loader) and not sample.annotated:  # other ranks' images are
                     asked = replace(sample, masks=torch.zeros_like(sample.images[:, 0], dtype=torch.bool))
-                self.plan.answers(classifier, asked, labels, references=references)
+                run.num_classes = self.plan.answers(classifier, asked, labels, references=references).logits.shape[1]
                 if not run.tried:
                     warn_of_annotations(classifier.task, sample)
         for report in self.reports:
@@ -93,6 +93,7 @@ class Engine:
                 for sample in run.samples.values():
                     check(sample)
         run.tried = True
+        return True
 
     def check_configuration(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
         """Try one image; raise on every rank, and at one moment, what is wrong on any.
@@ -116,7 +117,8 @@ class Engine:
         """
         try:
             with preserved(module):
-                step.compare(run.samples[0], self._classifier(trainer, module, run).logits)
+                sample = run.samples[0]
+                step.compare(sample, self._classifier(trainer, module, run).with_extra(sample.extra).logits)
         except Exception as error:
             run.error = run.error or error
 
@@ -130,6 +132,9 @@ class Engine:
         began = time.perf_counter()
         if not all_succeeded(_processes(trainer), run.error is None):
             self._report_error(trainer, run, run.error)
+            return None
+        # before the probe is gathered, because which labels are classes is the model's to say
+        if not run.tried and not self._attempted(trainer, run, lambda: self.try_one_image(trainer, module, run)):
             return None
         if not self._attempted(trainer, run, lambda: self._gather(trainer, run)):
             return None
@@ -176,8 +181,6 @@ class Engine:
         self, trainer: Trainer, module: LightningModule, run: RunState
     ) -> tuple[dict[int, list[Answers]], Classifier]:
         """Return the answers about this rank's share of each group of every probe, and the classifier asked."""
-        if not run.tried:
-            self.try_one_image(trainer, module, run)
         # a share of each group of images of one size: so every rank makes the same number of forwards
         shares = {loader: _shares(_processes(trainer), probe) for loader, probe in run.probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
@@ -230,13 +233,17 @@ class Engine:
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
         """Agree on the probe of each loader that was looked through; return True."""
         for loader, selection in sorted(run.selections.items()):
-            counts = of_all(_processes(trainer), None if selection.annotated else selection.class_counts)
+            counts = of_all(_processes(trainer), None if selection.offers.annotated else selection.class_counts)
             # where annotated images come first, a probe is no sample of its classes
             run.class_counts[loader] = sum((one for one in counts if None not in counts and one), Counter())
             if self.plan.num_references:
-                references = agreed_probe(_processes(trainer), selection, self.plan.num_references, [])
+                count = self.plan.num_references
+                references = agreed_probe(_processes(trainer), selection, count, [], run.num_classes)
                 run.references[loader] = [item.image for item in references.items]
-            probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, run.wanted(loader))
+            wanted = run.wanted(loader)
+            probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, wanted, run.num_classes)
+            if self.plan.target == "label" and run.num_classes is not None:
+                check_labels(probe.labels, run.num_classes)
             differences = run.accept(loader, probe)
             if differences:
                 rank_zero_warn(f"ExplanationMonitor {', and '.join(differences)}.")
@@ -261,7 +268,8 @@ class Engine:
             check_logits(found.logits, classifier.task, self.readout, first=not run.epochs)
             metrics = self.plan.metrics(annotated=probe.annotated)
             told = explained(found, probe.keys, probe.labels, classifier.task, metrics)
-            loaders[loader] = replace(told, value_range=probe.value_range)
+            ids = None if self.private else probe.ids
+            loaders[loader] = replace(told, value_range=probe.value_range, ids=ids)
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))

@@ -22,8 +22,9 @@ from lightning_xai.callbacks.validation_logits import begin_listening, listen
 from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.model.arguments import ForwardArguments
 from lightning_xai.model.preserve import preserved
-from lightning_xai.model.readout import Readout
+from lightning_xai.model.readout import Readout, called_module
 from lightning_xai.probing.batches import SampleFromBatch
 from lightning_xai.probing.batches import sample_from_batch as sample_of
 from lightning_xai.probing.explained import ExplainedEpoch
@@ -300,7 +301,8 @@ class ExplanationMonitor(Callback):
             # Reading a batch in the usual way disturbs nothing, and guarding the module costs more than choosing.
             usual = self._sample_from_batch is sample_of
             with torch.inference_mode(False) if usual else preserved(module):
-                sample = self._sample_from_batch(batch)
+                arguments = ForwardArguments(called_module(module, self._engine.readout.forward)) if usual else None
+                sample = sample_of(batch, arguments) if usual else self._sample_from_batch(batch)
                 run.note_labels(sample)
                 if is_first:
                     run.note_first_batch(loader, sample)

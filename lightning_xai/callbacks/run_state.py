@@ -59,6 +59,7 @@ class RunState:
         said: What is said once in a run.
         class_counts: Loader's index -> class -> images of the validation that the probe was taken of.
         explained: What the running validation found, once it is explained.
+        num_classes: Of the model, once it was tried.
     """
 
     stage: str = "fit"
@@ -88,6 +89,7 @@ class RunState:
     said: set[str] = field(default_factory=set)
     class_counts: dict[int, Counter[int]] = field(default_factory=dict)
     explained: ExplainedEpoch | None = None
+    num_classes: int | None = None
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""

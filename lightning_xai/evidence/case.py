@@ -36,7 +36,7 @@ class Case:
     A field that was not given names itself in the error when a metric reads it. Arguments are checked here, once.
 
     Args:
-        model: A module or a `Classifier`.
+        model: A module or a `Classifier`, bound to what forward wants beside the images, if anything.
         images: Floating point (N, C, H, W), as the model sees them.
         target: Class per image, int64 (N,), or one class for all.
         heatmaps: Floating point (N, H, W), raw; made by ``explainer`` when they are first read, if not given.
@@ -82,6 +82,8 @@ class Case:
         self._value_range = None if value_range is None else check_value_range(value_range)
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
+        if self._classifier is not None and self._images is not None:
+            self._classifier.check_rows(len(self._images))
         self._keys: Tensor | None = None
         self._memo, self._image_memo = Memo(), Memo()
 
@@ -154,7 +156,7 @@ class Case:
 
     def _part(self, rows: slice) -> Case:
         part = Case(
-            self._classifier,
+            None if self._classifier is None else self._classifier.rows(rows),
             *(None if tensor is None else tensor[rows] for tensor in (self._images, self._target)),
             heatmaps=None if self._heatmaps is None else self._heatmaps[rows],
             explainer=self._explainer,

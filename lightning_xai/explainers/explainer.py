@@ -30,12 +30,15 @@ class Explainer(Configured, ABC):
         family: The folder of the file, such as ``"cam"``; ``"custom"`` for a class defined elsewhere.
         class_discriminative: Whether the map depends on the target class.
         refuses: Networks that it cannot explain, in words; empty for none.
+        shares_passes: Whether the images of a chunk share passes of other images, such as references: then images that
+            come with `extra` are explained one by one, because such an image takes the extra of the explained one.
     """
 
     alias: str
     family: str
     class_discriminative: bool = True
     refuses: str = ""
+    shares_passes: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -72,7 +75,8 @@ class Explainer(Configured, ABC):
         What takes longer than two seconds shows a progress bar on a terminal, unless the `Classifier` has its own.
 
         Args:
-            model: A module or a `Classifier`; it is left exactly as it was.
+            model: A module, or a `Classifier`, which can be bound to what forward wants beside the images; it is left
+                exactly as it was.
             images: Floating point (N, C, H, W), as the model sees them.
             target: Class per image, int64 (N,), or one class for all.
 
@@ -86,6 +90,7 @@ class Explainer(Configured, ABC):
         images = check_images(images)
         target = check_target(target, images)
         classifier = Classifier.of(model, chunk_size=len(images))
+        classifier.check_rows(len(images))
         total = None if self.evaluations is None else self.evaluations * len(images)
         with (
             preserved(classifier.model),
@@ -94,9 +99,11 @@ class Explainer(Configured, ABC):
         ):
             images = images.detach().clone() if images.is_inference() else images.detach()
             target = target.clone() if target.is_inference() else target
+            alone = classifier.has_extra and self.shares_passes
+            chunks = [slice(i, i + 1) for i in range(len(images))] if alone else classifier.chunks(len(images))
             heatmaps = images.new_empty(len(images), *images.shape[2:], dtype=torch.float32)
-            for chunk in classifier.chunks(len(images)):
-                heatmaps[chunk] = self._resized(classifier, images[chunk], target[chunk])
+            for chunk in chunks:
+                heatmaps[chunk] = self._resized(classifier.rows(chunk), images[chunk], target[chunk])
         check_finite(heatmaps, f"heatmaps of {type(self).__name__}")
         return heatmaps
 

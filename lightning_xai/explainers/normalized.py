@@ -64,6 +64,7 @@ class Normalized(Explainer):
         self.family = explainer.family
         self.class_discriminative = explainer.class_discriminative
         self.refuses = explainer.refuses
+        self.shares_passes = explainer.shares_passes
 
     @property
     def evaluations(self) -> int | None:

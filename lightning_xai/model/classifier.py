@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_xai._checks import check_device, shape
+from lightning_xai._checks import shape
+from lightning_xai.model.call import ModelCall, Precision
+from lightning_xai.model.extra import Extra, RowsOfExtra
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import (
     LastOperation,
@@ -19,25 +22,27 @@ from lightning_xai.model.readout import (
     called_module,
     found_in_output,
     logits_from_output,
+    logits_of_probabilities,
     unwrapped,
 )
-from lightning_xai.model.restore.tensors import note_call
 
 Score = Literal["probability", "logit"]
 
 
-class Precision(Protocol):
-    """What a Trainer's ``precision_plugin`` offers: the context of a forward and the conversion of its input."""
+@dataclass
+class _Account:
+    """What all views of one model share: what was counted and learned of it."""
 
-    def forward_context(self) -> AbstractContextManager[Any]:
-        """Return the context in which the model's forward runs."""
-
-    def convert_input(self, data: Any) -> Any:
-        """Return ``data`` in the model's dtype."""
+    task: str
+    on_evaluated: Callable[[int], object] | None
+    evaluations: int = 0
 
 
 class Classifier:
     """Read class scores from a model, in chunks, without gradients and without a trace, and count evaluations.
+
+    What forward wants beside the image is bound by `with_extra`; whatever repeats or selects images then says by `rows`
+    which image each of them comes from.
 
     Args:
         model: Any module: plain, compiled, wrapped in DistributedDataParallel, or a LightningModule.
@@ -45,10 +50,6 @@ class Classifier:
         precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
         chunk_size: Images per forward where ``readout`` leaves it open.
         on_evaluated: Told the number of images after each forward, for progress; explainers show a bar if None.
-
-    Attributes:
-        evaluations: Images that went through the model so far, explanations included.
-        on_evaluated: As given.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -75,12 +76,9 @@ class Classifier:
         self.model = unwrapped(model)
         self.readout = readout or Readout()
         self.chunk_size = self.readout.chunk_size or chunk_size
-        self.evaluations = 0
-        self._precision = precision
-        self._users_autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self.on_evaluated = on_evaluated
-        self._forward = called_module(self.model, self.readout.forward)
-        self._task = self.readout.task
+        self._account = _Account(self.readout.task, on_evaluated)
+        self._run = ModelCall(self.model, called_module(self.model, self.readout.forward), precision)
+        self._extra: RowsOfExtra | None = None
 
     @classmethod
     def of(cls, model: Model, *, chunk_size: int) -> Classifier:
@@ -90,7 +88,71 @@ class Classifier:
     @property
     def task(self) -> str:
         """``"multiclass"``, ``"binary"`` or ``"multilabel"``; ``"auto"`` until the first evaluation."""
-        return self._task
+        return self._account.task
+
+    @property
+    def evaluations(self) -> int:
+        """Images that went through the model so far, explanations included."""
+        return self._account.evaluations
+
+    @evaluations.setter
+    def evaluations(self, count: int) -> None:
+        self._account.evaluations = count
+
+    @property
+    def on_evaluated(self) -> Callable[[int], object] | None:
+        """Told the number of images after each forward."""
+        return self._account.on_evaluated
+
+    @on_evaluated.setter
+    def on_evaluated(self, told: Callable[[int], object] | None) -> None:
+        self._account.on_evaluated = told
+
+    @property
+    def has_extra(self) -> bool:
+        """Whether images come with something that forward wants beside them."""
+        return self._extra is not None
+
+    def with_extra(self, extra: Extra | None) -> Classifier:
+        """Return the same, counting together with this one, for images that come with what forward also wants.
+
+        Args:
+            extra: Name of an argument of forward -> a value for each of the N images, in their order: a tensor
+                (N, ...), a list, or a mapping of these. The image is the first argument that is not named.
+
+        Raises:
+            TypeError: If ``extra`` is no mapping, or a value holds nothing per image.
+            ValueError: If values do not agree on N.
+
+        Example:
+            >>> class Fusion(nn.Module):
+            ...     def forward(self, image, table):
+            ...         return image.flatten(1) + table
+            >>> classifier = Classifier(Fusion()).with_extra({"table": torch.tensor([[1.0, 0.0], [0.0, 2.0]])})
+            >>> classifier.logits(torch.zeros(2, 1, 1, 2)).tolist()
+            [[1.0, 0.0], [0.0, 2.0]]
+            >>> classifier.rows(torch.tensor([1])).logits(torch.ones(1, 1, 1, 2))  # made of the second image
+            tensor([[1., 3.]])
+        """
+        return self._bound_to(RowsOfExtra.of(extra) if extra else None)
+
+    def rows(self, index: slice | Tensor) -> Classifier:
+        """Return the same for images that are made of those with ``index``, int64 (n,), or a slice of the batch."""
+        return self if self._extra is None else self._bound_to(self._extra.rows(index))
+
+    def _bound_to(self, extra: RowsOfExtra | None) -> Classifier:
+        view = copy.copy(self)
+        view._extra = extra  # noqa: SLF001 - of a copy
+        return view
+
+    def check_rows(self, count: int) -> None:
+        """Raise ValueError if ``count`` images are not the batch whose `extra` this classifier is bound to."""
+        if self._extra is not None and len(self._extra) != count:
+            raise ValueError(
+                f"Expected one row of `extra` per image, but got {len(self._extra)} rows for {count} images. Bind "
+                "that of these images, `classifier.with_extra(...)`; of images that are selected or repeated, "
+                "`classifier.rows(index)` says which row each takes."
+            )
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits of ``images`` (N, C, H, W), float32 (N, K), without gradients: `forward` keeps them.
@@ -100,7 +162,12 @@ class Classifier:
         return self.evaluate(len(images), lambda chunk: images[chunk].clone())
 
     def evaluate(
-        self, count: int, build: Callable[[slice], Tensor], read: Callable[[Tensor, slice], Tensor] | None = None
+        self,
+        count: int,
+        build: Callable[[slice], Tensor],
+        read: Callable[[Tensor, slice], Tensor] | None = None,
+        *,
+        owners: Callable[[slice], Tensor] | None = None,
     ) -> Tensor:
         """Evaluate ``count`` images that are built chunk by chunk, so that memory does not grow with their number.
 
@@ -108,14 +175,19 @@ class Classifier:
             count: Number of images.
             build: Returns the images of a chunk; the model may change them in place.
             read: Reduces the logits (n, K) of a chunk; the logits themselves if None.
+            owners: Returns which image of the batch each of a chunk is made of, int64 (n,), so that it takes that one's
+                `extra`; the images of the batch in order if None.
 
         Returns:
             What ``read`` returned, concatenated, float32, first axis ``count``.
         """
         parts = []
+        if owners is None:
+            self.check_rows(count)
         with preserved(self.model), torch.no_grad():
             for chunk in self.chunks(count):
-                logits = self.forward(build(chunk))
+                part = self if self._extra is None else self.rows(chunk if owners is None else owners(chunk))
+                logits = part.forward(build(chunk))
                 parts.append(logits if read is None else read(logits, chunk))
         return torch.cat(parts)
 
@@ -130,15 +202,16 @@ class Classifier:
         Call it inside `preserved`; `logits` and `evaluate` do.
         """
         logits = self.forward_uncounted(images)
-        self.evaluations += len(images)
+        self._account.evaluations += len(images)
         if self.on_evaluated is not None:
             self.on_evaluated(len(images))
         return logits
 
     def forward_uncounted(self, images: Tensor) -> Tensor:
         """Do the same without counting, for a pass that computes a small part of the model: `ForwardFromLayer`."""
-        output = self._run(images)
-        logits = logits_from_output(output, self.readout.logits_from_output).float()
+        self.check_rows(len(images))
+        output = self._run(images, self._extra)
+        logits = logits_from_output(output, self.readout.logits_from_output, self._run.named_below).float()
         if len(images) == 1 and found_in_output(output, self.readout.logits_from_output).ndim == 1:
             logits = logits.reshape(1, -1)  # `squeeze()` in a model takes a single image's axis as well
         if len(logits) != len(images):
@@ -148,8 +221,8 @@ class Classifier:
     def read(self, rows: Tensor) -> Tensor:
         """Return the logits (N, K) of what the model returned as its logits or probabilities, float32 (N, K)."""
         self._check_task(rows)
-        logits = self._logits_of_probabilities(rows) if self.readout.output == "probability" else rows
-        return torch.cat([-logits, logits], 1) if self._task == "binary" else logits
+        logits = logits_of_probabilities(rows, self.task) if self.readout.output == "probability" else rows
+        return torch.cat([-logits, logits], 1) if self.task == "binary" else logits
 
     def check_output(self, images: Tensor) -> None:
         """Raise ValueError if the last operation of the forward pass of ``images`` makes probabilities of the logits.
@@ -159,7 +232,7 @@ class Classifier:
         if self.readout.output != "auto":
             return
         with preserved(self.model), torch.no_grad(), LastOperation() as watched:
-            output = self._run(images.clone())
+            output = self._run(images.clone(), self._extra)
         operation = watched.behind(found_in_output(output, self.readout.logits_from_output))
         if operation is not None:
             raise ValueError(
@@ -190,7 +263,7 @@ class Classifier:
         """Return 1 − the probability of each row's target, exact also where that probability rounds to 1, (N,)."""
         self.check_classes(logits, target)
         chosen = logits.gather(1, target[:, None])[:, 0]
-        if self._task != "multiclass":
+        if self.task != "multiclass":
             return torch.sigmoid(-chosen)
         others = logits.scatter(1, target[:, None], -torch.inf)
         return torch.exp(others.logsumexp(1) - logits.logsumexp(1))
@@ -205,63 +278,23 @@ class Classifier:
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probabilities (N, K) of ``logits``: softmax; sigmoid for binary and multi-label."""
-        return F.softmax(logits, 1) if self._task == "multiclass" else torch.sigmoid(logits)
+        return F.softmax(logits, 1) if self.task == "multiclass" else torch.sigmoid(logits)
 
-    @contextmanager
-    def autocast_for_the_model_only(self, device: torch.device) -> Iterator[None]:
+    def autocast_for_the_model_only(self, device: torch.device) -> AbstractContextManager[None]:
         """Switch off the caller's autocast in the body, except where the model itself runs.
 
         It is meant for the model; matrix products of a method's own arithmetic would lose digits in it.
         """
-        kind = device.type
-        if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-            yield
-            return
-        enclosing = self._users_autocast
-        dtype, cached = torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled()
-        self._users_autocast = partial(torch.autocast, kind, dtype, cache_enabled=cached)
-        try:
-            with torch.autocast(kind, enabled=False):
-                yield
-        finally:
-            self._users_autocast = enclosing
-
-    def _logits_of_probabilities(self, probabilities: Tensor) -> Tensor:
-        least = torch.finfo(probabilities.dtype).tiny
-        logarithm = probabilities.clamp(min=least).log()
-        if self._task == "multiclass":
-            return logarithm
-        return logarithm - (1.0 - probabilities).clamp(min=least).log()
-
-    def _run(self, images: Tensor) -> Any:
-        note_call(self.model)
-        with self._users_autocast():
-            return self._called(images)
-
-    def _called(self, images: Tensor) -> Any:
-        if self._precision is not None:
-            with self._precision.forward_context():
-                return self._forward(self._in_the_dtype_of_a_parameter(self._precision.convert_input(images)))
-        reference = next((p for p in self.model.parameters() if p.is_floating_point()), None)
-        if reference is not None:
-            if reference.device != images.device:
-                check_device(reference, images, "model")
-            images = images.to(reference.dtype)
-        return self._forward(images)
-
-    def _in_the_dtype_of_a_parameter(self, images: Tensor) -> Tensor:
-        """Return images in the first parameter's precision if no parameter has theirs: a step must convert them too."""
-        dtypes = [p.dtype for p in self.model.parameters() if p.is_floating_point()]
-        return images.to(dtypes[0]) if dtypes and images.dtype not in dtypes else images
+        return self._run.autocast_for_the_model_only(device)
 
     def _check_task(self, logits: Tensor) -> None:
         single = logits.shape[1] == 1
-        if self._task == "auto":
-            self._task = "binary" if single else "multiclass"
-        if self._task != "multilabel" and (self._task == "binary") != single:
+        if self.task == "auto":
+            self._account.task = "binary" if single else "multiclass"
+        if self.task != "multilabel" and (self.task == "binary") != single:
             raise ValueError(
-                f"Expected {'one logit' if self._task == 'binary' else 'two or more logits'} per image for "
-                f"task={self._task!r}, but the model returned {logits.shape[1]}. Set `Readout(task=...)`."
+                f"Expected {'one logit' if self.task == 'binary' else 'two or more logits'} per image for "
+                f"task={self.task!r}, but the model returned {logits.shape[1]}. Set `Readout(task=...)`."
             )
 
 

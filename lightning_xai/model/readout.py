@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor, finfo, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_xai._checks import check_choice, check_count, shape
@@ -55,12 +55,15 @@ class Readout:
 LogitsFromOutput = Callable[[Any], Tensor] | str | int
 
 
-def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> Tensor:
+def logits_from_output(
+    output: Any, chosen: LogitsFromOutput | None = None, elsewhere: str = "Readout(forward=...)"
+) -> Tensor:
     """Return the logits in ``output`` as (N, K); a single logit per image as (N, 1).
 
     Args:
         output: A tensor; a mapping or object with ``logits`` (Hugging Face); a tuple or list: its first element.
         chosen: Overrides this: a function of the output, a key or attribute, or an index into a tuple.
+        elsewhere: The setting that names another module, for the errors.
 
     Raises:
         TypeError: If no logits are found; the message says what came.
@@ -71,18 +74,30 @@ def logits_from_output(output: Any, chosen: LogitsFromOutput | None = None) -> T
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"Expected the model to return logits (a Tensor, a tuple, or a mapping with 'logits'), but got "
-            f"{_describe(output)}. Set `Readout(logits_from_output=...)` to a function, a key or an index."
+            f"{_describe(output)}. Set `Readout(logits_from_output=...)` to a function, a key or an index, or name a "
+            f"module that returns them, {elsewhere}."
         )
     if logits.ndim < 2:  # a single logit per image, squeezed; of one image even its batch axis is gone
         logits = logits.reshape(-1, 1)
     if logits.shape[2:].numel() != 1:
-        raise ValueError(f"Expected the model's logits to have shape (N, K) or (N,), but got {shape(logits)}.")
+        raise ValueError(
+            f"Expected the model's logits to have shape (N, K) or (N,), but got {shape(logits)}: images or maps? Make "
+            "logits of this, `Readout(logits_from_output=...)`, a function, or name a module that returns them, "
+            f"{elsewhere}."
+        )
     return logits.flatten(1)
 
 
 def found_in_output(output: Any, chosen: LogitsFromOutput | None = None) -> Any:
     """Return what stands where the logits should be, in the form in which the model returned it."""
     return _find(output) if chosen is None else _choose(output, chosen)
+
+
+def logits_of_probabilities(probabilities: Tensor, task: str) -> Tensor:
+    """Return the logits of which a softmax, or where ``task`` is not multi-class a sigmoid, makes ``probabilities``."""
+    least = finfo(probabilities.dtype).tiny
+    logarithm = probabilities.clamp(min=least).log()
+    return logarithm if task == "multiclass" else logarithm - (1.0 - probabilities).clamp(min=least).log()
 
 
 class LastOperation(TorchFunctionMode):

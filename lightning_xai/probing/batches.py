@@ -9,41 +9,57 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import shape
+from lightning_xai.model.arguments import ForwardArguments
+from lightning_xai.probing.extra_in_batch import USUAL_NAMES, as_tensors, split_batch
 from lightning_xai.probing.sample import HINT, Sample
 
 _FEW = 4  # channels, where images have no more
-_NAMES = {
-    "images": ("images", "image", "imgs", "img", "pixel_values", "inputs", "input", "x", "data"),
-    "labels": ("labels", "label", "targets", "target", "y", "classes", "class"),
-    "masks": ("masks", "mask", "segmentations", "segmentation"),
-    "boxes": ("boxes", "box", "bboxes", "bbox"),
-    "box_labels": ("box_labels", "boxes_labels", "bbox_labels"),
-    "ids": ("ids", "id", "paths", "path", "filenames", "filename", "file_name", "patient_id", "patient"),
+_OTHER_AXES = {
+    2: "of flattened images keep the shape, and flatten them in `forward`",
+    3: "signals cannot be explained; grey images get their axis of channels, (N, 1, H, W), by `sample_from_batch=`",
+    5: "volumes and videos cannot be explained; of several crops of an image return one by `sample_from_batch=`",
+    6: "volumes and videos cannot be explained; of several crops of an image return one by `sample_from_batch=`",
 }
 
 SampleFromBatch: TypeAlias = Callable[[Any], Sample]
 
 
-def sample_from_batch(batch: Any) -> Sample:
-    """Return the images, labels, masks and boxes of a batch.
+def sample_from_batch(batch: Any, arguments: ForwardArguments | None = None) -> Sample:
+    """Return the images, labels, masks and boxes of a batch, and what forward wants beside the image.
 
     Args:
         batch: ``(images, labels)``, ``(images, labels, masks or boxes, ...)``, images alone, or a mapping with the
             usual names; the second of a pair may be a mapping with labels, masks and boxes. Torchvision's tensor types
             say by themselves what they are. Boxes without a type are x0, y0, x1, y1.
+        arguments: Those of the model's forward: what it wants beside the image is looked for by their names in a
+            mapping, by their order in a tuple, and becomes `extra`; nothing is if None.
 
     Raises:
         TypeError: If no images are found, or labels or masks are no numbers; the message says what came.
         ValueError: If shapes do not fit.
     """
-    found = _found(batch)
+    inputs = as_tensors(batch)
+    inputs, extra = (inputs, {}) if arguments is None else split_batch(inputs, arguments)
+    found = _found(inputs)
     if "images" not in found:
+        _refuse_other_sizes(inputs if isinstance(inputs, (list, tuple)) else [inputs])
         raise TypeError(
             "Expected a batch (images, labels), (images, labels, masks), or a mapping with 'images' and 'labels', "
             f"but got {_described(batch)}. {HINT}"
         )
+    _refuse_other_sizes([found["images"]])
     _check_layout(found["images"])
-    return Sample(**found)
+    return Sample(**found, extra=extra or None)
+
+
+def _refuse_other_sizes(parts: Sequence[Any]) -> None:
+    """Raise ValueError if what should be images has another number of axes."""
+    first = next((part for part in parts if isinstance(part, Tensor) and part.ndim and part.ndim != 4), None)
+    if first is not None and first.ndim in _OTHER_AXES and not any(getattr(part, "ndim", 0) == 4 for part in parts):
+        raise ValueError(
+            "Expected images (N, C, H, W), because heatmaps are of two-dimensional images only, but the batch holds "
+            f"{shape(first)}: {_OTHER_AXES[first.ndim]}."
+        )
 
 
 def images_and_labels(batch: Any) -> tuple[Tensor, Any]:
@@ -77,7 +93,8 @@ def _found(batch: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     possible_labels: list[Tensor] = []
     for part in parts:
-        if isinstance(part, Mapping):
+        if isinstance(part, Mapping) or _are_targets(part):
+            part = part if isinstance(part, Mapping) else _of_targets(part)
             found.update({k: v for k, v in _from_mapping(part).items() if k not in found})
             continue
         role = _role(part, found, is_first_flat=not possible_labels)
@@ -118,13 +135,30 @@ def _counts(part: Tensor) -> bool:
 def _from_mapping(batch: Mapping[Any, Any]) -> dict[str, Any]:
     lowered = {str(name).lower(): value for name, value in batch.items()}
     found = {}
-    for role, names in _NAMES.items():
+    for role, names in USUAL_NAMES.items():
         name = next((name for name in names if name in lowered), None)
         if name is not None:
             value = lowered[name]
             nested = _from_mapping(value) if isinstance(value, Mapping) else {role: value}
             found.update(nested)
     return {role: _in_corners(value) for role, value in found.items()}
+
+
+def _are_targets(part: Any) -> bool:
+    """Return whether a part is a list with a mapping per image, as targets of detection are."""
+    return isinstance(part, (list, tuple)) and len(part) > 0 and all(isinstance(one, Mapping) for one in part)
+
+
+def _of_targets(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return labels, boxes and masks of images from a mapping per image; several labels are those of its boxes."""
+    shared = [name for name in targets[0] if all(name in target for target in targets)]
+    columns = {str(name): as_tensors([[target[name] for target in targets]])[0] for name in shared}
+    found = {role: value for role, value in _from_mapping(columns).items() if role != "ids" or _are_names(value)}
+    if isinstance(found.get("labels"), list) and "boxes" in found:
+        found["box_labels"] = found.pop("labels")
+    if isinstance(found.get("masks"), list) or getattr(found.get("masks"), "ndim", 0) == 4:
+        found["masks"] = torch.stack([(torch.as_tensor(mask) > 0).flatten(0, -3).any(0) for mask in found["masks"]])
+    return found
 
 
 def _role(part: Any, found: Mapping[str, Any], *, is_first_flat: bool) -> str | None:

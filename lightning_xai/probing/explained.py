@@ -140,6 +140,7 @@ class Explained:
         heatmaps: Explainer -> heatmaps (N, h, w) of at most 56×56, peak 1, float16; empty of an epoch of the past.
             Where images differ in size, each stands in the upper left corner, with NaN beyond its own edges.
         value_range: Least and greatest value of the images, of which noise was a share; None if each image had its own.
+        ids: What a reader knows each image by; None if the data do not say, or it is to be kept private.
     """
 
     keys: Tensor
@@ -152,6 +153,7 @@ class Explained:
     metrics: Mapping[str, ExplanationMetric]
     heatmaps: Mapping[str, Tensor] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
+    ids: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)

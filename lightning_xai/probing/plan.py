@@ -21,7 +21,7 @@ from lightning_xai.metrics.suite import MetricSuite
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.probing.explained import Answers
 from lightning_xai.probing.probe import are_distributions
-from lightning_xai.probing.sample import HINT, Sample
+from lightning_xai.probing.sample import HINT, VOID, Sample
 
 Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
 Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
@@ -112,12 +112,17 @@ class Plan:
             FloatingPointError: If there are no heatmaps because logits are NaN or infinite.
         """
         if self.target == "label" and sample.labels is None:
+            found = "none" if sample.ids is None else "none: its strings are taken for names of the images"
             raise ValueError(
-                "Expected batches with labels, because target='label' explains them, but found none. Pass "
-                "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
+                f"Expected batches with labels, classes as whole numbers, because target='label' explains them, but "
+                f"found {found}. Pass target='predicted', or `sample_from_batch=`, a function of the batch that "
+                "returns a Sample."
             )
+        classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
         case = Case(classifier, sample.images, value_range=value_range)
         _check_columns(sample, case.logits, classifier.task)
+        if self.target == "label":
+            labels = known_labels(labels, case.logits.shape[1])
         target = _targets(self.target, labels, classifier.probabilities(case.logits))
         masks, boxes = _annotations(sample, target, case.logits.shape[1])
         case = case.with_heatmaps(target=target, masks=masks, boxes=boxes)
@@ -133,13 +138,13 @@ class Plan:
             for some, part in case.parts():
                 maps, before = _of(heatmaps, some), _of(earlier, some)
                 for name, explainer in explainers.items():
-                    found = self._scored(part, name, explainer, maps, before[name], annotated=sample.annotated)
-                    rows[name].append(found)
+                    scored = self._scored(part, name, explainer, maps, before[name], annotated=sample.annotated)
+                    rows[name].append(scored)
                 control_rows.append(self._control_rows(part))
         return Answers(
             logits=case.logits,
             target=target,
-            rows={name: _joined(found) for name, found in rows.items()},
+            rows={name: _joined(scored) for name, scored in rows.items()},
             control_rows=_joined(control_rows),
             heatmaps=heatmaps,
             small_heatmaps={name: compact(maps) for name, maps in heatmaps.items()},
@@ -261,6 +266,21 @@ def _supplied(explainer: Explainer, references: Tensor | None) -> Explainer:
     if references is None or not explainer.needs_references:
         return explainer
     return explainer.with_references(references)
+
+
+def known_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels (N,) with -1 where they say that nobody knows: negative, or 255 where that is no class.
+
+    Raises:
+        ValueError: If one is no class of the model.
+    """
+    known = torch.where((labels < 0) | ((labels == VOID) & (num_classes <= VOID)), -1, labels)
+    if len(known) and int(known.max()) >= num_classes:
+        raise ValueError(
+            f"Expected `labels` of the batch to be classes of the model, in [0, {num_classes - 1}], but got "
+            f"{int(known.max())}: an index, or another column? {HINT}"
+        )
+    return known
 
 
 def _targets(rule: TargetRule, labels: Tensor, probabilities: Tensor) -> Tensor:

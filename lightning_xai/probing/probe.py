@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_xai.evidence.annotations import check_boxes, masks_of_boxes
 from lightning_xai.evidence.heat import LARGEST_KEPT
+from lightning_xai.model.extra import checked_extra, from_rows, row_of
 from lightning_xai.probing.sample import Sample, sample_of_checked
 
 _ROUNDING = 1e-3
@@ -34,6 +35,7 @@ class Item:
     box_labels: Tensor | None = None
     class_masks: Tensor | None = None
     id: str | None = None
+    extra: dict[str, Any] | None = None
 
     @property
     def form(self) -> tuple[int, ...]:
@@ -98,7 +100,12 @@ class Probe:
             "class_masks": torch.stack([_class_masks(item, planes) for item in items]) if planes else None,
         }
         on_device = {name: None if part is None else part.to(device) for name, part in parts.items()}
-        return sample_of_checked(**on_device, ids=ids if len(ids) == len(items) else None)
+        extras = [item.extra for item in items if item.extra is not None]
+        return sample_of_checked(
+            **on_device,
+            ids=ids if len(ids) == len(items) else None,
+            extra=checked_extra(from_rows(extras), len(items), device=device) if extras else None,
+        )
 
     def previous_of(self, places: Sequence[int]) -> dict[str, Tensor]:
         """Return the last epoch's small heatmaps of images of one size, by explainer, each (n, h, w)."""
@@ -136,6 +143,12 @@ class Probe:
         ends = torch.tensor([[float(item.image.min()), float(item.image.max())] for item in self.items]).view(-1, 2)
         low, high = (ends[:, 0].min().item(), ends[:, 1].max().item()) if len(ends) else (0.0, 0.0)
         return (low, high) if -math.inf < low < high < math.inf else None
+
+    @property
+    def ids(self) -> list[str] | None:
+        """What a reader knows each image by; None if the data do not say it of every image."""
+        known = [item.id for item in self.items if item.id is not None]
+        return known if known and len(known) == len(self.items) else None
 
     @property
     def keys(self) -> list[int]:
@@ -193,6 +206,7 @@ def item_of(sample: Sample, row: int) -> Item:
         box_labels=copied(sample.box_labels),
         class_masks=copied(sample.class_masks),
         id=None if sample.ids is None else sample.ids[row],
+        extra=None if sample.extra is None else row_of(sample.extra, row),
     )
 
 

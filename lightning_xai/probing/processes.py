@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_xai.probing.probe import Identity, Item, Probe
-from lightning_xai.probing.selection import ProbeSelection, turns
+from lightning_xai.probing.selection import Offers, ProbeSelection, winners_of
 
 
 class Processes(Protocol):
@@ -61,7 +62,13 @@ def first_error(processes: Processes, error: Exception | None) -> str | None:
     return next((f"rank {rank}: {text}" for rank, text in enumerate(reasons) if text is not None), None)
 
 
-def agreed_probe(processes: Processes, selection: ProbeSelection, num_images: int, wanted: list[Identity]) -> Probe:
+def agreed_probe(
+    processes: Processes,
+    selection: ProbeSelection,
+    num_images: int,
+    wanted: list[Identity],
+    num_classes: int | None = None,
+) -> Probe:
     """Return the one probe of all processes; every process must call it.
 
     They exchange identities first, then the images of the winners only.
@@ -71,24 +78,27 @@ def agreed_probe(processes: Processes, selection: ProbeSelection, num_images: in
         selection: What this one saw.
         num_images: How many to choose.
         wanted: Images of a restored probe, used if every one was found by some process.
+        num_classes: Of the model, if that is known: whether 255 is a class.
     """
-    offers = of_all(processes, (selection.chosen, list(selection.held), selection.annotated))
-    anywhere = {identity for _, held, _ in offers for identity in held}
-    annotated = {identity for *_, marked in offers for identity in marked}
-    restored = bool(wanted) and all(identity in anywhere for identity in wanted)
-    chosen = {identity for one, *_ in offers for identity in one}
-    winners = wanted if restored else turns(chosen, num_images, annotated)
-    taken: set[Identity] = set()
-    mine: list[Identity] = []
-    for rank, (_, held, marked) in enumerate(offers):
-        here = (set(held) - annotated) | marked  # with its annotation, if some rank has that
-        new = [identity for identity in winners if identity in here - taken]
-        taken.update(new)
-        mine = new if rank == processes.global_rank else mine
+    offers = of_all(processes, selection.offers)
+    annotated = frozenset().union(*(one.annotated for one in offers))
+    restored = bool(wanted) and all(any(identity in one.ids for one in offers) for identity in wanted)
+    winners = wanted if restored else winners_of(offers, num_images, annotated, num_classes)
+    mine = [identity for identity in winners if _giver(offers, identity, annotated) == processes.global_rank]
     items: dict[Identity, Item] = {}
     for part in of_all(processes, {identity: selection.held[identity] for identity in mine}):
         items.update(part)
     return Probe(list(winners), [items[identity] for identity in winners], num_images=num_images)
+
+
+def _giver(offers: Sequence[Offers], identity: Identity, annotated: frozenset[Identity]) -> int:
+    """Return the rank that gives an image: one with its annotation, if some rank has that, and the least id."""
+    holders = [
+        (one.ids[identity], rank)
+        for rank, one in enumerate(offers)
+        if identity in one.ids and (identity not in annotated or identity in one.annotated)
+    ]
+    return min(holders)[1]
 
 
 def share_of(processes: Processes, count: int) -> list[int]:

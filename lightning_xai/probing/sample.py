@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from lightning_xai._checks import check_images, shape
 from lightning_xai.evidence.annotations import check_boxes
+from lightning_xai.model.extra import checked_extra, rows_of
 
-_VOID = 255
+VOID = 255
+"""What labels and masks hold where nobody knows, by convention."""
 HINT = "Pass `sample_from_batch=`, a function of the batch that returns a Sample."
 """What settles every doubt about a batch."""
 
@@ -22,7 +24,7 @@ class Sample:
     """A batch as the monitor reads it.
 
     Attributes:
-        images: Floating point (N, C, H, W), as the model sees them.
+        images: Floating point (N, C, H, W), as the model sees them; of a model that converts uint8 by itself, uint8.
         labels: int64 (N,) classes; or float32 (N, K), a number in [0, 1] per class: distributions over the classes
             where every row sums to 1, else multi-label, positive above 0.5. None if the batch has none.
         masks: Boolean (N, H, W), the annotated object; None if the batch has none.
@@ -31,6 +33,9 @@ class Sample:
         class_masks: Boolean (N, K, H, W), as given where masks had several planes: of the classes, if there are as many
             planes as classes (then only the explained one's counts), else of the objects. `masks` is their union.
         ids: What a reader knows each image by, such as a file or a patient; None if the batch does not say.
+        extra: What the model's forward wants beside the image: name of its argument -> a value per image, a tensor
+            (N, ...), a list of N, or a mapping of these; None if it wants nothing. Everything that is made of an image
+            goes through the model with that image's own.
     """
 
     images: Tensor
@@ -40,10 +45,11 @@ class Sample:
     box_labels: Tensor | None = None
     class_masks: Tensor | None = None
     ids: Sequence[str] | None = None
+    extra: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the images and bring everything else into its one form."""
-        images = check_images(self.images, "images of the batch").detach().as_subclass(Tensor)
+        images = check_images(_as_floats(self.images), "images of the batch").detach().as_subclass(Tensor)
         class_masks = _class_masks(self.masks, images) if self.class_masks is None else self.class_masks
         boxes, box_labels = _boxes(self.boxes, self.box_labels, images)
         parts = {
@@ -54,6 +60,7 @@ class Sample:
             "box_labels": box_labels,
             "class_masks": class_masks,
             "ids": None if self.ids is None else _ids(self.ids, images),
+            "extra": checked_extra(self.extra, len(images), device=images.device) if self.extra else None,
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)
@@ -81,14 +88,18 @@ def sample_of_checked(**parts: Any) -> Sample:
     return sample
 
 
+def _as_floats(images: Any) -> Any:
+    """Return uint8 images, which a module may convert by itself, as floating point: gradients need that."""
+    return images.float() if isinstance(images, Tensor) and images.dtype == torch.uint8 else images
+
+
 def _numbers(given: Any, images: Tensor, name: str) -> Tensor:
     try:
         return torch.as_tensor(given, device=images.device).as_subclass(Tensor)
     except (TypeError, ValueError, RuntimeError) as error:
         inner = f" of {type(given[0]).__name__}" if isinstance(given, Sequence) and given else ""
         raise TypeError(
-            f"Expected `{name}` of the batch to be a Tensor, but got {type(given).__name__}{inner}. "
-            "Pass `sample_from_batch=`, a function of the batch that returns a Sample."
+            f"Expected `{name}` of the batch to be numbers, but got {type(given).__name__}{inner}. {HINT}"
         ) from error
 
 
@@ -145,12 +156,12 @@ def _positive(given: Any, images: Tensor) -> Tensor:
         raise ValueError(
             f"Expected `masks` of the batch to have shape {expected} to match its images, but got {shape(masks)}."
         )
-    if not masks.is_floating_point() and masks.dtype != torch.bool and bool((masks == _VOID).any()):
-        others = masks[(masks != _VOID) & (masks > 0)]
+    if not masks.is_floating_point() and masks.dtype != torch.bool and bool((masks == VOID).any()):
+        others = masks[(masks != VOID) & (masks > 0)]
         if len(others):
             raise ValueError(
                 f"Expected `masks` of the batch to be positive where the object is, but got {int(others[0])} and "
-                f"{_VOID}: is {_VOID} the object, or are these pixels that nobody knows? {HINT}"
+                f"{VOID}: is {VOID} the object, or are these pixels that nobody knows? {HINT}"
             )
     return masks > 0
 
@@ -169,10 +180,11 @@ def _boxes(given: Any, labels: Any, images: Tensor) -> tuple[Tensor | None, Tens
 
 
 def _without_padding(boxes: Any) -> Any:
-    """Return boxes with rows of zeros, by which some loaders fill up, as rows of NaN."""
+    """Return boxes with rows of zeros, or of -1, by which some loaders fill up, as rows of NaN."""
     if not isinstance(boxes, Tensor) or boxes.ndim != 3:
         return boxes
-    return torch.where((boxes == 0).all(-1, keepdim=True), torch.nan, boxes.float())
+    filling = (boxes == 0).all(-1, keepdim=True) | (boxes < 0).all(-1, keepdim=True)
+    return torch.where(filling, torch.nan, boxes.float())
 
 
 def _box_labels(given: Any, boxes_given: Any, boxes: Tensor) -> Tensor:
@@ -201,4 +213,6 @@ def _ids(given: Any, images: Tensor) -> tuple[str, ...]:
 
 def _first(part: Any) -> Any:
     """Return a copy of what belongs to the first image."""
+    if isinstance(part, Mapping):
+        return rows_of(part, torch.zeros(1, dtype=torch.int64))
     return part[:1].clone() if isinstance(part, Tensor) else None if part is None else part[:1]

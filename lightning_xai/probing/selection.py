@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lightning_xai._randomness import content_keys
+from lightning_xai._randomness import content_keys, joined_keys
+from lightning_xai.model.extra import keys_of
 from lightning_xai.probing.probe import Identity, Item, are_distributions, item_of
-from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.sample import VOID, Sample
 
 
 class ProbeSelection:
@@ -19,8 +21,10 @@ class ProbeSelection:
     Classes take turns. Inside a class, and inside a round, images whose annotation marks something come first (of the
     class that the image stands for, where annotations have classes), then the smallest content key is next; equal
     images of one class count once. Images that stand for no class, such as those without a finding, take no turn: they
-    fill what is left. Whatever the order, batch size, shuffling or number of ranks, the same images are chosen, and
-    never more than ``num_images`` are held (beside those that a resumed run is looking for).
+    fill what is left. Those whose label says to ignore them, below -1 or 255 where the model has no such class, are
+    chosen only where there are no others. Of equal images the least id is kept. Whatever the order, batch size,
+    shuffling or number of ranks, the same images are chosen, and never more than ``num_images`` are held, beside those
+    that a resumed run is looking for, and as many of each label to ignore.
 
     Args:
         num_images: How many to choose.
@@ -32,28 +36,43 @@ class ProbeSelection:
         self._wanted = frozenset(wanted)
         self._held: dict[Identity, Item] = {}
         self._chosen: list[Identity] = []
+        self._ignored: list[Identity] = []
         self._annotated: frozenset[Identity] = frozenset()
         self.class_counts: Counter[int] = Counter()
         """Class -> images that were offered, -1 for those that stand for none."""
 
     def offer(self, sample: Sample) -> None:
         """Consider the images of a batch."""
-        keys = content_keys(sample.images).tolist()
+        keys = _keys(sample).tolist()
         stands_for, marked = _classes(sample, keys)
         self.class_counts.update(stands_for)
-        new: dict[Identity, int] = {}
         annotated = set(self._annotated)
-        for row, identity in enumerate(zip(keys, stands_for, strict=True)):
-            is_news = marked[row] and identity not in annotated  # also of an image that is held without annotation
-            if is_news or identity not in self._held:
-                new[identity] = row if is_news else new.get(identity, row)
-            annotated.update([identity] if marked[row] else [])
-        self._chosen = turns({*self._chosen, *new}, self._num_images, annotated)
-        kept = self._wanted.union(self._chosen)
+        new = self._news(sample, list(zip(keys, stands_for, strict=True)), marked, annotated)
+        labels = stands_for if sample.labels is None or sample.labels.ndim > 1 else sample.labels.tolist()
+        to_ignore = {one for one, row in new.items() if labels[row] < -1 or stands_for[row] == labels[row] == VOID}
+        self._chosen = turns({*self._chosen, *(new.keys() - to_ignore)}, self._num_images, annotated)
+        self._ignored = _of_each_class({*self._ignored, *to_ignore}, self._num_images, annotated)
+        kept = self._wanted.union(self._chosen, self._ignored)
         self._annotated = kept & annotated
         self._held = {identity: item for identity, item in self._held.items() if identity in kept}
         for identity in kept & new.keys():
             self._held[identity] = item_of(sample, new[identity])
+
+    def _news(
+        self, sample: Sample, identities: list[Identity], marked: list[bool], annotated: set[Identity]
+    ) -> dict[Identity, int]:
+        """Return the rows of a batch that say more than what is held; note which images are ``annotated``."""
+        new: dict[Identity, int] = {}
+        for row, identity in enumerate(identities):
+            is_news = marked[row] and identity not in annotated  # also of an image that is held without annotation
+            if is_news or identity not in self._held:
+                new[identity] = row if is_news else new.get(identity, row)
+            annotated.update([identity] if marked[row] else [])
+            if sample.ids is not None and marked[row] == (identity in annotated):
+                known = sample.ids[new[identity]] if identity in new else self._held[identity].id
+                if sample.ids[row] < (known or ""):
+                    new[identity] = row
+        return new
 
     @property
     def held(self) -> dict[Identity, Item]:
@@ -66,9 +85,45 @@ class ProbeSelection:
         return list(self._chosen)
 
     @property
-    def annotated(self) -> frozenset[Identity]:
-        """Those of the held images whose annotation marks something."""
-        return self._annotated
+    def offers(self) -> Offers:
+        """What other processes need to know before they agree."""
+        ids = {identity: item.id or "" for identity, item in self._held.items()}
+        return Offers(list(self._chosen), list(self._ignored), ids, self._annotated)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What one process saw, without images.
+
+    Attributes:
+        chosen: Images that it alone would choose, in order.
+        ignored: Images whose label says to ignore them, in order.
+        ids: Of each image that it holds, empty if it has none.
+        annotated: Those of the held images whose annotation marks something.
+    """
+
+    chosen: list[Identity]
+    ignored: list[Identity]
+    ids: dict[Identity, str]
+    annotated: frozenset[Identity]
+
+
+def winners_of(
+    offers: Sequence[Offers], count: int, annotated: Container[Identity], num_classes: int | None
+) -> list[Identity]:
+    """Return the first ``count`` of the images of all processes; those to ignore only where there are no others.
+
+    Args:
+        offers: Of each process.
+        count: How many.
+        annotated: Images whose annotation marks something, in some process.
+        num_classes: Of the model; 255 is taken for a class if it is unknown.
+    """
+    chosen = [identity for one in offers for identity in one.chosen]
+    ignored = [identity for one in offers for identity in one.ignored]
+    has_class = num_classes is None or num_classes > VOID
+    labelled = [*chosen, *(identity for identity in ignored if identity[1] == VOID and has_class)]
+    return turns(labelled or ignored, count, annotated)
 
 
 def turns(identities: Iterable[Identity], count: int, annotated: Container[Identity] = ()) -> list[Identity]:
@@ -92,6 +147,20 @@ def turns(identities: Iterable[Identity], count: int, annotated: Container[Ident
     return [(key, label) for *_, key, label in sorted(ranked)[:count]]
 
 
+def _of_each_class(identities: Iterable[Identity], count: int, annotated: Container[Identity]) -> list[Identity]:
+    """Return the first ``count`` of each class: which of these count is not known yet."""
+    by_class: dict[int, list[Identity]] = defaultdict(list)
+    for one in identities:
+        by_class[one[1]].append(one)
+    return [one for label in sorted(by_class) for one in turns(by_class[label], count, annotated)]
+
+
+def _keys(sample: Sample) -> Tensor:
+    """Return the key of each image with its `extra`, int64 (N,): of an image that comes with two, there are two."""
+    keys = content_keys(sample.images)
+    return keys if sample.extra is None else joined_keys(keys, keys_of(sample.extra).to(keys.device))
+
+
 def _classes(sample: Sample, keys: list[int]) -> tuple[list[int], list[bool]]:
     """Return the class that each image stands for, and whether its annotation marks something of that class.
 
@@ -102,7 +171,7 @@ def _classes(sample: Sample, keys: list[int]) -> tuple[list[int], list[bool]]:
     if sample.labels is None:
         positives: list[list[int]] = [[] for _ in keys]
     elif sample.labels.ndim == 1:
-        positives = [[label] for label in sample.labels.tolist()]
+        positives = [[max(label, -1)] for label in sample.labels.tolist()]
     else:
         positives = list(map(_positives, sample.labels.cpu().double()))
     classes, of_class = [], []

@@ -15,7 +15,7 @@ from lightning_xai.loggers.files import joined, write_file
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.reports.report import Report, Run
 
-_COLUMNS = ("epoch", "step", "loader", "image", "label", "target", "predicted", "explainer", "metric", "value")
+_COLUMNS = ("epoch", "step", "loader", "image", "id", "label", "target", "predicted", "explainer", "metric", "value")
 _CONTROL = "control"
 
 _rows_of_images: WeakKeyDictionary[ExplainedEpoch, str] = WeakKeyDictionary()
@@ -42,7 +42,9 @@ class History(Report):
     run in the same folder stay: ours then go to ``<prefix>-v1``, ``-v2`` … below it.
 
     Args:
-        images: Whether to write ``xai_images.csv``: about 70 bytes per epoch, image, explainer and metric.
+        images: Whether to write ``xai_images.csv``: about 70 bytes per epoch, image, explainer and metric. ``image`` is
+            the key of its content, ``id`` what the batch calls it (`Sample.ids`), empty if it does not or if
+            ``private=True``.
     """
 
     images: bool = True
@@ -84,7 +86,8 @@ def _image_rows(epoch: ExplainedEpoch) -> str:
 
 
 def _rows(epoch: ExplainedEpoch, loader: int, found: Explained) -> Iterator[dict[str, object]]:
-    columns = [found.keys.tolist(), found.labels.tolist(), found.target.tolist(), found.predicted.tolist()]
+    ids = found.ids or [""] * len(found)
+    columns = [found.keys.tolist(), ids, found.labels.tolist(), found.target.tolist(), found.predicted.tolist()]
     for explainer, by_metric in (*found.rows.items(), (_CONTROL, found.control_rows)):
         for metric, rows in by_metric.items():
             for place, value in enumerate(_per_image(found, metric, rows)):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor
 from lightning_xai.explainers import GradCAM
@@ -83,6 +84,26 @@ class Drifting(Net):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
+class OfTable(Drifting):
+    """Wants a number beside each image."""
+
+    def forward(self, images, table):
+        return super().forward(images) * (1.0 + table[:, None])
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self(batch[0], batch[2]), batch[1])
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+class WithNumbers(_runs.Images):
+    """Images, labels and a number for each."""
+
+    def __getitem__(self, index):
+        return (*super().__getitem__(index), 0.5 * torch.tensor(float(index)))
+
+
 VARIANTS = {
     "five_of_seven": {"explainers": ["grad_cam", "layer_cam"], "stages": ("validate", "test")},
     "three_of_seven": {"num_images": 3},
@@ -92,6 +113,7 @@ VARIANTS = {
     "shuffled": {"shuffle": True},
     "every_rank_sees_all": {"use_distributed_sampler": False},
     "masks": {"masks": True, "stages": ("validate",)},
+    "table": {"table": True, "explainers": "expected_grad_cam", "shuffle": True},
     "references": {"explainers": "expected_grad_cam", "num_images": 3},
     "several_sizes": {"batch_size": 1, "masks": False, "change": "size"},
 }
@@ -112,6 +134,7 @@ def drifting(
     shuffle=False,
     masks=False,
     change=None,
+    table=False,
     stages=(),
     **settings,
 ):
@@ -119,7 +142,11 @@ def drifting(
     ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
     change = of_another_size if change == "size" else None
     data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks, change=change)
-    run = train([ours], Drifting, train_loader=loader(8, masks=masks), val_loader=data, **settings)
+    training, module = loader(8, masks=masks), Drifting
+    if table:
+        training, data = (DataLoader(WithNumbers(count, seed=1), 4, shuffle=True) for count in (8, 7))
+        module = OfTable
+    run = train([ours], module, train_loader=training, val_loader=data, **settings)
     probe = ours._runs["fit"].probes[0]
     found = {"rows": remembered(ours), "probe": probe.identities, "groups": probe.groups}
     for name in stages:

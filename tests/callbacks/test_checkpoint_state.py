@@ -14,6 +14,7 @@ from lightning_xai import difference
 from lightning_xai.callbacks.checkpoint_state import restore, state_of
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.metrics import HAAS, InsertionDeletion, Sparseness
+from lightning_xai.probing import Sample
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Item, Probe
 from tests.callbacks._runs import monitor, train
@@ -47,6 +48,20 @@ def fitted(tmp_path_factory):
     ours = monitor(metrics=metrics())
     train([ours], max_epochs=3, default_root_dir=tmp_path_factory.mktemp("fitted"))
     return ours
+
+
+def test_ids_come_back_and_private_ones_are_never_kept():
+    def named(batch):
+        return Sample(batch[0], batch[1], ids=[f"{float(image.mean()):.6f}" for image in batch[0]])
+
+    for private in (False, True):
+        ours = monitor(metrics=[Sparseness()], sample_from_batch=named, private=private)
+        train([ours], max_epochs=2)
+        run = reread(ours.state_dict(), ours.plan)
+        for epoch in (*ours.history, *run.epochs):
+            probe = ours._runs["fit"].probes[0]
+            names = [f"{float(item.image.mean()):.6f}" for item in probe.items]
+            assert epoch.loaders[0].ids == (None if private else names)
 
 
 def metrics():
@@ -117,6 +132,8 @@ BROKEN = {
     "fewer rows than images": lambda s: _with(s, torch.zeros(3), "epochs", 0, "loaders", "0", "target"),
     "another dtype": lambda s: _with(s, torch.zeros(4), "epochs", 0, "loaders", "0", "keys"),
     "a list for a tensor": lambda s: _with(s, [1, 2, 3, 4], "epochs", 0, "loaders", "0", "keys"),
+    "fewer ids than images": lambda s: _with(s, ["a"], "epochs", 0, "loaders", "0", "ids"),
+    "a number for ids": lambda s: _with(s, 3, "epochs", 0, "loaders", "0", "ids"),
     "fewer classes than keys": lambda s: _with(s, [0], "probes", "0", "classes"),
     "a map that expands": lambda s: _with(
         s, {"grad_cam": torch.zeros(1, 1, 1).half().expand(4, 30000, 30000)}, "probes", "0", "previous"

@@ -27,4 +27,4 @@ def test_an_example_runs_after_those_before_it(index, tmp_path, monkeypatch, cap
 
 
 def test_what_the_page_names_is_there():
-    assert TITLES == ["explainer", "metric", "baseline", "batch", "report", "validation"]
+    assert TITLES == ["explainer", "metric", "baseline", "batch", "extra", "report", "validation"]

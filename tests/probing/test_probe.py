@@ -12,7 +12,7 @@ from lightning_xai.probing import selection as selection_module
 from lightning_xai.probing.probe import Item, Probe
 from lightning_xai.probing.processes import OneProcess, agreed_probe, share_of
 from lightning_xai.probing.sample import Sample
-from lightning_xai.probing.selection import ProbeSelection, turns
+from lightning_xai.probing.selection import ProbeSelection, turns, winners_of
 
 CPU = torch.device("cpu")
 
@@ -31,8 +31,10 @@ def select(images, labels, order=None, *, size=4, num_images=6):
     selection = ProbeSelection(num_images)
     for sample in batches(images, labels, list(range(len(images))) if order is None else order, size):
         selection.offer(sample)
-        assert len(selection.held) <= num_images
-        assert list(selection.held.keys() - set(selection.chosen)) == []
+        offers = selection.offers
+        assert len(offers.chosen) <= num_images
+        assert all(label in {-1, 255} for _, label in offers.ignored)
+        assert set(offers.ids) == {*offers.chosen, *offers.ignored}
     return selection
 
 
@@ -77,9 +79,48 @@ def test_ranks_agree_on_what_one_process_would_choose(seed, world_size, monkeypa
         assert torch.equal(probe.sample(range(6), CPU).images, torch.stack(expected))
 
 
-def agree(selections, num_images, wanted, monkeypatch):
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_to_ignore_take_no_turn_whatever_the_order(seed, monkeypatch):
+    dice = random.Random(seed)
+    images, labels = images_of(20, seed), torch.tensor([dice.choice([0, 1, 2, -100, -2, 255]) for _ in range(20)])
+    order = list(range(20))
+    dice.shuffle(order)
+    keys = content_keys(images).tolist()
+    with_class = [(key, label) for key, label in zip(keys, labels.tolist(), strict=True) if 0 <= label < 255]
+    with_255 = [(key, label) for key, label in zip(keys, labels.tolist(), strict=True) if label >= 0]
+    for num_classes, candidates in ((3, with_class), (255, with_class), (256, with_255), (None, with_255)):
+        selections = [select(images, labels, order[rank::2], size=3) for rank in range(2)]
+        for probe in agree(selections, 6, [], monkeypatch, num_classes):
+            assert probe.identities == turns(candidates, 6)
+
+
+def test_where_all_labels_are_to_be_ignored_images_are_chosen_all_the_same(monkeypatch):
+    images, labels = images_of(5), torch.tensor([-100, 255, -2, -2, 255])
+    (probe,) = agree([select(images, labels, size=2)], 4, [], monkeypatch, 3)
+    assert len(probe) == 4
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_of_equal_images_the_least_id_is_kept(order, world_size, monkeypatch):
+    image, names = images_of(1), ["d", "a", "c", "b"]
+
+    def selected(places):
+        selection = ProbeSelection(4)
+        for place in places:
+            selection.offer(Sample(image, torch.zeros(1), ids=[names[place]]))
+        return selection
+
+    for probe in agree([selected(order[rank::world_size]) for rank in range(world_size)], 4, [], monkeypatch):
+        assert probe.ids == ["a"]
+    selection = ProbeSelection(4)
+    selection.offer(Sample(image.repeat(4, 1, 1, 1), torch.zeros(4), ids=[names[place] for place in order]))
+    assert [item.id for item in selection.held.values()] == ["a"]
+
+
+def agree(selections, num_images, wanted, monkeypatch, num_classes=None):
     """Let each of several ranks run `agreed_probe`, exchanging what a collective would exchange."""
-    offers = [(selection.chosen, list(selection.held), selection.annotated) for selection in selections]
+    offers = [selection.offers for selection in selections]
     payloads, probes = [], []
     for _ in range(2):  # first find out what each rank sends, then let everyone receive it
         sent, probes = [], []
@@ -96,7 +137,7 @@ def agree(selections, num_images, wanted, monkeypatch):
             monkeypatch.setattr(processes, "of_all", everyones)
             trainer = SimpleNamespace(global_rank=rank, world_size=len(selections))
             try:
-                probes.append(agreed_probe(trainer, selection, num_images, wanted))
+                probes.append(agreed_probe(trainer, selection, num_images, wanted, num_classes))
             except StopAsyncIteration:
                 continue
         payloads = sent
@@ -107,10 +148,10 @@ def test_each_image_travels_once(monkeypatch):
     images, labels = images_of(6), torch.arange(6) % 2
     both = [select(images, labels), select(images, labels)]  # use_distributed_sampler=False: every rank sees all
     sent = []
-    original = [(selection.chosen, list(selection.held), selection.annotated) for selection in both]
+    original = [selection.offers for selection in both]
 
     def everyones(trainer, value):
-        if isinstance(value, tuple):
+        if not isinstance(value, dict):
             return original
         sent.append(value)
         return [both[0].held, {}]
@@ -143,7 +184,7 @@ def test_classes_are_balanced():
 def test_a_thousand_classes():
     images = torch.rand(3000, 1, 2, 2)
     labels = torch.arange(3000) % 1000
-    first = select(images, labels, size=100, num_images=32).chosen
+    first = winners_of([select(images, labels, size=100, num_images=32).offers], 32, frozenset(), 1000)
     assert len({label for _, label in first}) == 32
     smallest = {}
     for key, label in zip(content_keys(images).tolist(), labels.tolist(), strict=True):
@@ -274,7 +315,7 @@ class TestAnnotatedImagesComeFirst:
         of_key = dict(zip(content_keys(images).tolist(), marked.tolist(), strict=True))
         for key, label in selection.chosen:
             assert label == of_key[key] or of_key[key] == 3
-        assert len(selection.annotated) == 9
+        assert len(selection.offers.annotated) == 9
 
 
 def test_images_without_a_finding_take_no_turn():

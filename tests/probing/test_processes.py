@@ -31,13 +31,21 @@ def work(processes: Processes):
     mine = share_of(processes, COUNT)
     rank, world = processes.global_rank, processes.world_size
     selection = ProbeSelection(5)
-    selection.offer(Sample(images()[rank::world], (torch.arange(COUNT) % 2)[rank::world]))
+    places = torch.arange(COUNT)[rank::world]
+    selection.offer(
+        Sample(images()[places], places % 2, extra={"place": places, "name": [str(int(i)) for i in places]})
+    )
     probe = agreed_probe(processes, selection, 5, [])
     return {
         "ranks": of_all(processes, rank),
         "merged": merged(processes, images()[mine].flatten(1), COUNT).tolist(),
         "probe": probe.identities,
-        "same_images": [int(content_keys(item.image[None])) for item in probe.items] == probe.keys,
+        "same_images": len({int(content_keys(item.image[None])) for item in probe.items}) == 5,
+        "same_extra": all(
+            torch.equal(item.image, images()[int(item.extra["place"])])
+            and item.extra["name"] == str(int(item.extra["place"]))
+            for item in probe.items
+        ),
         "all": all_succeeded(processes, True),
         "some": all_succeeded(processes, rank == 0),
     }
@@ -47,6 +55,7 @@ ALONE = {
     "ranks": [0],
     "merged": images().flatten(1).tolist(),
     "same_images": True,
+    "same_extra": True,
     "all": True,
     "some": True,
 }

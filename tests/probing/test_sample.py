@@ -142,9 +142,9 @@ def test_a_gradient_is_let_go():
         (([IMAGES, IMAGES], LABELS), TypeError, r"but got a list of|but got a tuple of \['list', '\(3,\)'\]"),
         ({"photo": IMAGES, "label": LABELS}, TypeError, r"but got a mapping with keys \['label', 'photo'\]\."),
         ("images", TypeError, "but got str"),
-        ({"image": [IMAGES[0]]}, TypeError, r"`images of the batch` to be a Tensor .* but got list"),
-        ({"image": IMAGES[0]}, ValueError, r"`images of the batch` to have shape \(N, C, H, W\).* got \(2, 6, 8\)"),
-        ((IMAGES.to(torch.uint8), LABELS), TypeError, "floating point, as the model sees them, but got torch.uint8"),
+        ({"image": [IMAGES[0], IMAGES[1, :, 1:]]}, TypeError, r"`images of the batch` to be a Tensor .* but got list"),
+        ({"image": IMAGES[0]}, ValueError, r"Expected images \(N, C, H, W\), .* the batch holds \(2, 6, 8\)"),
+        ((IMAGES.to(torch.int32), LABELS), TypeError, "floating point, as the model sees them, but got torch.int32"),
         ((IMAGES, LABELS[:2]), ValueError, r"`labels` of the batch to have shape \(3,\) or \(N, K\), but got \(2,\)"),
         ({"image": IMAGES, "label": ["cat", "dog", "cat"]}, TypeError, "`labels` of the batch .* got list of str"),
         (

@@ -86,6 +86,17 @@ def test_a_row_per_image_explainer_and_metric(tmp_path):
     }
 
 
+def test_ids_stand_beside_the_keys_where_they_are_known(tmp_path):
+    from dataclasses import replace
+
+    named = replace(known(), ids=["a,b.png", "7"])
+    epochs = [epoch_of(0, {}, {0: known()}), epoch_of(1, {}, {0: named})]
+    History().publish(epochs[1], run_of(tmp_path, *(epoch.numbers_only() for epoch in epochs)))
+    found = {(row["epoch"], row["image"]): row["id"] for row in read(tmp_path / "xai_images.csv")}
+    first, second = str(2**61 + 1), "7"
+    assert found == {("0", first): "", ("0", second): "", ("1", first): "a,b.png", ("1", second): "7"}
+
+
 def test_without_rows_of_images(tmp_path):
     epoch = epoch_of(0, {"a": Estimate(1.0)}, {0: known()}, stage="validate")
     History(images=False).publish(epoch, run_of(tmp_path, epoch, prefix="val/xai"))

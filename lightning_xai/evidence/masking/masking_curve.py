@@ -230,7 +230,7 @@ class MaskedImages:
             target = self._case.target[image_index[chunk], None]
             return self._case.classifier.probabilities(logits).gather(1, target)[:, 0]
 
-        return self._case.classifier.evaluate(len(image_index), build, read)
+        return self._case.classifier.evaluate(len(image_index), build, read, owners=lambda chunk: image_index[chunk])
 
     def at(self, image_index: Tensor, point: Tensor) -> Tensor:
         """Return the images (n, C, H, W) of n pairs of an image and a point; see `scores`."""

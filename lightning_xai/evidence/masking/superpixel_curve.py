@@ -76,7 +76,9 @@ class SuperpixelCurve(Masking):
         def read(logits: Tensor, _: slice) -> Tensor:
             return case.classifier.select(logits, target.expand(len(logits)), "probability")
 
-        return case.classifier.evaluate(num_superpixels, build, read)
+        return case.classifier.evaluate(
+            num_superpixels, build, read, owners=lambda chunk: torch.full((chunk.stop - chunk.start,), image_index)
+        )
 
     def _without_most_relevant(self, case: Case, image_index: int) -> tuple[Callable[[Tensor], Tensor], int]:
         """Return a function of numbers of superpixels, int64 (n,), that gives images without as many; and the most."""

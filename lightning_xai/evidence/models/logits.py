@@ -53,6 +53,8 @@ class BaselineLogits(Evidence[Tensor]):
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, K); one image is evaluated for all where they share it."""
         empty = baseline_images(case.images, self.baseline).expand(-1, *case.images.shape[1:])
+        if case.classifier.has_extra:
+            empty = empty.expand(len(case), -1, -1, -1)  # which each comes with its own
         return case.classifier.logits(empty).expand(len(case), -1)
 
     def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002

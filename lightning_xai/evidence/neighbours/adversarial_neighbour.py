@@ -70,15 +70,13 @@ class AdversarialNeighbour(Evidence[Attacked]):
         return Attacked(heatmaps, before, after)
 
     def _attacked(self, case: Case, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
-        images = case.images[chunk]
+        images, classifier = case.images[chunk], case.classifier.rows(chunk)
         target = case.target[chunk].clone()  # of a caller in inference mode, autograd could not save it
-        gradient, before = input_gradient(
-            case.classifier, images, lambda logits: -log_odds(case.classifier, logits, target)
-        )
+        gradient, before = input_gradient(classifier, images, lambda logits: -log_odds(classifier, logits, target))
         step = self.epsilon * case.noise_unit(absolute=self.absolute)[chunk]
         attacked = images + (step * gradient.sign()).to(images.dtype)
-        after = case.classifier.logits(attacked)
-        heatmaps = case.explainer(case.classifier, attacked, target)
+        after = classifier.logits(attacked)
+        heatmaps = case.explainer(classifier, attacked, target)
         moved = step.flatten() > 0
         heatmaps = torch.where(moved[:, None, None], heatmaps, torch.nan)
         return heatmaps, (before.argmax(1) == target) & moved, after.argmax(1) == target

@@ -126,9 +126,10 @@ class _Copies:
 
     def _outputs(self, images: Tensor, image: Tensor) -> list[Tensor]:
         """Return logits (n, K) and, where there is a layer, its activations (n, C, h, w)."""
+        classifier = self._case.classifier.rows(image)
         if self.point is None:
-            return [self._case.classifier.logits(images)]
-        found = capture(self._case.classifier, images, self._case.target[image], self.point, gradients=False)
+            return [classifier.logits(images)]
+        found = capture(classifier, images, self._case.target[image], self.point, gradients=False)
         return [found.logits, found.activations]
 
     def _clean(self, outputs: list[Tensor], image: Tensor, version: Tensor) -> list[Tensor]:
@@ -146,7 +147,8 @@ class _Copies:
         if self._relative == "elementwise" and bool(copies.any()):
             images, image = images[copies], image[copies]
             heatmaps, target = self._case.heatmaps[image], self._case.target[image]
-            found = self._change(heatmaps - self._case.explainer(self._case.classifier, images, target), heatmaps)
+            again = self._case.explainer(self._case.classifier.rows(image), images, target)
+            found = self._change(heatmaps - again, heatmaps)
             change[copies] = torch.where((heatmaps != 0).flatten(1).any(1), found, torch.nan)
         return change
 

@@ -108,7 +108,7 @@ class Neighbourhood(Evidence[Neighbours]):
         image, sample = flat_index // self.num_samples, flat_index % self.num_samples
         noise = self.noise_of(case, image, sample)
         noisy = case.images[image] + noise.to(case.images.dtype)
-        heatmaps = case.explainer(case.classifier, noisy, case.target[image])
+        heatmaps = case.explainer(case.classifier.rows(image), noisy, case.target[image])
         return torch.stack([_norm(case.heatmaps[image] - heatmaps), _norm(noise)], 1)
 
 

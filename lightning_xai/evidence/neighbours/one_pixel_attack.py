@@ -114,7 +114,8 @@ class _Candidates:
     """Changes of one pixel of one image, as the search sees them: numbers in, energies out; known ones are kept."""
 
     def __init__(self, case: Case, index: int, attacked: Tensor) -> None:
-        self._classifier, self._image, self._attacked = case.classifier, case.images[index], attacked
+        self._classifier = case.classifier.rows(slice(index, index + 1))
+        self._image, self._attacked = case.images[index], attacked
         self._known: dict[tuple[float, ...], tuple[float, int]] = {}
         channels = self._image.flatten(1).double()
         values = torch.stack([channels.amin(1), channels.amax(1)], 1).tolist()
@@ -135,6 +136,7 @@ class _Candidates:
         logits = self._classifier.evaluate(
             len(place),
             lambda chunk: _replaced(self._image.expand(len(place[chunk]), -1, -1, -1), place[chunk], value[chunk]),
+            owners=lambda chunk: torch.zeros_like(place[chunk]),
         )
         energies = log_odds(self._classifier, logits, self._attacked.expand(len(logits))).tolist()
         names = [_name(*candidate) for candidate in zip(place.tolist(), value.tolist(), strict=True)]

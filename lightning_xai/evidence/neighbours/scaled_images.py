@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.capture import capture
 from lightning_xai.model.layer.search import capture_points
 
@@ -68,17 +69,18 @@ class ScaledImages(Evidence[Scaled]):
 
     def collect(self, case: Case) -> Scaled:
         """Return cosines and logits, in chunks of images; two sets of activations exist at a time."""
-        parts = [self._chunk(case, case.images[chunk]) for chunk in case.classifier.chunks(len(case))]
+        classifier = case.classifier
+        parts = [self._chunk(classifier.rows(chunk), case.images[chunk]) for chunk in classifier.chunks(len(case))]
         return Scaled(torch.cat([cosine for cosine, _ in parts]), torch.cat([logits for _, logits in parts]))
 
-    def _chunk(self, case: Case, images: Tensor) -> tuple[Tensor, Tensor]:
-        (point,) = capture_points(case.classifier, self.target_layer, images)
+    def _chunk(self, classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+        (point,) = capture_points(classifier, self.target_layer, images)
         target = torch.zeros(len(images), dtype=torch.int64, device=images.device)  # asks for no class
         cosines: list[Tensor] = []
         logits: list[Tensor] = []
         intact: Tensor | None = None
         for alpha in reversed(self.alphas):
-            found = capture(case.classifier, alpha * images, target, point, gradients=False)
+            found = capture(classifier, alpha * images, target, point, gradients=False)
             unit = _unit(found.activations)
             intact = unit if intact is None else intact
             cosines.append(torch.where(intact.any(1), (unit * intact).sum(1).clamp(-1.0, 1.0), torch.nan))

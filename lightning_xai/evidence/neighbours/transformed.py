@@ -71,8 +71,9 @@ class Transformed(Evidence[TransformedMaps]):
             flat_index = torch.arange(chunk.start, chunk.stop, device=case.images.device)
             image_index, transform_index = flat_index // len(TRANSFORMS), flat_index % len(TRANSFORMS)
             images = self._transformed(case.images[image_index], transform_index)
-            same.append(case.classifier.logits(images).argmax(1) == predicted[image_index])
-            heatmaps.append(case.explainer(case.classifier, images, case.target[image_index]))
+            classifier = case.classifier.rows(image_index)
+            same.append(classifier.logits(images).argmax(1) == predicted[image_index])
+            heatmaps.append(case.explainer(classifier, images, case.target[image_index]))
         size = (len(case), len(TRANSFORMS))
         return TransformedMaps(torch.cat(heatmaps).view(*size, *case.images.shape[2:]), torch.cat(same).view(size))
 

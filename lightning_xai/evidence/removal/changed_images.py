@@ -58,5 +58,6 @@ def _evaluated(
         len(case) * num_versions,
         lambda chunk: build(*indices(chunk)),
         lambda logits, chunk: read(logits, indices(chunk)[0]),
+        owners=lambda chunk: indices(chunk)[0],
     )
     return values.view(len(case), num_versions, *values.shape[1:])

@@ -54,6 +54,7 @@ class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
     """
 
     needs_gradients = False  # of the images themselves
+    shares_passes = True
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class ExpectedGradCAM(ReferenceExplainer, LayerExplainer):
         total = torch.zeros_like(layer.activations)
         for chunk in layer.classifier.chunks(self.num_samples):
             drawn = references[starts[chunk]]
-            of_references = layer.of(drawn, gradients=False).activations
+            of_references = layer.of_references(drawn).activations
             for sample, start, reference in zip(range(self.num_samples)[chunk], drawn, of_references, strict=True):
                 noisy = noisy_copy(images, self.noise_level, seed=self.seed, sample=sample, noise=self.noise)
                 between = layer.of(start + alphas[sample] * (noisy - start), gradients=True)

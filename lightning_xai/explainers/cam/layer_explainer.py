@@ -63,8 +63,13 @@ class LayerView:
         return self._captured.logits
 
     def of(self, images: Tensor, *, gradients: bool) -> LayerView:
-        """Return the same layer for other images; with gradients, as many images, of the same classes."""
+        """Return the same layer for changed images, as many, of the same classes."""
         return LayerView(self.classifier, images, self.target, self._point, gradients=gradients)
+
+    def of_references(self, references: Tensor) -> LayerView:
+        """Return the same layer for other images, any number; their `extra` is that of the first image."""
+        first = torch.zeros(len(references), dtype=torch.int64)
+        return LayerView(self.classifier.rows(first), references, self.target, self._point, gradients=False)
 
     @cached_property
     def forward_from_here(self) -> ForwardFromLayer:

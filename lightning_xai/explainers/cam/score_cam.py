@@ -94,4 +94,4 @@ class ScoreCAM(LayerExplainer):
             score: Score = "logit" if self.weights == "softmax" else "probability"
             return layer.classifier.select(logits, layer.target[rows[chunk]], score)
 
-        return layer.classifier.evaluate(len(rows), masked, read)
+        return layer.classifier.evaluate(len(rows), masked, read, owners=lambda chunk: rows[chunk])

@@ -7,6 +7,7 @@ import warnings
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_xai._checks import check_choice, shape
@@ -14,7 +15,9 @@ from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.model.backward.logits_module import LogitsModule, as_module
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layer.capture import LayerOutput
 from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.search import capture_points
 from lightning_xai.model.readout import named_layers
 
 
@@ -83,12 +86,30 @@ class CaptumExplainer(PixelExplainer):
         construct, attribute = self._split()
         if "target" in _parameters(self.attribution)[1]:
             attribute["target"] = target
+        if classifier.has_extra:
+            attribute[_FURTHER] = self._owners(classifier, images)
         with as_module(classifier) as module, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Setting .*hooks|.*did not already require gradients")
             if self.layer is not None:
                 construct["layer"] = _layer(module, self.layer)
             attributed = _loaded(self.attribution)(module, **construct).attribute(images, **attribute)
         return self._maps(attributed, images)
+
+    def _owners(self, classifier: Classifier, images: Tensor) -> Tensor:
+        """Return which image each is made of, which the method repeats together with the images."""
+        if self.layer is not None:
+            (point,) = capture_points(classifier, self.layer, images)
+            if isinstance(point, LayerOutput) and point.call:
+                raise ValueError(
+                    f"Expected `{self.layer}` to see the image alone for {self.attribution}, but forward calls it for "
+                    "what comes beside the image, too. Use GradCAM, which tells the calls apart."
+                )
+        if _FURTHER not in _parameters(self.attribution)[1]:
+            raise ValueError(
+                f"Expected images alone for {self.attribution}, which has no `{_FURTHER}`, but the model's forward "
+                "wants `extra` beside them. Use another attribution."
+            )
+        return torch.arange(len(images), device=images.device)
 
     def _maps(self, attributed: Any, images: Tensor) -> Tensor:
         tensor = attributed[0] if isinstance(attributed, tuple) else attributed
@@ -113,6 +134,7 @@ class CaptumExplainer(PixelExplainer):
         return first, {name: value for name, value in values.items() if name not in first}
 
 
+_FURTHER = "additional_forward_args"
 _OURS = frozenset({"layer", "inputs", "target"})
 
 

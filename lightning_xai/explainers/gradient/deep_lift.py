@@ -53,6 +53,7 @@ class DeepLift(PixelExplainer):
     """
 
     evaluations = None
+    shares_passes = True
     refuses = (
         "layer normalisation, softmax, attention and squeeze-and-excitation (EfficientNet, ConvNeXt, transformers)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lightning_xai._baseline import Baseline, baseline_images, checked_baseline
@@ -66,6 +67,7 @@ class IntegratedGradients(PixelExplainer):
             images,
             baseline_images(images, self.baseline).expand_as(images),
             target,
+            additional_forward_args=torch.arange(len(images), device=images.device),
             n_steps=self.num_steps,
             internal_batch_size=classifier.chunk_size,
         )

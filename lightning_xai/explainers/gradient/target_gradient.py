@@ -39,7 +39,8 @@ def summed_gradients(
     total = torch.zeros_like(images, dtype=torch.float32)
     for start in range(0, count, together):
         points, factors = zip(*(sample(s) for s in range(start, min(start + together, count))), strict=True)
-        gradients = target_gradient(classifier, torch.cat(points), target.repeat(len(points)))
+        of_points = classifier.rows(torch.arange(len(images)).repeat(len(points)))
+        gradients = target_gradient(of_points, torch.cat(points), target.repeat(len(points)))
         for gradient, factor in zip(gradients.view(-1, *images.shape), factors, strict=True):
             total += factor * gradient
     return total

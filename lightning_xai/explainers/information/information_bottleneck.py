@@ -70,6 +70,8 @@ class InformationBottleneck(ReferenceExplainer):
                  [0.0008, 0.0008]]])
     """
 
+    shares_passes = True
+
     def __init__(
         self,
         target_layer: str | nn.Module = "auto",
@@ -122,7 +124,7 @@ class InformationBottleneck(ReferenceExplainer):
             raise ValueError("Expected `references` to hold at least 2 images, whose spread is needed, but got 1.")
         (point,) = capture_points(classifier, self.target_layer, images)
         self._picked = [str(point)]
-        mean, std, active = _spread(classifier, references, point)
+        mean, std, active = _spread(classifier.rows(torch.zeros(len(references), dtype=torch.int64)), references, point)
         forward = ForwardFromLayer(classifier, images, point)
         classifier.check_classes(forward.logits, target)
         bottleneck = Bottleneck(forward.activations, mean, std.clamp(min=self.min_std), active, self.blur)
@@ -174,7 +176,7 @@ def _spread(classifier: Classifier, references: Tensor, point: CapturePoint) -> 
     for chunk in classifier.chunks(len(references)):
         some = references[chunk]
         target = torch.zeros(len(some), dtype=torch.int64, device=some.device)
-        activations = capture(classifier, some, target, point, gradients=False).activations.double()
+        activations = capture(classifier.rows(chunk), some, target, point, gradients=False).activations.double()
         total, squares, active = (
             total + activations.sum(0),
             squares + (activations**2).sum(0),

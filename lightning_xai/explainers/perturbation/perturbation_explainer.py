@@ -56,6 +56,7 @@ class PerturbationExplainer(Explainer):
             count * versions,
             lambda chunk: build(*indices(chunk)),
             lambda logits, chunk: read(*indices(chunk), logits),
+            owners=lambda chunk: indices(chunk)[0],
         )
         return values.view(versions, count, *values.shape[1:]).transpose(0, 1)
 

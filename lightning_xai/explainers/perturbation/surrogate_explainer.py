@@ -96,9 +96,10 @@ class SurrogateExplainer(PerturbationExplainer):
         """Return maps (n, H, W), constant on each segment."""
         if self.segments == "slic":
             parts = []
-            for image, its_target in zip(torch.split(images, 1), torch.split(target, 1), strict=True):
-                labels, count = superpixels(image[0])
-                parts.append(self._fitted(classifier, image, its_target, labels, count))
+            for index in range(len(images)):
+                one = slice(index, index + 1)
+                labels, count = superpixels(images[index])
+                parts.append(self._fitted(classifier.rows(one), images[one], target[one], labels, count))
             return torch.cat(parts)
         cells = self.grid or self.default_grid
         labels = grid_labels((images.shape[2], images.shape[3]), (cells, cells), images.device)

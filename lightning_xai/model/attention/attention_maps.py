@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,12 @@ from lightning_xai.model.attention.explicit_attention import (
 )
 from lightning_xai.model.backward.no_gradient import no_gradient_because
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layer.exchange import two_images
 from lightning_xai.model.preserve import preserved
 
 _rows_by_model: WeakKeyDictionary[nn.Module, dict[Any, Tensor]] = WeakKeyDictionary()
+_of_the_image_alone: WeakSet[nn.Module] = WeakSet()
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,12 @@ def attention_maps(
         what: Who asks, for the errors.
 
     Raises:
-        ValueError: If the model is no transformer whose blocks attend over all tokens of one grid.
+        ValueError: If the model is no transformer whose blocks attend over all tokens of one grid, or some attention
+            is over what forward takes beside the image.
         RuntimeError: If no gradient reaches the attention weights.
     """
+    if classifier.has_extra:
+        _check_of_the_image(classifier, images, what)
     attentions, slopes = _attention_pass(classifier, images, target, gradients=gradients)
     weights = [weights_by_head(attention.values, len(images)) for attention in attentions]
     grid = common_grid(attentions, images)
@@ -80,6 +86,24 @@ def attention_maps(
         )
     shaped = None if slopes is None else [s.reshape(w.shape).float() for s, w in zip(slopes, weights, strict=True)]
     return AttentionMaps([block.float() for block in weights], shaped, grid)
+
+
+def _check_of_the_image(classifier: Classifier, images: Tensor, what: str) -> None:
+    """Raise ValueError if some attention stays the same when the image changes and its `extra` does not."""
+    if classifier.model in _of_the_image_alone:
+        return
+    pair, explicit = two_images(images), ExplicitAttention()
+    with preserved(classifier.model), torch.no_grad(), explicit:
+        classifier.rows(torch.zeros(2, dtype=torch.int64)).forward_uncounted(pair.clone())
+    weights = [weights_by_head(attention.values, 2) for attention in explicit.weights]
+    unmoved = [block for block in weights if len(block) == 2 and float((block[0] - block[1]).abs().max()) <= _ROUNDING]
+    if unmoved:
+        raise ValueError(
+            f"Expected all attention of {type(classifier.model).__name__} to be over the image for {what}, but "
+            f"{len(unmoved)} of {len(weights)} are over what forward takes beside it (another view, a text). Use "
+            "GradCAM, or another explainer that needs no attention."
+        )
+    _of_the_image_alone.add(classifier.model)
 
 
 def read_rows(classifier: Classifier, images: Tensor, maps: AttentionMaps) -> Tensor:
@@ -111,9 +135,9 @@ def _rows_of_first(classifier: Classifier, images: Tensor) -> Tensor:
     key = (images.shape[1:], readout.forward, readout.logits_from_output)
     known = _rows_by_model.setdefault(classifier.model, {})
     if callable(readout.logits_from_output):  # is not kept: it may hold the model
-        return _searched_rows(classifier, images[:1])
+        return _searched_rows(classifier.rows(slice(1)), images[:1])
     if key not in known:
-        rows = _searched_rows(classifier, images[:1])
+        rows = _searched_rows(classifier.rows(slice(1)), images[:1])
         if not bool(rows.any()):
             return rows  # such as a head that is still zero: it may be trained later
         known[key] = rows

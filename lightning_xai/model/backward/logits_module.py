@@ -23,9 +23,15 @@ class LogitsModule(nn.Module):
         self.training = False
         self._classifier = classifier
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of ``images`` (N, C, H, W), in the current gradient mode."""
-        return self._classifier.forward(images.clone())
+    def forward(self, images: Tensor, owners: Tensor | None = None) -> Tensor:
+        """Return the logits of ``images`` (N, C, H, W), in the current gradient mode.
+
+        Args:
+            images: Those of the classifier's batch, or made of them.
+            owners: Which image of the batch each is made of, int64 (N,); these in order if None.
+        """
+        classifier = self._classifier if owners is None else self._classifier.rows(owners.reshape(-1))
+        return classifier.forward(images.clone())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -21,22 +22,27 @@ from lightning_xai.model.readout import layer_named
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What the named submodule returns."""
+    """What the named submodule returns, in a certain call of a forward pass; in any, of which the last counts, if 0."""
 
     name: str
+    call: int = 0
 
     def __str__(self) -> str:
-        return f"the output of `{self.name}`"
+        return f"the output of `{self.name}`{_which(self.call)}"
 
 
 @dataclass(frozen=True)
 class LayerInput:
-    """What enters the named submodule, where no module's output equals it, such as a sum before an attention."""
+    """What enters the named submodule, where no module's output equals it, such as a sum before an attention.
+
+    See `LayerOutput` for ``call``.
+    """
 
     name: str
+    call: int = 0
 
     def __str__(self) -> str:
-        return f"the input of `{self.name}`"
+        return f"the input of `{self.name}`{_which(self.call)}"
 
 
 @dataclass(frozen=True)
@@ -107,15 +113,23 @@ def hook_registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> 
             stack.enter_context(_OperationHook(point, hook))
         elif isinstance(point, LayerInput):
             layer = layer_named(model, point.name)
-            stack.callback(layer.register_forward_pre_hook(_pre_hook(hook), with_kwargs=True).remove)
+            stack.callback(layer.register_forward_pre_hook(_pre_hook(hook, point), with_kwargs=True).remove)
         else:
             layer = layer_named(model, point.name)
             stack.callback(layer.register_forward_hook(_forward_hook(hook, point)).remove)
         yield
 
 
-def _forward_hook(hook: TensorHook, point: CapturePoint) -> Callable[[nn.Module, Any, Any], Any]:
+def _which(call: int) -> str:
+    return f" (call {call})" if call else ""
+
+
+def _forward_hook(hook: TensorHook, point: LayerOutput) -> Callable[[nn.Module, Any, Any], Any]:
+    calls = count(1)
+
     def forward_hook(_: nn.Module, __: Any, output: Any) -> Any:
+        if point.call not in {0, next(calls)}:
+            return None
         if isinstance(output, Tensor):
             return hook(output)
         if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
@@ -127,10 +141,13 @@ def _forward_hook(hook: TensorHook, point: CapturePoint) -> Callable[[nn.Module,
     return forward_hook
 
 
-def _pre_hook(hook: TensorHook) -> Callable[[nn.Module, Any, Any], Any]:
+def _pre_hook(hook: TensorHook, point: LayerInput) -> Callable[[nn.Module, Any, Any], Any]:
     """Replace the first tensor among the inputs wherever it is passed: query, key and value may be one."""
+    calls = count(1)
 
     def pre_hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if point.call not in {0, next(calls)}:
+            return None
         first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         replacement = hook(first)
         replaced = {name: replacement if value is first else value for name, value in kwargs.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
@@ -15,7 +16,7 @@ from lightning_xai._checks import check_choice
 from lightning_xai.model.attention.explicit_attention import ExplicitAttention, common_grid
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.candidates import Candidate, Candidates
-from lightning_xai.model.layer.capture import CapturePoint, LayerOutput
+from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, hooked_forward
 from lightning_xai.model.layer.exchange import Exchange, two_images
 from lightning_xai.model.layer.forward_graph import ForwardGraph
 from lightning_xai.model.preserve import preserved, random_states
@@ -28,7 +29,10 @@ Layer: TypeAlias = str | nn.Module
 _MOST = 8  # candidates that are tried
 _FEW_PLACES = 16
 
+_ROUNDING = 1e-6
+
 _automatic_points: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
+_calls_of_images: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
 _transformers: WeakSet[nn.Module] = WeakSet()
 _doubted: WeakSet[nn.Module] = WeakSet()
 
@@ -47,7 +51,8 @@ def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], image
             space through which all goes that the logits depend on.
     """
     layers = [layer] if isinstance(layer, (str, nn.Module)) else list(layer)
-    return [_automatic(classifier, images) if item == "auto" else _named(classifier.model, item) for item in layers]
+    points = [_automatic(classifier, images) if item == "auto" else _named(classifier.model, item) for item in layers]
+    return [_of_the_image(classifier, point, images) for point in points] if classifier.has_extra else points
 
 
 def _named(model: nn.Module, layer: Layer) -> LayerOutput:
@@ -73,6 +78,36 @@ def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
     return known[key]
 
 
+def _of_the_image(classifier: Classifier, point: CapturePoint, images: Tensor) -> CapturePoint:
+    """Return ``point`` in that call of its layer that sees the image, where the layer also sees another view."""
+    if not isinstance(point, (LayerOutput, LayerInput)):
+        return point
+    known = _calls_of_images.setdefault(classifier.model, {})
+    key = (point, images.shape[1:], classifier.readout.forward)
+    if key not in known:
+        differences = _Differences()
+        with preserved(classifier.model), torch.no_grad():
+            pair = classifier.rows(torch.zeros(2, dtype=torch.int64))  # two images that come with the same
+            hooked_forward(pair, two_images(images), point, differences, counted=False)
+        seen = [call for call, differs in enumerate(differences.by_call, 1) if differs]
+        known[key] = replace(point, call=seen[-1]) if len(seen) < differences.calls and seen else point
+    return known[key]
+
+
+@dataclass
+class _Differences:
+    """Whether a tensor differs between two images, at each call of a capture point."""
+
+    by_call: list[bool] = field(default_factory=list)
+    calls: int = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        gap = float((tensor[0].float() - tensor[-1].float()).abs().max()) if tensor.numel() else 0.0
+        self.calls += 1
+        self.by_call.append(gap > _ROUNDING * float(tensor.abs().max()))
+        return tensor
+
+
 def attends_globally(model: nn.Module) -> bool:
     """Return whether all attention of ``model`` was over one grid of tokens when ``"auto"`` looked, as in a ViT."""
     return model in _transformers
@@ -81,6 +116,7 @@ def attends_globally(model: nn.Module) -> bool:
 def forget(model: nn.Module) -> None:
     """Forget the automatic choice for ``model``, whose structure changed."""
     _automatic_points.pop(model, None)
+    _calls_of_images.pop(model, None)
     _transformers.discard(model)
     _doubted.discard(model)
 
@@ -103,6 +139,7 @@ def _doubt(model: nn.Module, chosen: Candidate) -> None:
 
 def _search(classifier: Classifier, images: Tensor) -> Candidate:
     pair = two_images(images)
+    classifier = classifier.rows(torch.zeros(2, dtype=torch.int64))  # both come with what the first comes with
     with preserved(classifier.model), torch.no_grad():
         graph, explicit = ForwardGraph(watched := pair.clone()), ExplicitAttention()
         restart = random_states()  # a model that draws shall draw the same again
