@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ def log_picture(
     directory: str | Path | None = None,
     files: bool = False,
     moment: tuple[int, int] | None = None,
+    pages: Sequence[Tensor] = (),
 ) -> list[str | Path]:
     """Log a picture to every logger of a Trainer that has a place for pictures, else write it to a folder.
 
@@ -54,6 +55,7 @@ def log_picture(
             write none.
         files: Whether a PNG goes there beside the loggers, too.
         moment: Epoch and step that the picture is of; the Trainer's own if None.
+        pages: The same in parts, like ``picture``, for loggers that show pictures on small cards: TensorBoard.
 
     Returns:
         The files written by this call, URLs where ``directory`` is one.
@@ -67,7 +69,7 @@ def log_picture(
     if not trainer.is_global_zero:
         return []
     epoch, step = moment or (trainer.current_epoch, scalar_step(trainer))
-    logged = LoggedPicture(name, picture, caption, step=step, epoch=epoch)
+    logged = LoggedPicture(name, picture, caption, step=step, epoch=epoch, pages=tuple(pages))
     failures: list[tuple[str, Exception]] = []
     reached_a_logger = False
     written: list[str | Path] = []
@@ -99,6 +101,7 @@ class LoggedPicture:
         caption: A line about the picture; empty for none.
         step: Position on the x-axis of Lightning's own scalars.
         epoch: Number of the epoch, from 0.
+        pages: The picture in parts, for small cards; none where it is small itself.
 
     Raises:
         TypeError: If ``picture`` is not uint8.
@@ -115,6 +118,7 @@ class LoggedPicture:
     caption: str = ""
     step: int = 0
     epoch: int = 0
+    pages: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if any(part.strip() in {"", ".", ".."} for part in self.name.split("/")):

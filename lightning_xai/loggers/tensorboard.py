@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 def log_to_tensorboard(logger: TensorBoardLogger, logged: LoggedPicture) -> None:
-    """Add a picture to the images of a TensorBoard run; they have no place for a caption."""
+    """Add a picture to the images of a TensorBoard run, or its pages; they have no place for a caption."""
     name = scalar_name(logger, logged.name)
-    logger.experiment.add_image(name, logged.pixels, logged.step, dataformats="HWC")
+    for number, page in enumerate(logged.pages or (logged.picture,), start=1):
+        pixels = page.detach().cpu().contiguous().numpy()
+        logger.experiment.add_image(name if number == 1 else f"{name}_{number}", pixels, logged.step, dataformats="HWC")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_count
+from lightning_xai._lightning import loaded
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.probing.sample import Sample
@@ -20,6 +22,7 @@ from lightning_xai.reports.report import Report, Run
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 
 _NAME = "heatmaps"
+_ROWS_OF_A_CARD = 3  # TensorBoard's default card is 240 pixels high: letters are 9 pixels high then, with 8 rows 6
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
 """One tensor (N, ...), or N tensors that differ in size."""
@@ -30,7 +33,8 @@ class Grid(Report):
     """Show images beside their heatmaps, in every logger that can show pictures, else as PNG files.
 
     Args:
-        num_images: Rows; 0 draws no grid.
+        num_images: Rows; 0 draws no grid. TensorBoard gets them in pages of three, legible on its cards: ``heatmaps``,
+            ``heatmaps_2`` …
         class_names: Shown instead of class numbers; None for those that the validation's data set, the DataModule or
             the model know, if there are as many as the model has classes.
         mean: Per channel, what the images were normalised with, so that they are shown as they were.
@@ -79,33 +83,40 @@ class Grid(Report):
             count = min(self.num_images, len(found))
             if not count:
                 continue
-            title = _title(epoch)
-            probe = run.probes[loader]
-            one_size = len(probe.groups) == 1
-            batches = [range(count)] if one_size else [[place] for place in range(count)]
-            samples = [probe.sample(places, torch.device("cpu")) for places in batches]
-            heatmaps = {name: maps[:count] for name, maps in run.heatmaps[loader].items()}
-            names = self.class_names
-            if names is None:
-                names = class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
-            picture = replace(self, class_names=names).draw(
-                samples[0] if one_size else samples,
-                found,
-                heatmaps,
-                epoch.task,
-                title=title,
-                others=[item.image for item in probe.items],
-            )
             name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
+            title, draw = _title(epoch), partial(self._drawn, epoch, run, loader)
+            shows_cards = any(isinstance(one, loaded("loggers.TensorBoardLogger")) for one in run.trainer.loggers)
+            pages = range(0, count, _ROWS_OF_A_CARD) if shows_cards and count > _ROWS_OF_A_CARD else ()
             log_picture(
                 run.trainer,
                 name,
-                picture,
+                draw(range(count), title),
                 caption=title,
                 directory=run.folder,
                 files=self.files,
                 moment=(epoch.epoch, epoch.step),
+                pages=[draw(range(first, min(first + _ROWS_OF_A_CARD, count)), title) for first in pages],
             )
+
+    def _drawn(self, epoch: ExplainedEpoch, run: Run, loader: int, places: range, title: str) -> Tensor:
+        """Return the grid of some images of a probe."""
+        found, probe = epoch.loaders[loader], run.probes[loader]
+        one_size = len(probe.groups) == 1
+        samples = [
+            probe.sample(some, torch.device("cpu")) for some in ([places] if one_size else [[i] for i in places])
+        ]
+        names = self.class_names
+        if names is None:
+            names = class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
+        shown = ("keys", "labels", "target", "predicted", "probabilities")
+        return replace(self, class_names=names).draw(
+            samples[0] if one_size else samples,
+            replace(found, **{name: getattr(found, name)[list(places)] for name in shown}),
+            {name: maps[list(places)] for name, maps in run.heatmaps[loader].items()},
+            epoch.task,
+            title=title,
+            others=[item.image for item in probe.items],
+        )
 
     def draw(
         self,

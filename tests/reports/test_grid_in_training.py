@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -15,6 +12,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 import lightning_xai.visualization
 from lightning_xai import ExplanationMonitor
 from lightning_xai.reports import Grid
+from lightning_xai.reports import grid as grid_module
 from tests.callbacks._tiny import Module, cheap, fit
 
 CHANNELS = 5
@@ -48,9 +46,12 @@ def test_many_labels_and_channels_in_tensorboard_and_as_files(tmp_path, drawn):
     grid = Grid(num_images=8, cell_size=32, channels=(4, 2, 0), files=True)
     watched = ExplanationMonitor(metrics=cheap(), num_images=8, reports=grid)
     fit(watched, module=Module(channels=CHANNELS), val=multispectral(), logger=logger, max_epochs=2)
-    first, second = drawn
+    assert [len(one["correct"]) for one in drawn] == [8, 3, 3, 2] * 2  # whole, and in pages for TensorBoard's cards
+    first, second = whole = [drawn[0], drawn[4]]
     assert torch.equal(first["images"], second["images"])  # stretched alike in every epoch
-    for epoch in drawn:
+    assert torch.equal(torch.cat([one["images"] for one in drawn[1:4]]), first["images"])
+    assert [caption for one in drawn[1:4] for caption in one["captions"]] == first["captions"]
+    for epoch in whole:
         assert len(epoch["correct"]) == 8
         assert None not in epoch["correct"]
         of_labels = [caption.split("\npredicted")[0].replace("\n", " ") for caption in epoch["captions"]]
@@ -66,9 +67,25 @@ def test_many_labels_and_channels_in_tensorboard_and_as_files(tmp_path, drawn):
     files = sorted((tmp_path / "lightning_logs" / "version_0" / "xai" / "heatmaps").iterdir())
     assert [path.name for path in files] == ["epoch=0000-step=00000001.png", "epoch=0001-step=00000003.png"]
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
-    for path, image in zip(files, events.Images("xai/heatmaps"), strict=True):
-        shown = Image.open(io.BytesIO(image.encoded_image_string)).convert("RGB")
-        assert np.array_equal(np.array(Image.open(path)), np.array(shown))
+    tags = ["xai/heatmaps", "xai/heatmaps_2", "xai/heatmaps_3"]
+    assert events.Tags()["images"] == tags
+    heights = [[image.height for image in events.Images(tag)] for tag in tags]
+    assert all(height < Image.open(files[0]).height for of_tag in heights[2:] for height in of_tag)
+    assert [len(of_tag) for of_tag in heights] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("explainers", [1, 2])
+def test_a_page_is_legible_on_a_card_of_tensorboard(explainers):
+    """A card is 240 pixels high and about 430 wide; a caption's letters are an eighth of a cell's 160 pixels high."""
+    images, rows = torch.rand(8, 3, 64, 64), []
+    captions = ["label dog\npredicted cat\nconfidence 0.87\nexplained dog\nprobability 0.10"] * 8
+    for count in (grid_module._ROWS_OF_A_CARD, 8):
+        heatmaps = {f"explainer {number}": torch.rand(count, 64, 64) for number in range(explainers)}
+        height, width, _ = lightning_xai.visualization.heatmap_grid(
+            images[:count], heatmaps, captions=captions[:count], cell_size=160, title="epoch 3"
+        ).shape
+        rows.append(160 / 8 * min(240 / height, 430 / width))
+    assert rows[0] > 8.5 > rows[1]
 
 
 def test_channels_that_the_images_lack_are_refused_before_training(tmp_path):
