@@ -112,11 +112,10 @@ class Plan:
             FloatingPointError: If there are no heatmaps because logits are NaN or infinite.
         """
         if self.target == "label" and sample.labels is None:
-            found = "none" if sample.ids is None else "none: its strings are taken for names of the images"
+            strings = "" if sample.ids is None else ": its strings are taken for names of the images, not for classes"
             raise ValueError(
-                f"Expected batches with labels, classes as whole numbers, because target='label' explains them, but "
-                f"found {found}. Pass target='predicted', or `sample_from_batch=`, a function of the batch that "
-                "returns a Sample."
+                f"Expected batches with labels, because target='label' explains them, but found none{strings}. Pass "
+                "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
             )
         classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
         case = Case(classifier, sample.images, value_range=value_range)

@@ -295,7 +295,7 @@ SAID = {
     ),
     "strings": (
         Steps(labels=lambda b: numbers(b[1])), pair(labels=lambda y: [str(int(one)) for one in y]),
-        ["classes as whole numbers", "its strings are taken for names of the images", "sample_from_batch"],
+        ["its strings are taken for names of the images", "sample_from_batch"],
     ),
     "strings in a mapping": (
         Steps(lambda b: b["image"], lambda b: numbers(b["label"])),
