@@ -61,11 +61,13 @@ from lightning_xai.metrics.faithfulness.completeness import Completeness as Comp
 from lightning_xai.metrics.faithfulness.deletion_auc import DeletionAUC as DeletionAUC
 from lightning_xai.metrics.faithfulness.faithfulness_correlation import FaithfulnessCorrelation as FaithfulnessCorrelation
 from lightning_xai.metrics.faithfulness.faithfulness_estimate import FaithfulnessEstimate as FaithfulnessEstimate
+from lightning_xai.metrics.faithfulness.faithfulness_skill import FaithfulnessSkill as FaithfulnessSkill
 from lightning_xai.metrics.faithfulness.fidelity import Fidelity as Fidelity
 from lightning_xai.metrics.faithfulness.haas import HAAS as HAAS
 from lightning_xai.metrics.faithfulness.infidelity import Infidelity as Infidelity
 from lightning_xai.metrics.faithfulness.insertion_auc import InsertionAUC as InsertionAUC
 from lightning_xai.metrics.faithfulness.insertion_deletion import InsertionDeletion as InsertionDeletion
+from lightning_xai.metrics.faithfulness.insertion_skill import InsertionSkill as InsertionSkill
 from lightning_xai.metrics.faithfulness.irof import IROF as IROF
 from lightning_xai.metrics.faithfulness.local_accuracy import LocalAccuracy as LocalAccuracy
 from lightning_xai.metrics.faithfulness.monotonicity import Monotonicity as Monotonicity
@@ -157,6 +159,7 @@ __all__ = [
     "ExplanationTime",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
+    "FaithfulnessSkill",
     "FakeCAM",
     "Fidelity",
     "GradCAM",
@@ -175,6 +178,7 @@ __all__ = [
     "InputXGradient",
     "InsertionAUC",
     "InsertionDeletion",
+    "InsertionSkill",
     "IntegratedGradCAM",
     "IntegratedGradients",
     "KernelSHAP",

@@ -706,6 +706,49 @@ def faithfulness_estimate(
         ValueError: If a setting is out of range.
     """
 
+def faithfulness_skill(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    target: Tensor | int,
+    *,
+    explainer: Explainer | None = None,
+    num_steps: Steps = 'radau',
+    ties: Ties = 'random',
+    seed: int = 0,
+    tolerance: float | None = None,
+    baseline: Baseline = 0.0,
+    insertion_baseline: Baseline = 'blur',
+) -> Tensor:
+    """Is it the explanation, or is the model just surer? Faithfulness between a random map and a reference.
+
+    ``Σ (F − R) / Σ (O − R)`` over the images: F is `InsertionDeletion` of the heatmap, R that of the random control
+    (7×7), O that of an occlusion reference, all at the same points of their curves. The reference hides each of 7×7
+    cells alone by what insertion starts from; its heat is the drop of the class's log-odds (of its own logit in a
+    multi-label or binary model), bilinear between the cells. 0 is a random map and 1 the reference; higher is better.
+
+    See `FaithfulnessSkill` for costs, source and deviations.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        heatmaps: Floating point (N, H, W), raw.
+        target: Class per image, int64 (N,), or one class for all.
+        explainer: Makes the heatmaps where none are given, and those of changed images.
+        num_steps: Where the curves are evaluated; see `MaskingCurve`.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
+        seed: Of random ties; that of the control is the case's ``control_seed``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
+        baseline: What deleted pixels become; see `baseline_images`.
+        insertion_baseline: What insertion starts from, and what hides a cell of the reference.
+
+    Returns:
+        float32 (N,): how much more the heatmap scores than the random control, higher is better.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
 def fidelity(
     model: Model,
     images: Tensor,
@@ -931,6 +974,49 @@ def insertion_deletion(
 
     Returns:
         float32 (N,) in [-1, 1], higher is better.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+def insertion_skill(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    target: Tensor | int,
+    *,
+    explainer: Explainer | None = None,
+    num_steps: Steps = 'radau',
+    baseline: Baseline = 'blur',
+    ties: Ties = 'random',
+    seed: int = 0,
+    tolerance: float | None = None,
+) -> Tensor:
+    """How fast does the class come back, between a random map and a reference?
+
+    `FaithfulnessSkill` of the insertion areas alone: ``Σ (I − R) / Σ (O − R)`` over the images, where I is
+    `InsertionAUC` of the heatmap, R that of the random control and O that of the occlusion reference. 0 is a random map
+    and 1 the reference, not clipped; higher is better; undefined as that is. Images between a blurred and a whole one
+    are more like those that the model was trained on than images with holes, so it separates maps more sharply; heat
+    that is scattered over single pixels scores low. The value of one image is I − R. Fake-CAM does not fool it: a
+    constant map scores like a random one of single pixels.
+
+    See `InsertionSkill` for costs, source and deviations.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        heatmaps: Floating point (N, H, W), raw.
+        target: Class per image, int64 (N,), or one class for all.
+        explainer: Makes the heatmaps where none are given, and those of changed images.
+        num_steps: Where the curves are evaluated; see `MaskingCurve`.
+        baseline: What insertion starts from, and what hides a cell of the reference; see `baseline_images`.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
+        seed: Of random ties; that of the control is the case's ``control_seed``.
+        tolerance: Greatest error bound of each area with ``num_steps="auto"``, 0.01 if None; see `MaskingCurve`.
+
+    Returns:
+        float32 (N,): how much more the heatmap scores than the random control, higher is better.
 
     Raises:
         ValueError: If a setting is out of range.

@@ -8,6 +8,9 @@ from lightning_xai.evidence.masking.masking import Masking as Masking
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve as MaskingCurve
 from lightning_xai.evidence.masking.ranking import Ranking as Ranking
 from lightning_xai.evidence.masking.ranking import ranks as ranks
+from lightning_xai.evidence.masking.reference_area import OcclusionReference as OcclusionReference
+from lightning_xai.evidence.masking.reference_area import RandomControl as RandomControl
+from lightning_xai.evidence.masking.reference_area import ReferenceArea as ReferenceArea
 from lightning_xai.evidence.masking.refinement import Refinement as Refinement
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve as SuperpixelCurve
 from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps as ClassHeatmaps
@@ -58,13 +61,16 @@ __all__ = [
     "Neighbourhood",
     "Neighbours",
     "OcclusionMap",
+    "OcclusionReference",
     "OnePixel",
     "OnePixelAttack",
     "OnePixelHeatmaps",
     "OutputChanges",
     "PerturbationResponse",
+    "RandomControl",
     "RandomizedHeatmaps",
     "Ranking",
+    "ReferenceArea",
     "Refinement",
     "Response",
     "Scaled",

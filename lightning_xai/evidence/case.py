@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from lightning_xai._checks import (
+    check_count,
     check_images,
     check_maps,
     check_other_heatmaps,
@@ -18,6 +20,7 @@ from lightning_xai._checks import (
 )
 from lightning_xai._randomness import content_keys
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.memo import Memo
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved
@@ -48,6 +51,7 @@ class Case:
         other_heatmaps: Heatmaps (N, H, W) of the same images and target by other explainers, by name.
         value_range: Least and greatest value that images have, of which noise and radii are shares; each image's own
             if None.
+        control_seed: Of the random heatmaps that gains and skills are measured from.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -67,7 +71,9 @@ class Case:
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
         value_range: tuple[float, float] | None = None,
+        control_seed: int = 0,
     ) -> None:
+        check_count(control_seed, "control_seed", least=-math.inf)
         self._images = None if images is None else check_images(images)
         self._heatmaps = None if heatmaps is None else check_maps(heatmaps, self._images, "heatmaps").detach().float()
         self._anchor = self._images if self._images is not None else self._heatmaps
@@ -80,12 +86,14 @@ class Case:
         if other_heatmaps is not None:
             self._others = check_other_heatmaps(other_heatmaps, self._anchor)
         self._value_range = None if value_range is None else check_value_range(value_range)
+        self.control_seed = control_seed
         chunk_size = 1 if self._anchor is None else len(self._anchor)
         self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
         if self._classifier is not None and self._images is not None:
             self._classifier.check_rows(len(self._images))
         self._keys: Tensor | None = None
         self._memo, self._image_memo = Memo(), Memo()
+        self._seen_with: dict[Evidence[Tensor], Case] = {}
 
     def __len__(self) -> int:
         return len(self._require(self._anchor, "images"))
@@ -135,11 +143,14 @@ class Case:
             previous_heatmaps=previous_heatmaps,
             other_heatmaps=other_heatmaps,
             value_range=self._value_range,
+            control_seed=self.control_seed,
         )
         if masks is None and boxes is None:
             other._masks, other._boxes = self._masks, self._boxes
         other._keys = self._keys
         other._image_memo = self._image_memo
+        if target is None:
+            other._seen_with = self._seen_with
         return other
 
     def parts(self) -> Iterator[tuple[slice, Case]]:
@@ -163,6 +174,7 @@ class Case:
             previous_heatmaps=None if self._previous is None else self._previous[rows],
             other_heatmaps=None if self._others is None else {name: maps[rows] for name, maps in self._others.items()},
             value_range=self._value_range,
+            control_seed=self.control_seed,
         )
         part._masks = None if self._masks is None else self._masks[rows]
         part._boxes = None if self._boxes is None else self._boxes[rows]
@@ -171,6 +183,18 @@ class Case:
         if known is not None:
             part._image_memo.keep(Logits(), known[rows])
         return part
+
+    def seen_with(self, heatmaps: Evidence[Tensor]) -> Case:
+        """Return the same images and target with the heatmaps (N, H, W) that some evidence is, such as `RandomControl`.
+
+        It is one case for all heatmaps of these images and this target, and keeps what is known about it for them.
+        """
+        if heatmaps not in self._seen_with:
+            # with a target it shares all but this mapping: in a circle, images would outlive their last reader
+            other: Case = self.with_heatmaps(self[heatmaps], target=self.target)
+            other._memo.frees = False
+            self._seen_with[heatmaps] = other
+        return self._seen_with[heatmaps]
 
     @property
     def classifier(self) -> Classifier:
@@ -292,42 +316,3 @@ class Case:
 def _is_about_images_alone(evidence: Evidence[Any]) -> bool:
     """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
     return evidence.inputs <= {"model", "images"}
-
-
-class Memo:
-    """What each evidence said about one case: collected at its first reading, dropped after the last one announced.
-
-    A failed collection is remembered too, and raised again. What nobody announced is kept.
-    """
-
-    def __init__(self) -> None:
-        self._results: dict[Evidence[Any], Any] = {}
-        self._readings_left: dict[Evidence[Any], int] = {}
-
-    def announce(self, evidence: Evidence[Any]) -> bool:
-        """Say that ``evidence`` will be read once more; return whether it will be collected for that."""
-        is_new = evidence not in self._readings_left and evidence not in self._results
-        self._readings_left[evidence] = self._readings_left.get(evidence, 0) + 1
-        return is_new
-
-    def known(self, evidence: Evidence[Value]) -> Value | None:
-        """Return what ``evidence`` said, if it did."""
-        result: Value | None = self._results.get(evidence)
-        return None if isinstance(result, Exception) else result
-
-    def keep(self, evidence: Evidence[Value], result: Value) -> None:
-        """Take ``result`` for what ``evidence`` says."""
-        self._results[evidence] = result
-
-    def read(self, evidence: Evidence[Any], collect: Callable[[Evidence[Any]], Any]) -> Any:
-        """Return what ``evidence`` says; ``collect`` returns it, or the exception that prevented it."""
-        if evidence not in self._results:
-            self._results[evidence] = collect(evidence)
-        result = self._results[evidence]
-        if evidence in self._readings_left:
-            self._readings_left[evidence] -= 1
-            if self._readings_left[evidence] <= 0:
-                del self._results[evidence], self._readings_left[evidence]
-        if isinstance(result, Exception):
-            raise result
-        return result

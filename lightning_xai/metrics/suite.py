@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.plotting import plot_each, plot_together
 from lightning_xai.metrics.registry import METRICS
@@ -103,10 +104,14 @@ class MetricSuite(MetricCollection):
         items = self.items(keep_base=True, copy_state=False)
         return {name: metric for name, metric in items if isinstance(metric, ExplanationMetric)}
 
+    @property
+    def evidence(self) -> frozenset[Evidence[Any]]:
+        """What the metrics read that costs model evaluations."""
+        return frozenset(evidence for metric in self.explanation_metrics().values() for evidence in metric.evidence)
+
     def evaluations(self, explaining: int = 1) -> int:
         """Return the model evaluations per image with sharing, if one heatmap costs ``explaining``."""
-        shared = {evidence for metric in self.explanation_metrics().values() for evidence in metric.evidence}
-        return sum(evidence.evaluations(explaining) for evidence in shared)
+        return sum(evidence.evaluations(explaining) for evidence in self.evidence)
 
     def _case(self, arguments: dict[str, Any]) -> Case:
         """Return the case that ``arguments`` hold or make, taken out of them where it is given, and announce it."""

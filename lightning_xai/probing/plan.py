@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_choice, check_count, check_name
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.heat import compact
-from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
+from lightning_xai.evidence.masking.masking_curve import MaskingCurve
+from lightning_xai.evidence.masking.reference_area import RandomControl, ReferenceArea
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import EXPLAINERS
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -77,12 +79,15 @@ class Plan:
 
     def evaluations(self, *, annotated: bool) -> int | None:
         """Return about how many model evaluations one image costs; None if an explainer cannot tell."""
-        suite = self._suite(annotated=annotated)
-        cost = 1 + (0 if self._control_suite is None else self._control_suite.evaluations())
+        control = frozenset[Evidence[Any]]() if self._control_suite is None else self._control_suite.evidence
+        evidence = self._suite(annotated=annotated).evidence
+        once = {one for one in evidence if isinstance(one, ReferenceArea) or one.inputs <= {"model", "images"}}
+        of_control = {ReferenceArea(one, RandomControl()) for one in control if isinstance(one, MaskingCurve)}
+        cost = 1 + sum(one.evaluations() for one in (*control, *(once - of_control)))
         for explainer in self.explainers.values():
             if explainer.evaluations is None:
                 return None
-            cost += explainer.evaluations + suite.evaluations(explainer.evaluations)
+            cost += explainer.evaluations + sum(one.evaluations(explainer.evaluations) for one in evidence - once)
         return cost
 
     def answers(
@@ -118,7 +123,7 @@ class Plan:
                 "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
             )
         classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
-        case = Case(classifier, sample.images, value_range=value_range)
+        case = Case(classifier, sample.images, value_range=value_range, control_seed=self.seed)
         _check_columns(sample, case.logits, classifier.task)
         if self.target == "label":
             labels = known_labels(labels, case.logits.shape[1])
@@ -173,10 +178,7 @@ class Plan:
         )
 
     def _control_rows(self, part: Case) -> dict[str, Tensor]:
-        if self._control_suite is None:
-            return {}
-        random = RandomHeatmap(seed=self.seed)(part.classifier, part.images, part.target)
-        return self._control_suite.score(part.with_heatmaps(random))
+        return {} if self._control_suite is None else self._control_suite.score(part.seen_with(RandomControl()))
 
     def _suite(self, *, annotated: bool) -> MetricSuite:
         return self._annotated_suite if annotated else self._plain_suite

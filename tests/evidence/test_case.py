@@ -13,6 +13,7 @@ import torch
 
 from lightning_xai import GradCAM
 from lightning_xai.evidence import Case, Evidence, Logits, MaskingCurve
+from lightning_xai.metrics import DeletionAUC, MetricSuite
 from lightning_xai.model.classifier import Classifier
 from tests.metrics._harness import Batch, EvaluationCount, Squares, tiny_net
 
@@ -295,3 +296,60 @@ def test_images_on_another_device_than_the_model():
 
 def test_heatmaps_that_need_gradients_are_detached():
     assert not Case(heatmaps=HEAT.clone().requires_grad_()).heatmaps.requires_grad
+
+
+@dataclass(frozen=True)
+class Halves(Evidence):
+    """Heatmaps that are 1 in one half of the image."""
+
+    inputs: ClassVar = frozenset({"images"})
+
+    def collect(self, case):
+        heatmaps = torch.zeros(len(case), *case.images.shape[2:])
+        heatmaps[:, : heatmaps.shape[1] // 2] = 1.0
+        return heatmaps
+
+    def evaluations(self, explaining=1):
+        return 0
+
+
+def test_other_heatmaps_of_the_same_class_are_seen_beside_one_and_the_same_case():
+    batch, net = Batch.draw(3), tiny_net()
+    case = Case(net, batch.images, batch.target, value_range=(-3.0, 3.0), control_seed=4)
+    halves = case.seen_with(Halves())
+    assert torch.equal(halves.heatmaps, Halves().collect(case))
+    assert (halves.value_range, halves.control_seed) == ((-3.0, 3.0), 4)
+    assert torch.equal(halves.target, case.target)
+    assert case.with_heatmaps(batch.heatmaps).seen_with(Halves()) is halves
+    other = case.with_heatmaps(target=(batch.target + 1) % 3)
+    assert other.seen_with(Halves()) is not halves
+    assert torch.equal(other.seen_with(Halves()).target, other.target)
+    assert other.keys is not None
+
+
+def test_what_is_known_of_it_is_kept_however_often_it_is_read():
+    batch, net = Batch.draw(3), tiny_net()
+    counter = EvaluationCount(net)
+    case, suite = Case(net, batch.images, batch.target), MetricSuite([DeletionAUC(4)])
+    first = suite.score(case.seen_with(Halves()))["deletion_auc"]
+    again = suite.score(case.with_heatmaps(batch.heatmaps).seen_with(Halves()))["deletion_auc"]
+    assert torch.equal(first, again)
+    assert counter.images == 3 * 5
+
+
+def test_images_go_with_their_case_without_waiting_for_the_garbage_collector():
+    batch, net = Batch.draw(3), tiny_net()
+    case = Case(net, batch.images.clone(), batch.target)
+    case.with_heatmaps(batch.heatmaps).seen_with(Halves())
+    held = weakref.ref(case.images)
+    gc.disable()
+    try:
+        del case
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_the_seed_of_the_control_is_checked():
+    with pytest.raises(TypeError, match="`control_seed`"):
+        Case(images=torch.rand(1, 1, 2, 2), control_seed=0.5)

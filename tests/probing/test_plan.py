@@ -6,11 +6,19 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_xai.explainers import GradCAM, HiResCAM
-from lightning_xai.metrics import DeletionAUC, InsertionDeletion, PixelFlipping, PointingGame
+from lightning_xai.metrics import (
+    DeletionAUC,
+    FaithfulnessSkill,
+    InsertionDeletion,
+    InsertionSkill,
+    PixelFlipping,
+    PointingGame,
+)
 from lightning_xai.model import Classifier
 from lightning_xai.probing import Sample
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
+from tests.metrics._harness import Batch, tiny_net
 
 LOCALIZATION = {"pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"}
 
@@ -94,6 +102,24 @@ def test_expected_evaluations():
     more = plan(["grad_cam", "hires_cam"]).evaluations(annotated=False) - plan().evaluations(annotated=False)
     assert more == 1 + 22 + 10  # its map, its curves, its neighbours; no second control
     assert plan(metrics="sparseness").evaluations(annotated=False) == 2
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("explainers", [["input_x_gradient"], ["input_x_gradient", "random_heatmap"]])
+def test_skill_adds_the_hidden_cells_and_one_pair_of_curves(explainers, seed):
+    batch, counted, expected, rows = Batch.draw(3), [], [], []
+    for metrics in ([InsertionDeletion(5)], [InsertionDeletion(5), FaithfulnessSkill(5), InsertionSkill(5)]):
+        asked, classifier = Plan(explainers, metrics, seed=seed), Classifier(tiny_net())
+        found = asked.answers(classifier, Sample(batch.images, batch.target), batch.target)
+        counted.append(classifier.evaluations / 3)
+        expected.append(asked.evaluations(annotated=False))
+        rows.append(found)
+    assert counted[1] - counted[0] == 49 + 2 * 5
+    assert expected[1] - expected[0] == 50 + 2 * 6  # which counts the unchanged image of each
+    for name in explainers:
+        skill = rows[1].rows[name]["faithfulness_skill"]
+        assert torch.equal(skill[:, 0], rows[0].rows[name]["faithfulness"])
+        assert torch.equal(skill[:, 1], rows[0].control_rows["faithfulness"])
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,28 @@ def test_no_more_than_a_chunk_at_a_time():
         found.append(Case(classifier, batch.images)[OcclusionMap()])
         assert count.largest == min(chunk_size, 3 * 196)
         torch.testing.assert_close(found[-1], found[0])
+
+
+@pytest.mark.parametrize("size", [(14, 7), (9, 11), (28, 30), (3, 5), (1, 2)])
+def test_without_a_patch_the_cells_themselves_are_hidden(size):
+    hidden = _hidden(size, grid=(7, 7), patch=None)
+    assert hidden.flatten(2).any(2).all()
+    times = hidden.flatten(0, 1).sum(0)
+    whole = times if min(size) >= 7 else times[:0]
+    assert bool((whole == 1).all())  # a partition; of fewer pixels than cells, several cells hide the same pixel
+    if size == (14, 7):
+        assert hidden[3, 2].nonzero().tolist() == [[6, 2], [7, 2]]
+
+
+def test_drops_of_the_log_odds_are_those_of_the_probability_in_other_words():
+    batch, net = Batch.draw(3), tiny_net()
+    evidence = OcclusionMap(grid=(2, 3), patch=None, baseline="blur")
+    case = Case(net, batch.images, batch.target)
+    probability = case.classifier.probabilities(case.logits)[range(3), batch.target].double()
+    hidden = probability[:, None] - evidence.drops(case).flatten(1).double()
+    torch.testing.assert_close(
+        evidence.log_odds_drops(case).flatten(1).double(),
+        probability.logit()[:, None] - hidden.logit(),
+        rtol=1e-4,
+        atol=1e-4,
+    )
