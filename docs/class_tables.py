@@ -116,6 +116,7 @@ def _in_words(evidence: Evidence) -> str:
 
 _NEEDS = {
     "masks": "masks or boxes",
+    "regions": "named regions",
     "explainer": "the explainer",
     "previous_heatmaps": "earlier heatmaps",
     "other_heatmaps": "other explainers",

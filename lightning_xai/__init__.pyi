@@ -82,10 +82,12 @@ from lightning_xai.metrics.localization.attribution_localization import Attribut
 from lightning_xai.metrics.localization.binarized_precision import BinarizedPrecision as BinarizedPrecision
 from lightning_xai.metrics.localization.box_localization import BoxLocalization as BoxLocalization
 from lightning_xai.metrics.localization.localization_auc import LocalizationAUC as LocalizationAUC
+from lightning_xai.metrics.localization.nuisance_mass import NuisanceMass as NuisanceMass
 from lightning_xai.metrics.localization.pointing_game import PointingGame as PointingGame
 from lightning_xai.metrics.localization.pointing_game_recall import PointingGameRecall as PointingGameRecall
 from lightning_xai.metrics.localization.relevance_mass_accuracy import RelevanceMassAccuracy as RelevanceMassAccuracy
 from lightning_xai.metrics.localization.relevance_rank_accuracy import RelevanceRankAccuracy as RelevanceRankAccuracy
+from lightning_xai.metrics.localization.reliance import Reliance as Reliance
 from lightning_xai.metrics.localization.top_k_intersection import TopKIntersection as TopKIntersection
 from lightning_xai.metrics.metric import ExplanationMetric as ExplanationMetric
 from lightning_xai.metrics.randomization.contrastivity import Contrastivity as Contrastivity
@@ -196,6 +198,7 @@ __all__ = [
     "MonotonicityCorrelation",
     "Neighbourhood",
     "Normalized",
+    "NuisanceMass",
     "Occlusion",
     "OcclusionCorrelation",
     "OnePixelSensitivity",
@@ -214,6 +217,7 @@ __all__ = [
     "RelativeRepresentationStability",
     "RelevanceMassAccuracy",
     "RelevanceRankAccuracy",
+    "Reliance",
     "Report",
     "Saliency",
     "Sample",

@@ -1307,6 +1307,34 @@ def mst_compactness(
         ValueError: If a setting is out of range.
     """
 
+def nuisance_mass(
+    heatmaps: Tensor,
+    *,
+    regions: Mapping[str, Tensor | Sequence[Tensor]] | None = None,
+    names: Sequence[str] | None = None,
+) -> Tensor:
+    """How much heat lies on what must not matter, such as a marker or the border?
+
+    Positive heat inside the named regions over all positive heat, divided by the regions' share of the image. ≥ 0, 1 is
+    chance, lower is better. Several regions count as one. Without names it is the border: the pixels whose centres lie
+    within 1/16 of a side, at least one pixel. Undefined without positive heat, or where an image has none of the
+    regions. Fake-CAM scores 1. Heat is not reliance: see `Reliance` for what the score itself hangs on.
+
+    See `NuisanceMass` for costs, source and deviations.
+
+    Args:
+        heatmaps: Floating point (N, H, W), raw.
+        regions: Named areas: name -> masks (N, H, W), boolean, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4).
+        names: Of the case's ``regions``, or one of them; None for the border, which needs no annotation.
+
+    Returns:
+        float32 (N,) in [0, ∞], lower is better; NaN where undefined.
+
+    Raises:
+        TypeError: If ``names`` holds something else than names.
+        ValueError: If ``names`` is empty, or a name cannot be that of a region.
+    """
+
 def occlusion_correlation(
     model: Model,
     images: Tensor,
@@ -1790,6 +1818,48 @@ def relevance_rank_accuracy(
 
     Raises:
         ValueError: If shapes, devices or values do not fit.
+    """
+
+def reliance(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    target: Tensor | int,
+    regions: Mapping[str, Tensor | Sequence[Tensor]],
+    *,
+    explainer: Explainer | None = None,
+    region: str = 'object',
+    baseline: Baseline = 'blur',
+    seed: int = 0,
+) -> tuple[Tensor, ...]:
+    """Lesion or marker? How much of the class score hangs on a named region of the image.
+
+    ``[f(x) − f(x without the region)] − [f(x) − f(x without a control region)]``, where what is taken away becomes the
+    blurred image. The control region is as large: the region mirrored from left to right or, where that touches any
+    named region, the pixels outside of all of them that are nearest to a random one. So it is 0 where hiding anything
+    of that size does the same, above 0 where the class needs the region, below 0 where the region speaks against it; in
+    [-1, 1], without a better direction: that depends on what the region is. Undefined where an image lacks the region
+    or has no room for a control.
+
+    See `Reliance` for costs, source and deviations.
+
+    Args:
+        model: A module or a `Classifier`.
+        images: Floating point (N, C, H, W), as the model sees them.
+        heatmaps: Floating point (N, H, W), raw.
+        target: Class per image, int64 (N,), or one class for all.
+        regions: Named areas: name -> masks (N, H, W), boolean, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4).
+        explainer: Makes the heatmaps where none are given, and those of changed images.
+        region: Name of the region, one of the case's ``regions``.
+        baseline: What hidden pixels become; see `baseline_images`.
+        seed: Of the place of a control region that is not the mirrored one.
+
+    Returns:
+        reliance, heat_share: float32 (N,) each; NaN where undefined.
+
+    Raises:
+        TypeError: If ``region`` is no name, or the baseline nothing of the kind.
+        ValueError: If ``region`` cannot be part of a key.
     """
 
 def road(

@@ -12,6 +12,8 @@ NEW = {  # did not exist when the file was written
     "insertion_skill",
     "mst_compactness",
     "normalized",
+    "nuisance_mass",
+    "reliance",
 }
 MEASURED = {"captum_explainer", "explanation_time"}  # a wrapper without a value of its own; seconds
 

@@ -50,7 +50,7 @@ def test_who_has_a_baseline():
         == WITH_BASELINE
     )
     assert {"insertion_deletion", "relative_faithfulness", "completeness", "infidelity"} < set(METRICS_WITH_BASELINE)
-    assert len(METRICS_WITH_BASELINE) == 18
+    assert len(METRICS_WITH_BASELINE) == 19
 
 
 @pytest.mark.parametrize("alias", WITH_BASELINE)

@@ -17,6 +17,7 @@ _WINGS = {
     },
     "removal": {
         "Drops": "subset_drops",
+        "HiddenRegion": "hidden_region",
         "MaskedHeatmap": "masked_heatmap",
         "MaskedImage": "masked_image",
         "OcclusionMap": "occlusion_map",

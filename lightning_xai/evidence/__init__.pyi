@@ -32,6 +32,7 @@ from lightning_xai.evidence.neighbours.scaled_images import Scaled as Scaled
 from lightning_xai.evidence.neighbours.scaled_images import ScaledImages as ScaledImages
 from lightning_xai.evidence.neighbours.transformed import Transformed as Transformed
 from lightning_xai.evidence.neighbours.transformed import TransformedMaps as TransformedMaps
+from lightning_xai.evidence.removal.hidden_region import HiddenRegion as HiddenRegion
 from lightning_xai.evidence.removal.masked_heatmap import MaskedHeatmap as MaskedHeatmap
 from lightning_xai.evidence.removal.masked_image import MaskedImage as MaskedImage
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap as OcclusionMap
@@ -51,6 +52,7 @@ __all__ = [
     "Drops",
     "Evidence",
     "ExplanationSeconds",
+    "HiddenRegion",
     "ImputationCurve",
     "Logits",
     "MaskedHeatmap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_xai.explainers.explainer import Explainer
 
 Value = TypeVar("Value")
+Regions: TypeAlias = Mapping[str, Tensor | Sequence[Tensor]]
 
 _LEAST_PART = 8  # images: where one goes through the model at a time, what is done beside it would cost most
 
@@ -46,6 +47,8 @@ class Case:
         masks: Boolean or {0, 1} (N, H, W), the annotated object; derived from ``boxes`` if not given.
         boxes: (N, 4), (N, M, 4) padded with NaN, or a sequence of (M_i, 4): x0, y0, x1, y1 in pixels, ends exclusive;
             derived from ``masks`` if not given.
+        regions: Named areas that are asked about one by one, such as a lesion and a marker: name -> masks (N, H, W), or
+            boxes as above; an image may lack one.
         explainer: Makes heatmaps of changed images.
         previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch; NaN where there are none.
         other_heatmaps: Heatmaps (N, H, W) of the same images and target by other explainers, by name.
@@ -67,6 +70,7 @@ class Case:
         heatmaps: Tensor | None = None,
         masks: Tensor | None = None,
         boxes: Tensor | Sequence[Tensor] | None = None,
+        regions: Regions | None = None,
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
@@ -79,6 +83,7 @@ class Case:
         self._anchor = self._images if self._images is not None else self._heatmaps
         self._target = None if target is None else check_target(target, self._require(self._anchor, "images"))
         self._masks, self._boxes = self._annotated(masks, boxes)
+        self._regions = None if regions is None else self._checked_regions(regions)
         self._explainer = explainer
         self._previous, self._others = previous_heatmaps, None
         if previous_heatmaps is not None:
@@ -100,13 +105,13 @@ class Case:
 
     def __getitem__(self, evidence: Evidence[Value]) -> Value:
         """Return what ``evidence`` says about this case; collected at the first reading, dropped after the last."""
-        memo = self._image_memo if _is_about_images_alone(evidence) else self._memo
+        memo = self._image_memo if evidence.is_about_images_alone else self._memo
         result: Value = memo.read(evidence, self._collect)
         return result
 
     def announce(self, evidence: Evidence[Any]) -> None:
         """Say that ``evidence`` will be read once more, so that it is kept until then and freed afterwards."""
-        if not _is_about_images_alone(evidence) and self._memo.announce(evidence):
+        if not evidence.is_about_images_alone and self._memo.announce(evidence):
             for part in evidence.reads:
                 self.announce(part)
 
@@ -147,7 +152,7 @@ class Case:
         )
         if masks is None and boxes is None:
             other._masks, other._boxes = self._masks, self._boxes
-        other._keys = self._keys
+        other._regions, other._keys = self._regions, self._keys
         other._image_memo = self._image_memo
         if target is None:
             other._seen_with = self._seen_with
@@ -166,19 +171,25 @@ class Case:
             yield rows, self._part(rows)
 
     def _part(self, rows: slice) -> Case:
+        def cut(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[rows]
+
+        def each_cut(maps: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+            return None if maps is None else {name: one[rows] for name, one in maps.items()}
+
         part = Case(
             None if self._classifier is None else self._classifier.rows(rows),
-            *(None if tensor is None else tensor[rows] for tensor in (self._images, self._target)),
-            heatmaps=None if self._heatmaps is None else self._heatmaps[rows],
+            cut(self._images),
+            cut(self._target),
+            heatmaps=cut(self._heatmaps),
+            regions=each_cut(self._regions),
             explainer=self._explainer,
-            previous_heatmaps=None if self._previous is None else self._previous[rows],
-            other_heatmaps=None if self._others is None else {name: maps[rows] for name, maps in self._others.items()},
+            previous_heatmaps=cut(self._previous),
+            other_heatmaps=each_cut(self._others),
             value_range=self._value_range,
             control_seed=self.control_seed,
         )
-        part._masks = None if self._masks is None else self._masks[rows]
-        part._boxes = None if self._boxes is None else self._boxes[rows]
-        part._keys = None if self._keys is None else self._keys[rows]
+        part._masks, part._boxes, part._keys = cut(self._masks), cut(self._boxes), cut(self._keys)
         known = self._image_memo.known(Logits())
         if known is not None:
             part._image_memo.keep(Logits(), known[rows])
@@ -248,6 +259,11 @@ class Case:
         return self._require(self._boxes, "boxes")
 
     @property
+    def regions(self) -> dict[str, Tensor]:
+        """Named areas, boolean (N, H, W) by name; all False where an image lacks one."""
+        return self._require(self._regions, "regions")
+
+    @property
     def previous_heatmaps(self) -> Tensor:
         """Earlier heatmaps (N, h, w), NaN where there are none."""
         return self._require(self._previous, "previous_heatmaps")
@@ -297,6 +313,11 @@ class Case:
         checked_masks = None if masks is None else check_masks(masks, self._anchor)
         return checked_masks, None if boxes is None else check_boxes(boxes, self._require(self._anchor, "heatmaps"))
 
+    def _checked_regions(self, regions: Regions) -> dict[str, Tensor]:
+        from lightning_xai.evidence.annotations import check_regions
+
+        return check_regions(regions, self._require(self._anchor, "heatmaps"))
+
     def _collect(self, evidence: Evidence[Any]) -> Any:
         try:
             if self._classifier is None:
@@ -311,8 +332,3 @@ class Case:
         if value is None:
             raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.")
         return value
-
-
-def _is_about_images_alone(evidence: Evidence[Any]) -> bool:
-    """Return whether ``evidence`` is the same whatever heatmaps and target the images come with."""
-    return evidence.inputs <= {"model", "images"}

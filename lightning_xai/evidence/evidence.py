@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result", covariant=True)
 
+_ABOUT_IMAGES = frozenset({"model", "images", "regions"})
+
 
 @dataclass(frozen=True)
 class Evidence(ABC, Generic[Result]):
@@ -20,8 +22,8 @@ class Evidence(ABC, Generic[Result]):
     maps per image, never images, activations or models.
 
     Attributes:
-        inputs: Fields of a case that `collect` reads. What reads nothing but model and images is shared by cases of the
-            same images with other heatmaps or targets.
+        inputs: Fields of a case that `collect` reads. What reads nothing but model, images and their regions is shared
+            by cases of the same images with other heatmaps or targets.
         reads: Other evidence that `collect` reads once each, so that it is freed after its last reader.
     """
 
@@ -36,6 +38,11 @@ class Evidence(ABC, Generic[Result]):
     else:  # a subclass overrides them by a class attribute, or by a property where settings decide
         inputs = frozenset({"model", "images", "heatmaps", "target"})
         reads = ()
+
+    @property
+    def is_about_images_alone(self) -> bool:
+        """Whether it is the same whatever heatmaps and target the images come with."""
+        return self.inputs <= _ABOUT_IMAGES
 
     @abstractmethod
     def collect(self, case: Case) -> Result:

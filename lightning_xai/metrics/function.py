@@ -28,6 +28,10 @@ _INPUTS = {
         "Tensor | Sequence[Tensor]",
         "(N, 4), (N, M, 4) padded with NaN, or a sequence of (M_i, 4): x0, y0, x1, y1 in pixels.",
     ),
+    "regions": (
+        "Mapping[str, Tensor | Sequence[Tensor]]",
+        "Named areas: name -> masks (N, H, W), boolean, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4).",
+    ),
     "previous_heatmaps": ("Tensor", "Heatmaps (N, h, w) of the same images from an earlier epoch."),
     "other_heatmaps": ("Mapping[str, Tensor]", "Heatmaps (N, H, W) of the same images by other explainers, by name."),
     "value_range": ("tuple[float, float]", _RANGE),

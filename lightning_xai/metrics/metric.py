@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._registry import alias_of, family_of
 from lightning_xai._settings import Configured
-from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.case import Case, Regions
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.estimate import Estimate, jackknife_error, undefined_rows
@@ -24,7 +24,7 @@ from lightning_xai.metrics.plotting import plot_metric
 from lightning_xai.model.classifier import Model
 
 _GIVEN_BESIDE = {"masks": "masks", "boxes": "masks"} | {
-    name: name for name in ("explainer", "previous_heatmaps", "other_heatmaps")
+    name: name for name in ("regions", "explainer", "previous_heatmaps", "other_heatmaps")
 }
 
 
@@ -134,7 +134,7 @@ class ExplanationMetric(Configured, Metric):
     def needs(self) -> frozenset[str]:
         """What must be known beside model, images, target and heatmaps.
 
-        Any of ``"masks"`` (or boxes), ``"explainer"``, ``"previous_heatmaps"``, ``"other_heatmaps"``.
+        Any of ``"masks"`` (or boxes), ``"regions"``, ``"explainer"``, ``"previous_heatmaps"``, ``"other_heatmaps"``.
         """
         return frozenset(_GIVEN_BESIDE[name] for name in self.all_inputs if name in _GIVEN_BESIDE)
 
@@ -199,6 +199,7 @@ class ExplanationMetric(Configured, Metric):
         target: Tensor | int | None = None,
         masks: Tensor | None = None,
         boxes: Tensor | Sequence[Tensor] | None = None,
+        regions: Regions | None = None,
         explainer: Explainer | None = None,
         previous_heatmaps: Tensor | None = None,
         other_heatmaps: Mapping[str, Tensor] | None = None,
@@ -214,6 +215,7 @@ class ExplanationMetric(Configured, Metric):
             target: Class per image, int64 (N,), or one class for all.
             masks: Boolean (N, H, W), the annotated object.
             boxes: x0, y0, x1, y1 in pixels, (N, 4), (N, M, 4) or a sequence of (M_i, 4).
+            regions: Named areas that are asked about one by one: name -> masks (N, H, W) or boxes as above.
             explainer: Makes heatmaps of changed images.
             previous_heatmaps: Heatmaps (N, h, w) of the same images from an earlier epoch.
             other_heatmaps: Heatmaps (N, H, W) of the same images by other explainers, by name.
@@ -227,6 +229,7 @@ class ExplanationMetric(Configured, Metric):
                 heatmaps=heatmaps,
                 masks=masks,
                 boxes=boxes,
+                regions=regions,
                 explainer=explainer,
                 previous_heatmaps=previous_heatmaps,
                 other_heatmaps=other_heatmaps,

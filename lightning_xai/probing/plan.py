@@ -81,7 +81,7 @@ class Plan:
         """Return about how many model evaluations one image costs; None if an explainer cannot tell."""
         control = frozenset[Evidence[Any]]() if self._control_suite is None else self._control_suite.evidence
         evidence = self._suite(annotated=annotated).evidence
-        once = {one for one in evidence if isinstance(one, ReferenceArea) or one.inputs <= {"model", "images"}}
+        once = {one for one in evidence if isinstance(one, ReferenceArea) or one.is_about_images_alone}
         of_control = {ReferenceArea(one, RandomControl()) for one in control if isinstance(one, MaskingCurve)}
         cost = 1 + sum(one.evaluations() for one in (*control, *(once - of_control)))
         for explainer in self.explainers.values():

@@ -111,6 +111,11 @@ class Batch:
         first, second, _ = self.images.unbind(1)
         return {"first": first, "second": second.relu(), "blank": torch.zeros_like(first)}
 
+    @property
+    def regions(self) -> dict[str, Tensor]:
+        """Named areas: the mask, whose mirror image touches it in some images, and the first box, as a box."""
+        return {"object": self.masks, "box": self.boxes[:, 0]}
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -153,6 +158,12 @@ class View:
     @property
     def boxes(self) -> list[tuple[float, ...]]:
         return [tuple(box) for box in self.batch.boxes[0].double().tolist() if not np.isnan(box).any()]
+
+    @property
+    def regions(self) -> dict[str, np.ndarray]:
+        rows, columns = np.indices(self.mask.shape) + 0.5
+        x0, y0, x1, y1 = self.batch.boxes[0, 0].double().tolist()
+        return {"object": self.mask, "box": (x0 <= columns) & (columns < x1) & (y0 <= rows) & (rows < y1)}
 
     @property
     def previous(self) -> np.ndarray:
@@ -241,7 +252,8 @@ class Entry:
 
     def case_of(self, names: Iterable[str], batch: Batch, model: Any) -> NotedCase:
         """Return a case that has these fields and no others."""
-        fields = {"model": model, "explainer": self.explainer, "other_heatmaps": batch.other_heatmaps, **vars(batch)}
+        derived = {"other_heatmaps": batch.other_heatmaps, "regions": batch.regions}
+        fields = {"model": model, "explainer": self.explainer, **derived, **vars(batch)}
         return NotedCase(**{name: fields[name] for name in names})
 
     def updated(self, batch: Batch, model: Any, settings: dict[str, Any] | None = None) -> ExplanationMetric:
@@ -272,6 +284,7 @@ _FIELD_OF = {"classifier": "model"} | {
         "target",
         "masks",
         "boxes",
+        "regions",
         "explainer",
         "previous_heatmaps",
         "other_heatmaps",

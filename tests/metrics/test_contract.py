@@ -199,6 +199,7 @@ def test_declared_needs(entry):
     fields = {"masks" if name == "boxes" else name for name in entry.arguments}
     assert entry.metric(entry.reads_all_with).needs == fields & {
         "masks",
+        "regions",
         "explainer",
         "previous_heatmaps",
         "other_heatmaps",

@@ -139,7 +139,8 @@ def _all_fields(net, side=16, count=2):
     """Return a case with all that any metric reads, on images that the default grids fit into."""
     random = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, side, side, generator=random)
-    case = Case(net, images, torch.arange(count), explainer=OnePass(), masks=images[:, 0] > 0.5)
+    regions = {"object": images[:, 0] > 0.5}
+    case = Case(net, images, torch.arange(count), explainer=OnePass(), masks=images[:, 0] > 0.5, regions=regions)
     case = case.with_heatmaps(
         images[:, 1].relu(),
         OnePass(),
@@ -168,7 +169,7 @@ def test_all_metrics_at_once_cost_the_union_of_their_evidence():
 
     def own_cost(evidence):
         """Return what it costs beside what is known about the images alone, which other evidence may read."""
-        of_images = [other for other in union - {evidence} if other.inputs <= {"model", "images"}]
+        of_images = [other for other in union - {evidence} if other.is_about_images_alone]
         case = _all_fields(net)
         for other in of_images:
             case[other]
