@@ -139,7 +139,8 @@ def _from_mapping(batch: Mapping[Any, Any]) -> dict[str, Any]:
         name = next((name for name in names if name in lowered), None)
         if name is not None:
             value = lowered[name]
-            nested = _from_mapping(value) if isinstance(value, Mapping) else {role: value}
+            is_nested = isinstance(value, Mapping) and role != "regions"  # which has names of its own
+            nested = _from_mapping(value) if is_nested else {role: value}
             found.update(nested)
     return {role: _in_corners(value) for role, value in found.items()}
 
@@ -203,6 +204,8 @@ def _are_names(part: Any) -> bool:
 
 def _in_corners(value: Any) -> Any:
     """Return torchvision boxes, also a list of them, as x0, y0, x1, y1; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: _in_corners(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_in_corners(item) for item in value]
     if type(value).__name__ != "BoundingBoxes":

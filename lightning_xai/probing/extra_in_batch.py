@@ -18,6 +18,7 @@ USUAL_NAMES = {
     "masks": ("masks", "mask", "segmentations", "segmentation"),
     "boxes": ("boxes", "box", "bboxes", "bbox"),
     "box_labels": ("box_labels", "boxes_labels", "bbox_labels"),
+    "regions": ("regions",),
     "ids": ("ids", "id", "paths", "path", "filenames", "filename", "file_name", "patient_id", "patient"),
 }
 _WITH_A_ROLE = {name for role, names in USUAL_NAMES.items() if role != "images" for name in names}

@@ -123,7 +123,7 @@ class Plan:
                 "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
             )
         classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
-        case = Case(classifier, sample.images, value_range=value_range, control_seed=self.seed)
+        case = Case(classifier, sample.images, value_range=value_range, control_seed=self.seed, regions=sample.regions)
         _check_columns(sample, case.logits, classifier.task)
         if self.target == "label":
             labels = known_labels(labels, case.logits.shape[1])

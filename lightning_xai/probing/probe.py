@@ -36,6 +36,7 @@ class Item:
     class_masks: Tensor | None = None
     id: str | None = None
     extra: dict[str, Any] | None = None
+    regions: dict[str, Tensor] | None = None
 
     @property
     def form(self) -> tuple[int, ...]:
@@ -101,10 +102,12 @@ class Probe:
         }
         on_device = {name: None if part is None else part.to(device) for name, part in parts.items()}
         extras = [item.extra for item in items if item.extra is not None]
+        regions = {name: torch.stack([_area(item, name) for item in items]).to(device) for name in self._regions}
         return sample_of_checked(
             **on_device,
             ids=ids if len(ids) == len(items) else None,
             extra=checked_extra(from_rows(extras), len(items), device=device) if extras else None,
+            regions=regions or None,
         )
 
     def previous_of(self, places: Sequence[int]) -> dict[str, Tensor]:
@@ -125,6 +128,11 @@ class Probe:
     @property
     def _has_box_labels(self) -> bool:
         return any(item.box_labels is not None for item in self.items)
+
+    @property
+    def _regions(self) -> list[str]:
+        """Names of the regions that some image has."""
+        return sorted({name for item in self.items for name in item.regions or ()})
 
     @property
     def _num_planes(self) -> int:
@@ -207,6 +215,7 @@ def item_of(sample: Sample, row: int) -> Item:
         class_masks=copied(sample.class_masks),
         id=None if sample.ids is None else sample.ids[row],
         extra=None if sample.extra is None else row_of(sample.extra, row),
+        regions=None if sample.regions is None else {n: area[row].cpu().clone() for n, area in sample.regions.items()},
     )
 
 
@@ -224,6 +233,12 @@ def _mask(item: Item) -> Tensor:
     if item.boxes is None or item.box_labels is not None:
         return torch.zeros(size, dtype=torch.bool)
     return masks_of_boxes(item.boxes[None], size)[0]
+
+
+def _area(item: Item, name: str) -> Tensor:
+    """Return a region as a mask (H, W): empty where the image lacks it."""
+    empty = torch.zeros(item.image.shape[1:], dtype=torch.bool)
+    return empty if item.regions is None else item.regions.get(name, empty)
 
 
 def _class_masks(item: Item, num_planes: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import check_images, shape
-from lightning_xai.evidence.annotations import check_boxes
+from lightning_xai.evidence.annotations import check_boxes, check_regions
 from lightning_xai.model.extra import checked_extra, rows_of
 
 VOID = 255
@@ -36,6 +36,9 @@ class Sample:
         extra: What the model's forward wants beside the image: name of its argument -> a value per image, a tensor
             (N, ...), a list of N, or a mapping of these; None if it wants nothing. Everything that is made of an image
             goes through the model with that image's own.
+        regions: Named areas that metrics such as `Reliance` ask about one by one: name -> masks (N, H, W), boolean or
+            numbers, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4), kept as masks; an image may lack one. None if
+            the batch names none.
     """
 
     images: Tensor
@@ -46,6 +49,7 @@ class Sample:
     class_masks: Tensor | None = None
     ids: Sequence[str] | None = None
     extra: Mapping[str, Any] | None = None
+    regions: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the images and bring everything else into its one form."""
@@ -61,6 +65,7 @@ class Sample:
             "class_masks": class_masks,
             "ids": None if self.ids is None else _ids(self.ids, images),
             "extra": checked_extra(self.extra, len(images), device=images.device) if self.extra else None,
+            "regions": _regions(self.regions, images),
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)
@@ -209,6 +214,23 @@ def _ids(given: Any, images: Tensor) -> tuple[str, ...]:
     if len(names) != len(images):
         raise ValueError(f"Expected `ids` of the batch for {len(images)} images, but got {len(names)}.")
     return tuple(map(str, names))
+
+
+def _regions(given: Any, images: Tensor) -> dict[str, Tensor] | None:
+    """Return named areas as boolean masks (N, H, W) on the device of the images; None if none is named."""
+    if given is None or (isinstance(given, Mapping) and not given):
+        return None
+    if isinstance(given, Mapping):
+        given = {name: _region(area, images, f"regions[{name!r}]") for name, area in given.items()}
+    return check_regions(given, images)
+
+
+def _region(area: Any, images: Tensor, name: str) -> Any:
+    if isinstance(area, (list, tuple)) and all(isinstance(boxes, Tensor) for boxes in area):
+        return area
+    numbers = _numbers(area, images, name)
+    is_of_boxes = numbers.dtype != torch.bool and numbers.shape[1:] != images.shape[2:]
+    return _without_padding(numbers) if is_of_boxes else numbers
 
 
 def _first(part: Any) -> Any:

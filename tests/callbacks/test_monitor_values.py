@@ -12,7 +12,7 @@ from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai.evidence.heat import compact
 from lightning_xai.explainers import CenterHeatmap, GradCAM, RandomHeatmap, get_explainer
 from lightning_xai.functional import heatmap_drift
-from lightning_xai.metrics import InsertionDeletion, MetricSuite, PointingGame, Sparseness
+from lightning_xai.metrics import InsertionDeletion, MetricSuite, NuisanceMass, PointingGame, Reliance, Sparseness
 from lightning_xai.model import Classifier
 from lightning_xai.probing import Sample
 from tests.callbacks import _tiny
@@ -306,6 +306,35 @@ def test_batches_of_the_users_own_form():
     loader = DataLoader(_tiny.Dicts(image=data.images, label=data.labels, where=data.masks), 4)
     trainer = fit(monitor(metrics=[PointingGame(), Sparseness()], sample_from_batch=read), module=module, val=loader)
     agree(values(trainer), by_hand(module, data, [PointingGame(), Sparseness()], masks=data.masks)[0])
+
+
+def test_named_regions_of_a_batch_reach_the_metrics():
+    data, module = Squares(), Module()
+    corner = torch.zeros_like(data.masks)
+    corner[:, 12:, :4] = True
+    columns = {
+        "image": data.images,
+        "label": data.labels,
+        "regions": [{"shape": a, "corner": b} for a, b in zip(data.masks, corner, strict=True)],
+    }
+    metrics = [Reliance("shape"), Reliance("corner"), NuisanceMass("corner")]
+    watched = monitor(["grad_cam", "hires_cam"], metrics=metrics)
+    trainer = fit(watched, module=module, val=DataLoader(_tiny.Dicts(**columns), 4))
+    rows = chosen(data.images, data.labels, COUNT)
+    regions = {"shape": data.masks[rows], "corner": corner[rows]}
+    for explainer in ("grad_cam", "hires_cam"):
+        suite = MetricSuite(metrics)
+        images, target = data.images[rows], data.labels[rows]
+        suite.update(model=module, images=images, target=target, explainer=get_explainer(explainer), regions=regions)
+        agree(values(trainer), {f"{explainer}/{name}": value.item() for name, value in suite.compute().items()})
+    assert values(trainer)["grad_cam/reliance/shape"] != 0.0
+    assert values(trainer)["grad_cam/undefined/reliance/corner"] == 0.0
+    assert watched.latest.scores("reliance/shape", "grad_cam").rows.shape == (COUNT, 2)
+
+
+def test_a_region_that_no_batch_names_ends_the_run_before_training():
+    with pytest.raises(ValueError, match="Expected `regions` to be given, because a metric reads it"):
+        fit(monitor(metrics=[Reliance("marker")]), module=Module(), val=Squares().loader())
 
 
 def test_a_metric_of_the_user():

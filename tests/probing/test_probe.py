@@ -428,6 +428,27 @@ def test_annotations_of_some_images_are_none_of_the_others():
     assert probe.sample([1], CPU).masks.sum() == 0  # whatever images are asked for, the batch has the same parts
 
 
+def test_regions_go_with_their_images_and_are_empty_where_an_image_lacks_one():
+    images, areas = images_of(4), torch.rand(4, 3, 3) > 0.4
+    selection = ProbeSelection(4)
+    selection.offer(Sample(images[:2], regions={"lesion": areas[:2], "marker": ~areas[:2]}))
+    selection.offer(Sample(images[2:3], regions={"marker": torch.tensor([[0.0, 0.0, 2.0, 3.0]])}))
+    selection.offer(Sample(images[3:]))
+    probe = Probe(selection.chosen, [selection.held[identity] for identity in selection.chosen])
+    order = [content_keys(images).tolist().index(key) for key in probe.keys]
+    for places in ([0, 1, 2, 3], [3], [2, 0]):
+        sample = probe.sample(places, CPU)
+        assert list(sample.regions) == ["lesion", "marker"]  # whatever images are asked for
+        for row, place in enumerate(order[i] for i in places):
+            expected = {"lesion": areas[place], "marker": ~areas[place]} if place < 2 else {}
+            if place == 2:
+                expected = {"marker": torch.tensor([[True, True, False]] * 3)}
+            for name, area in sample.regions.items():
+                assert torch.equal(area[row], expected.get(name, torch.zeros(3, 3, dtype=torch.bool)))
+    assert not probe.annotated  # a region need not be what a heatmap should find
+    assert Probe(probe.identities[:1], [Item(images[0], None, None, None)]).sample([0], CPU).regions is None
+
+
 def test_the_state_is_plain():
     probe = Probe([(5, 1), (3, -1)], [])
     probe.previous = {"grad_cam": torch.ones(2, 4, 4).half()}

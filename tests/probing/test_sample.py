@@ -130,6 +130,29 @@ def test_first_image_is_a_copy():
     assert first.images.untyped_storage().nbytes() == IMAGES[:1].numel() * 4
 
 
+@pytest.mark.parametrize("form", ["mapping", "second of a pair", "arrays", "padded"])
+def test_named_regions(form):
+    boxes = torch.zeros(3, 2, 4)  # filled up by zeros
+    boxes[:, 0] = torch.tensor([1.0, 2.0, 4.0, 5.0])
+    expected = torch.zeros(3, 6, 8, dtype=torch.bool)
+    expected[:, 2:5, 1:4] = True
+    given = {"lesion": MASKS.float(), "marker": boxes[:, 0]}
+    if form == "arrays":
+        given = {"lesion": MASKS.numpy(), "marker": [boxes[i, :1] for i in range(3)]}
+    if form == "padded":
+        given["marker"] = boxes
+    batch = (IMAGES, {"label": LABELS, "regions": given}) if form.startswith("second") else None
+    sample = sample_from_batch(batch or {"image": IMAGES.clone(), "label": LABELS, "Regions": given})
+    assert sample.labels.tolist() == LABELS.tolist()
+    assert list(sample.regions) == ["lesion", "marker"]
+    assert torch.equal(sample.regions["lesion"], MASKS > 0)
+    assert torch.equal(sample.regions["marker"], expected)
+    first = sample.first()
+    assert torch.equal(first.regions["marker"], expected[:1])
+    assert first.regions["marker"].untyped_storage().nbytes() == 48
+    assert sample_from_batch((IMAGES, LABELS)).regions is None
+
+
 def test_a_gradient_is_let_go():
     assert not Sample(IMAGES.clone().requires_grad_()).images.requires_grad
 
@@ -161,6 +184,17 @@ def test_a_gradient_is_let_go():
             {"image": IMAGES, "boxes": CORNERS[:2]},
             ValueError,
             r"`boxes` to have shape \(3, M, 4\), but got \(2, 1, 4\)",
+        ),
+        ({"image": IMAGES, "regions": {"a": MASKS[:2]}}, ValueError, r"`regions\['a'\]` to have shape \(3, 6, 8\)"),
+        (
+            {"image": IMAGES, "regions": {"a": ["left"]}},
+            TypeError,
+            r"`regions\['a'\]` .* got list of str. Pass `sample_",
+        ),
+        (
+            {"image": IMAGES, "regions": MASKS},
+            TypeError,
+            "Expected `regions` to map names to masks or boxes, but got Ten",
         ),
         ({"image": IMAGES, "boxes": SIZES.flip(1)}, ValueError, "x1 > x0 and y1 > y0, but got a box without area"),
     ],
