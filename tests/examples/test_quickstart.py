@@ -14,6 +14,7 @@ KEYS = {
     "xai/faithfulness",
     "xai/faithfulness_gain",
     "xai/faithfulness_relative",
+    "xai/undefined/faithfulness_skill",  # the skill itself needs a model that has learnt something
     "xai/control/faithfulness",
     "xai/insertion_auc",
     "xai/deletion_auc",

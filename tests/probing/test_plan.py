@@ -36,6 +36,7 @@ def test_default_keys():
         xai/probe_accuracy xai/probe_confidence xai/seconds xai/model_evaluations
         xai/insertion_auc xai/deletion_auc xai/faithfulness xai/faithfulness_gain xai/control/faithfulness
         xai/faithfulness_relative xai/undefined/faithfulness_relative
+        xai/faithfulness_skill xai/undefined/faithfulness_skill xai/insertion_skill xai/undefined/insertion_skill
         xai/max_sensitivity xai/undefined/max_sensitivity xai/avg_sensitivity xai/undefined/avg_sensitivity
         xai/sparseness xai/undefined/sparseness xai/complexity xai/undefined/complexity
         xai/heatmap_drift xai/undefined/heatmap_drift
@@ -98,9 +99,9 @@ def test_the_control_is_scored_where_a_gain_is_logged(metrics, scored):
 
 
 def test_expected_evaluations():
-    assert plan().evaluations(annotated=False) <= 56 + 4  # the bound counts the unchanged image once per curve
+    assert plan().evaluations(annotated=False) <= 125 + 6  # the bound counts the unchanged image once per curve
     more = plan(["grad_cam", "hires_cam"]).evaluations(annotated=False) - plan().evaluations(annotated=False)
-    assert more == 1 + 22 + 10  # its map, its curves, its neighbours; no second control
+    assert more == 1 + 22 + 10  # its map, its curves, its neighbours; no second control or reference
     assert plan(metrics="sparseness").evaluations(annotated=False) == 2
 
 

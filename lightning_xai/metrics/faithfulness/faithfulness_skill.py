@@ -59,6 +59,8 @@ class FaithfulnessSkill(Skill):
         tensor(nan)
     """
 
+    in_default_suite = True
+
     def __init__(
         self,
         num_steps: Steps = MaskingCurve.num_steps,

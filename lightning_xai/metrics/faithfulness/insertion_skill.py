@@ -47,6 +47,8 @@ class InsertionSkill(Skill):
         tensor(0.7500)
     """
 
+    in_default_suite = True
+
     def __init__(
         self,
         num_steps: Steps = MaskingCurve.num_steps,
