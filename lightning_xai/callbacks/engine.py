@@ -26,10 +26,11 @@ from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
-from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained, joined
+from lightning_xai.probing.answers import Answers, joined
+from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
-from lightning_xai.probing.probe import Probe, references_of_size
+from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.processes import (
     Processes,
     agreed_probe,
@@ -37,7 +38,7 @@ from lightning_xai.probing.processes import (
     first_error,
     merged,
     of_all,
-    share_of,
+    shares_of,
 )
 from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.validation import ValidationLogits
@@ -130,7 +131,7 @@ class Engine:
             values.
         """
         began = time.perf_counter()
-        if not all_succeeded(_processes(trainer), run.error is None):
+        if not all_succeeded(processes_of(trainer), run.error is None):
             self._report_error(trainer, run, run.error)
             return None
         # before the probe is gathered, because which labels are classes is the model's to say
@@ -148,41 +149,15 @@ class Engine:
             return None
         epoch, heatmaps = told
         run.remember(epoch)
-        self._publish(trainer, module, run, epoch, heatmaps, validation_logits(_processes(trainer), run, found[1]))
+        self._publish(trainer, module, run, epoch, heatmaps, validation_logits(processes_of(trainer), run, found[1]))
         return epoch
-
-    def agree(self, trainer: Trainer, run: RunState) -> None:
-        """Agree with the other ranks on what each saw of the data in a part; every rank must call it.
-
-        Which loaders have annotations, and so which keys there are, is settled once.
-        """
-        seen = {loader: sample.annotated for loader, sample in run.samples.items()}
-        of_ranks = of_all(_processes(trainer), (seen, run.labels_are_distributions, run.chunk_size))
-        known = [labels for _, labels, _ in of_ranks if labels is not None]
-        run.labels_are_distributions = all(known) if known else None
-        run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
-        loaders = sorted({loader for annotated, *_ in of_ranks for loader in annotated})
-        agreed = {loader: any(annotated.get(loader, False) for annotated, *_ in of_ranks) for loader in loaders}
-        run.annotated_loaders = run.annotated_loaders or agreed
-
-    def promise_keys(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
-        """Let monitors find every key that has no value yet: its last good one in this run, else its worst.
-
-        Loggers never see these; a value that is logged replaces them, and an error leaves the last one.
-        """
-        for loader, agreed in run.annotated_loaders.items():
-            annotated = agreed or (loader in run.probes and run.probes[loader].annotated)
-            for name, key in self.keys.of_loader(run.index_in_keys(loader), annotated=annotated).items():
-                run.last_values.setdefault(name, key.worst)
-        for name, value in run.last_values.items():
-            trainer.callback_metrics.setdefault(name, torch.tensor(value, device=module.device))
 
     def _answers_about_share(
         self, trainer: Trainer, module: LightningModule, run: RunState
     ) -> tuple[dict[int, list[Answers]], Classifier]:
         """Return the answers about this rank's share of each group of every probe, and the classifier asked."""
         # a share of each group of images of one size: so every rank makes the same number of forwards
-        shares = {loader: _shares(_processes(trainer), probe) for loader, probe in run.probes.items()}
+        shares = {loader: shares_of(processes_of(trainer), probe.groups) for loader, probe in run.probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(len(places) for groups in shares.values() for places in groups)
         has_bar = trainer.progress_bar_callback is not None
@@ -233,15 +208,15 @@ class Engine:
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
         """Agree on the probe of each loader that was looked through; return True."""
         for loader, selection in sorted(run.selections.items()):
-            counts = of_all(_processes(trainer), None if selection.offers.annotated else selection.class_counts)
+            counts = of_all(processes_of(trainer), None if selection.offers.annotated else selection.class_counts)
             # where annotated images come first, a probe is no sample of its classes
             run.class_counts[loader] = sum((one for one in counts if None not in counts and one), Counter())
             if self.plan.num_references:
                 count = self.plan.num_references
-                references = agreed_probe(_processes(trainer), selection, count, [], run.num_classes)
+                references = agreed_probe(processes_of(trainer), selection, count, [], run.num_classes)
                 run.references[loader] = [item.image for item in references.items]
             wanted = run.wanted(loader)
-            probe = agreed_probe(_processes(trainer), selection, self.keys.num_images, wanted, run.num_classes)
+            probe = agreed_probe(processes_of(trainer), selection, self.keys.num_images, wanted, run.num_classes)
             if self.plan.target == "label" and run.num_classes is not None:
                 check_labels(probe.labels, run.num_classes)
             differences = run.accept(loader, probe)
@@ -322,7 +297,7 @@ class Engine:
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
         run.last_values.update(values)
         # reports run on rank zero, but every rank has to say the same about a value
-        _log(trainer, module, values, to_loggers=of_all(_processes(trainer), frozenset(told.to_loggers))[0])
+        _log(trainer, module, values, to_loggers=of_all(processes_of(trainer), frozenset(told.to_loggers))[0])
 
     def _attempted(self, trainer: Trainer, run: RunState, attempt: Callable[[], Result]) -> Result | None:
         """Return the result of ``attempt``; None if it failed on some rank, which is said, or raised, on all."""
@@ -332,20 +307,20 @@ class Engine:
             result = attempt()
         except Exception as caught:
             error = caught
-        if all_succeeded(_processes(trainer), error is None):
+        if all_succeeded(processes_of(trainer), error is None):
             return result
         self._report_error(trainer, run, error)
         return None
 
     def _raise_on_all(self, trainer: Trainer, error: Exception | None) -> None:
-        reason = first_error(_processes(trainer), error)
+        reason = first_error(processes_of(trainer), error)
         if reason is not None:
             raise error or RuntimeError(f"Explaining failed on {reason}")
 
     def _report_error(self, trainer: Trainer, run: RunState, error: Exception | None) -> None:
-        reason = str(first_error(_processes(trainer), error))
+        reason = str(first_error(processes_of(trainer), error))
         misconfigured = is_misconfiguration(error) or (not run.tried and isinstance(error, (TypeError, ValueError)))
-        if self.on_error == "raise" or any(of_all(_processes(trainer), misconfigured)):
+        if self.on_error == "raise" or any(of_all(processes_of(trainer), misconfigured)):
             raise error or RuntimeError(f"Explaining failed on {reason}")
         run.failures += 1
         if not run.epochs and would_stop(trainer, self.keys.prefix, run.failures, run.last_values):
@@ -365,7 +340,7 @@ def _ignore(_: int) -> None:
     """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
 
 
-def _processes(trainer: Trainer) -> Processes:
+def processes_of(trainer: Trainer) -> Processes:
     """Return the processes of a Trainer: every strategy that can run has a rank, though not their common base class."""
     return cast("Processes", trainer.strategy)
 
@@ -389,14 +364,9 @@ def _log(
         )
 
 
-def _shares(processes: Processes, probe: Probe) -> list[list[int]]:
-    """Return the places of the images that this rank explains, of each group."""
-    return [[group[index] for index in share_of(processes, len(group))] for group in probe.groups]
-
-
 def _gathered(trainer: Trainer, answers: Sequence[Answers], groups: Sequence[Sequence[int]]) -> list[Answers]:
     """Return the answers of all ranks about each group, in its order."""
-    merge = partial(merged, _processes(trainer))
+    merge = partial(merged, processes_of(trainer))
     return [part.each(partial(merge, count=len(group))) for part, group in zip(answers, groups, strict=True)]
 
 

@@ -14,7 +14,8 @@ from lightning_xai._lightning import Callback, MisconfigurationException, check_
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
-from lightning_xai.callbacks.engine import Engine
+from lightning_xai.callbacks.engine import Engine, processes_of
+from lightning_xai.callbacks.promised_keys import agree, promise_keys
 from lightning_xai.callbacks.run_state import Runs
 from lightning_xai.callbacks.schedule import Schedule
 from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
@@ -203,7 +204,7 @@ class ExplanationMonitor(Callback):
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
                 "but it is empty."
             )
-        self._engine.promise_keys(trainer, pl_module, self._runs.of(trainer))
+        promise_keys(self.keys, trainer, pl_module, self._runs.of(trainer))
         self.schedule.explain_itself(trainer, self.prefix)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -330,7 +331,7 @@ class ExplanationMonitor(Callback):
         if run.listening is not None:
             run.listening.stop()
         if run.due or not run.annotated_loaders:
-            self._engine.agree(trainer, run)
+            agree(processes_of(trainer), run)
         if run.stage == "fit" and run.due and not run.tried:
             keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys)
@@ -344,7 +345,7 @@ class ExplanationMonitor(Callback):
         run.first = run.first and not run.due
         run.stop_listening()
         if run.stage == "fit":
-            self._engine.promise_keys(trainer, module, run)
+            promise_keys(self.keys, trainer, module, run)
 
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:

@@ -5,7 +5,7 @@ from lightning_xai._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "Answers": "explained",
+        "Answers": "answers",
         "Estimate": "explained",
         "Explained": "explained",
         "ExplainedEpoch": "explained",

@@ -21,7 +21,7 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.registry import METRICS
 from lightning_xai.metrics.suite import MetricSuite
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.probing.explained import Answers
+from lightning_xai.probing.answers import Answers
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, VOID, Sample
 

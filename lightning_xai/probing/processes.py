@@ -112,6 +112,11 @@ def share_of(processes: Processes, count: int) -> list[int]:
     return [min(index, count - 1) for index in range(processes.global_rank, padded, processes.world_size)]
 
 
+def shares_of(processes: Processes, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the places of the images that this process works on, of each group: so all make the same forwards."""
+    return [[group[index] for index in share_of(processes, len(group))] for group in groups]
+
+
 def merged(processes: Processes, rows: Tensor, count: int) -> Tensor:
     """Return the rows of all shares in the order of the probe, (count, ...), unpadded; every process must call it."""
     if processes.world_size == 1:
