@@ -28,6 +28,7 @@ NAMES = (
     "preserved_cost",
     "monitor_cost",
     "metric_throughput",
+    "false_stops",
 )
 _WIDTH = 160  # a table that is cut where output goes to a file is of no use
 
