@@ -7,7 +7,7 @@ from lightning_xai.metrics.registry import METRICS
 __version__ = "0.1.0"
 
 _LAYERS = {
-    "callbacks": ("ExplanationMonitor",),
+    "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor"),
     "datasets": ("ShapesDataset",),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
     "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),

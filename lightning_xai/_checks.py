@@ -149,11 +149,15 @@ def check_device(tensor: Tensor, images: Tensor, name: str) -> None:
 def check_choice(value: object, choices: Sequence[object], name: str) -> None:
     """Raise ValueError that lists ``choices`` and names the nearest one if ``value`` is none of them."""
     if value not in choices:
-        by_lower = {str(choice).lower(): choice for choice in choices}
-        near = get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
-        hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
         listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"Expected `{name}` to be one of {listed}, but got {value!r}.{hint}")
+        raise ValueError(f"Expected `{name}` to be one of {listed}, but got {value!r}.{nearest(value, choices)}")
+
+
+def nearest(value: object, choices: Sequence[object], cutoff: float = 0.5) -> str:
+    """Return the question whether the nearest of ``choices`` was meant, after a space; nothing if none is near."""
+    by_lower = {str(choice).lower(): choice for choice in choices}
+    near = get_close_matches(str(value).lower(), by_lower, n=1, cutoff=cutoff)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def check_at_least(value: float, least: float, name: str, *, strict: bool = False) -> None:

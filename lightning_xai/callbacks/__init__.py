@@ -4,7 +4,11 @@ from lightning_xai._lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {"ExplanationMonitor": "explanation_monitor"},
+    {
+        "ExplanationCheckpoint": "explanation_checkpoint",
+        "ExplanationEarlyStopping": "explanation_early_stopping",
+        "ExplanationMonitor": "explanation_monitor",
+    },
     renamed={
         "Grid": "lightning_xai.reports.Grid",
         "Sample": "lightning_xai.probing.Sample",

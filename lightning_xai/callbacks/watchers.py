@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lightning_xai._checks import nearest
 from lightning_xai._lightning import MisconfigurationException, loaded
 from lightning_xai.probing.keys import Key
 
@@ -36,7 +37,7 @@ def check_watchers(trainer: Trainer, prefix: str, keys: dict[str, Key], *, loade
         if key is None:
             raise MisconfigurationException(
                 f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
-                f"It will log: {_listed(keys)}."
+                f"It will log: {_listed(keys)}.{nearest(monitor, sorted(keys))}"
             )
         if loaders_known:
             _warn_of_mode(owner, monitor, mode, key)
@@ -74,7 +75,9 @@ def would_stop(trainer: Trainer, prefix: str, validations: int, stand_ins: Mappi
     return any(
         _stops(callback, validations, stand_ins.get(callback.monitor))
         for callback in trainer.callbacks  # type: ignore[union-attr]
-        if hasattr(callback, "stopped_epoch") and str(getattr(callback, "monitor", None)).startswith(f"{prefix}/")
+        if hasattr(callback, "stopped_epoch")
+        and str(getattr(callback, "monitor", None)).startswith(f"{prefix}/")
+        and not _counts_explanations(callback)
     )
 
 
@@ -118,7 +121,13 @@ def _watchers(trainer: Trainer, prefix: str) -> Iterator[tuple[str, str, str | N
     configs = getattr(trainer.strategy, "lr_scheduler_configs", [])
     for owner, monitor in (*callbacks, *((config.scheduler, config.monitor) for config in configs)):
         if isinstance(monitor, str) and monitor.startswith(f"{prefix}/"):
-            yield type(owner).__name__, monitor, getattr(owner, "mode", None), getattr(owner, "patience", None)
+            patience = None if _counts_explanations(owner) else getattr(owner, "patience", None)
+            yield type(owner).__name__, monitor, getattr(owner, "mode", None), patience
+
+
+def _counts_explanations(callback: object) -> bool:
+    """Say whether a callback's patience is one of explanations: validations without one cost it nothing."""
+    return bool(getattr(callback, "counts_explanations", False))
 
 
 def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:

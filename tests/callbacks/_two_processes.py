@@ -20,7 +20,7 @@ from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
 from lightning_xai.probing import plan, sample_from_batch
 from lightning_xai.reports import Grid, History, Report, Scalars, numbers
-from tests.callbacks import _runs
+from tests.callbacks import _runs, _scripted
 from tests.callbacks._runs import (
     Attendance,
     Constant,
@@ -311,6 +311,40 @@ def annotations_on_one_rank(folder):
     return found
 
 
+def decisions(folder):
+    """What stopping and checkpoint decide where each rank has logged an accuracy of its own."""
+    accuracies, scores = (0.5, 0.80, 0.82, 0.84, 0.86, 0.88), (0.1, 0.9, 0.7, 0.65, 0.5, 0.3)
+
+    class OfItsOwn(_scripted.graded([])):
+        def on_validation_epoch_end(self):
+            if not self.trainer.sanity_checking:
+                own = accuracies[self.current_epoch] - 0.3 * self.trainer.global_rank
+                self.log("val_acc", own, rank_zero_only=False)
+
+    folder = folder / "decisions"
+    stop = _scripted.stopping(patience=2, min_delta=0.05, only_if={"val_acc": 0.79})
+    guard = _scripted.stopping(rule="fall", patience=1)
+    keep = _scripted.keeping(folder, save_last=True, margin=0.05)
+    counted = _scripted.keeping(folder / "counted", rule="pareto")
+    run = train(
+        [_scripted.watch(scores, centred=False), stop, guard, keep, counted],
+        OfItsOwn,
+        max_epochs=6,
+        limit_train_batches=1,
+        val_loader=loader(10, seed=1),
+        num_sanity_val_steps=0,
+    )
+    return {
+        "epochs": run.trainer.current_epoch,
+        "stopped": [(one.stopped_epoch, one.decision.reason) for one in (stop, guard)],
+        "best": Path(keep.best_model_path).name,
+        "reason": keep.reason,
+        "kept": [(one.epoch, one.accuracy) for one in keep.kept],
+        "counted": (counted.kept[-1].accuracy, counted.kept[-1].accuracy_error),
+        "files": _scripted.files(folder),
+    }
+
+
 def files(folder):
     """Which ranks write, and where."""
     writes = []
@@ -407,6 +441,7 @@ SITUATIONS = (
     weights,
     probes_and_values,
     agreement,
+    decisions,
     one_rank_raises,
     one_rank_reads_nothing,
     forwards,

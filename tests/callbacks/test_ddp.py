@@ -13,7 +13,7 @@ from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import run_state
 from lightning_xai.probing.processes import OneProcess, share_of
 from tests.callbacks._runs import loader, monitor, remembered, train
-from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, Drifting, Listening, drifting, run
+from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, Drifting, Listening, decisions, drifting, run
 
 COUNTED = ("seconds", "model_evaluations")
 
@@ -140,6 +140,15 @@ def test_monitors_agree(ranks):
     assert first["best"] in first["kept"]
     assert len(first["kept"]) == 2
     assert first["told"] == []
+
+
+def test_decisions_agree_and_are_those_of_one_process(ranks, tmp_path):
+    first, second = (found["decisions"] for found in ranks)
+    assert first == second == decisions(tmp_path)
+    assert first["stopped"][0][0] == first["epochs"] - 1 < 5
+    assert first["best"] in first["files"]
+    accuracy, error = first["counted"]
+    assert error == pytest.approx((accuracy * (1 - accuracy) / 10) ** 0.5)  # ten images, five on each rank
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_xai import ExplanationMonitor, Readout
+from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping, ExplanationMonitor, Readout
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, read_batch
@@ -23,6 +23,8 @@ ADDED = {
     "explanation_monitor": ExplanationMonitor,
     "early_stopping_on_faithfulness": EarlyStopping,
     "checkpoint_on_faithfulness": ModelCheckpoint,
+    "explanation_early_stopping": ExplanationEarlyStopping,
+    "explanation_checkpoint": ExplanationCheckpoint,
 }
 OWN = """
 trainer:
@@ -65,7 +67,9 @@ def configs(*paths):
 
 def kinds(cli):
     """The user's and our callbacks, without those that Lightning adds."""
-    shown = {"RichModelSummary", "ExplanationMonitor", "EarlyStopping", "LearningRateMonitor"}
+    shown = {"RichModelSummary", "LearningRateMonitor", *(kind.__name__ for kind in ADDED.values())} - {
+        "ModelCheckpoint"
+    }
     return sorted(type(callback).__name__ for callback in cli.trainer.callbacks if type(callback).__name__ in shown)
 
 
@@ -97,13 +101,18 @@ def test_all_presets_train_together_and_the_saved_config_trains_again(own, tmp_p
     first = [path for path in order if path.stem == "explanation_monitor"]
     args = [*configs(own, *first), *small, *configs(*last)]
     cli = parsed(*args, run=True, folder=tmp_path / "first")
-    assert kinds(cli) == ["EarlyStopping", "ExplanationMonitor", "RichModelSummary"]
-    checkpoint = next(c for c in cli.trainer.callbacks if isinstance(c, ModelCheckpoint))
+    ours = ["ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor"]
+    assert kinds(cli) == ["EarlyStopping", *ours, "RichModelSummary"]
+    checkpoint = next(c for c in cli.trainer.callbacks if type(c) is ModelCheckpoint)
     (watched,) = monitors(cli)
     best = max(row["xai/faithfulness"] for row in watched.history)
     assert checkpoint.best_model_score == pytest.approx(best)
     epoch = next(row["epoch"] for row in watched.history if row["xai/faithfulness"] == best)
     assert Path(checkpoint.best_model_path).name == f"epoch={epoch}-faithfulness={best:.3f}.ckpt"
+    keep = next(c for c in cli.trainer.callbacks if isinstance(c, ExplanationCheckpoint))
+    gain = watched.history[keep.kept[-1].epoch]["xai/faithfulness_gain"]
+    assert Path(keep.kept[-1].path).name == f"epoch={keep.kept[-1].epoch}-gain={gain:.3f}.ckpt"
+    assert Path(keep.best_model_path).exists()
     saved = tmp_path / "first" / "config.yaml"
     assert saved.exists()
     again = parsed("--config", saved, run=True, folder=tmp_path / "second")
@@ -226,6 +235,47 @@ def _steps():
         "quadrature": {"class_path": path, "init_args": {"num_steps": "radau"}},
         "adaptive": {"class_path": path, "init_args": {"num_steps": "auto", "tolerance": 0.05}},
     }
+
+
+DECISIONS = """
+trainer:
+  callbacks+:
+    - class_path: lightning_xai.ExplanationEarlyStopping
+      init_args:
+        monitor: xai/sparseness
+        rule: no_gain
+        min_delta: 0.01
+        only_if: {val_loss: ["<", 0.3], val_accuracy: 0.8}
+    - class_path: lightning_xai.ExplanationCheckpoint
+      init_args:
+        monitor: [xai/faithfulness_gain, xai/sparseness]
+        rule: pareto
+        accuracy: val_loss
+        accuracy_mode: min
+        margin: 0.01
+        max_kept: null
+"""
+
+
+def test_settings_of_decisions_from_yaml(own, tmp_path):
+    path = tmp_path / "decisions.yaml"
+    path.write_text(DECISIONS)
+    callbacks = parsed(*configs(own, path)).trainer.callbacks
+    stop = next(one for one in callbacks if isinstance(one, ExplanationEarlyStopping))
+    keep = next(one for one in callbacks if isinstance(one, ExplanationCheckpoint))
+    assert (stop.rule, stop.min_delta, stop.patience) == ("no_gain", 0.01, 3)
+    assert {name: list(one) if name == "val_loss" else one for name, one in stop.only_if.items()} == {
+        "val_loss": ["<", 0.3],
+        "val_accuracy": 0.8,
+    }
+    assert keep.monitors == ("xai/faithfulness_gain", "xai/sparseness")
+    assert (keep.rule, keep.accuracy, keep.accuracy_mode, keep.margin, keep.max_kept) == (
+        "pareto",
+        "val_loss",
+        "min",
+        0.01,
+        None,
+    )
 
 
 def test_a_dict_of_explainers_from_yaml(own, tmp_path):
