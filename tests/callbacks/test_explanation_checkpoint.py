@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from pathlib import Path
 
 import lightning as L
@@ -248,6 +249,18 @@ class TestErrors:
         )
         trainer.validate(found.module, loader(6), verbose=False)
         assert files(tmp_path / "kept") == []
+
+
+def test_the_page_shows_what_runs():
+    page = (Path(__file__).parents[2] / "docs" / "stopping_and_choosing.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(code, names)
+    assert [type(one).__name__ for one in names["callbacks"]] == [
+        "ExplanationMonitor",
+        "ExplanationEarlyStopping",
+        "ExplanationCheckpoint",
+    ]
 
 
 class TestLeavesNoTrace:
