@@ -70,6 +70,14 @@ if TYPE_CHECKING:
 
     class Callback(lightning.pytorch.callbacks.Callback, pytorch_lightning.callbacks.Callback): ...  # type: ignore[misc]
 
+    class EarlyStopping(  # type: ignore[misc]
+        lightning.pytorch.callbacks.EarlyStopping, pytorch_lightning.callbacks.EarlyStopping
+    ): ...
+
+    class ModelCheckpoint(  # type: ignore[misc]
+        lightning.pytorch.callbacks.ModelCheckpoint, pytorch_lightning.callbacks.ModelCheckpoint
+    ): ...
+
     class MisconfigurationException(
         lightning.fabric.utilities.exceptions.MisconfigurationException,
         lightning_fabric.utilities.exceptions.MisconfigurationException,
@@ -82,6 +90,12 @@ else:
 
     class Callback(_NoCallback):
         """A callback for Trainers of either package."""
+
+    class EarlyStopping(_NoCallback):
+        """An early stopping of either package; it begins without what Lightning's own constructor sets."""
+
+    class ModelCheckpoint(_NoCallback):
+        """A checkpoint callback of either package; see `EarlyStopping`."""
 
     class _NoError(Exception):
         """See `_NoCallback`."""
@@ -105,6 +119,8 @@ class _Arrivals:
 
 def _take_bases() -> None:
     _extend(Callback, _found(_PACKAGES, "callbacks.callback.Callback"))
+    _extend(EarlyStopping, _found(_PACKAGES, "callbacks.early_stopping.EarlyStopping"))
+    _extend(ModelCheckpoint, _found(_PACKAGES, "callbacks.model_checkpoint.ModelCheckpoint"))
     _extend(MisconfigurationException, _found(_FABRICS, _MISCONFIGURATION))
 
 

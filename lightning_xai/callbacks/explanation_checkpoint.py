@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_xai._checks import check_choice, check_count
+from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.callbacks.kept_checkpoints import KeptCheckpoints, scores_of
+from lightning_xai.callbacks.late_model_checkpoint import LateModelCheckpoint
 from lightning_xai.callbacks.readings import decides_at_epoch_end, explained_epochs, moment_of, monitor_of, rows_behind
 from lightning_xai.callbacks.validation_accuracy import ValidationAccuracy
 from lightning_xai.probing.decisions.choosing import Candidate, Choice, Objectives, Rule, chosen
@@ -22,10 +22,10 @@ from lightning_xai.probing.decisions.paired import Mode, Monitored
 from lightning_xai.probing.explained import ExplainedEpoch
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning_xai._lightning import LightningModule, Trainer
 
 
-class ExplanationCheckpoint(ModelCheckpoint):
+class ExplanationCheckpoint(LateModelCheckpoint):
     """Keep the checkpoint that is explained best among those that are equally accurate.
 
     No explanation score may be maximised alone: it would choose networks that are worse at their task. Each explained
@@ -129,7 +129,8 @@ class ExplanationCheckpoint(ModelCheckpoint):
     @property
     def state_key(self) -> str:
         """Name of the state in checkpoints, so that several of these callbacks keep apart."""
-        return self._generate_state_key(monitor=list(self.monitors), accuracy=self.accuracy, rule=self.rule)
+        told = {"monitor": list(self.monitors), "accuracy": self.accuracy, "rule": self.rule}
+        return f"{type(self).__qualname__}{told!r}"  # as Lightning writes them
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates and the accuracies in plain values; scores are in the monitor's state."""
@@ -157,7 +158,7 @@ class ExplanationCheckpoint(ModelCheckpoint):
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the monitor; take the first place among the checkpoints, whose files then know of ours."""
+        """Find the monitor and what stands behind its keys, before training."""
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
@@ -169,9 +170,6 @@ class ExplanationCheckpoint(ModelCheckpoint):
         self.mode = "max" if self._monitored[0].sign > 0 else "min"
         if trainer.global_step == 0:  # a new fit, unless a checkpoint is loaded next
             self._forget()
-        others = [one for one in trainer.callbacks if one is not self]  # type: ignore[attr-defined]
-        place = next((i for i, one in enumerate(others) if isinstance(one, Checkpoint)), len(others))
-        trainer.callbacks = [*others[:place], self, *others[place:]]  # type: ignore[attr-defined]
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a run in which several metrics could be the accuracy."""
@@ -179,11 +177,11 @@ class ExplanationCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, remove what an interruption left behind, and drop what is no longer there."""
-        super().on_train_start(trainer, pl_module)
+        super().on_train_start(trainer, pl_module)  # type: ignore[arg-type]
         for path in self._kept.beaten:
             self._remove(trainer, path)
         self._kept.beaten = []
-        there = [one for one in self.kept if self.file_exists(one.path, trainer)]
+        there = [one for one in self.kept if self.file_exists(one.path, trainer)]  # type: ignore[arg-type]
         if len(there) < len(self.kept):
             missing = ", ".join(one.path for one in self.kept if one not in there)
             rank_zero_warn(f"ExplanationCheckpoint goes on without files that are no longer there: {missing}.")
@@ -225,7 +223,7 @@ class ExplanationCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what was chosen, and why."""
-        super().on_train_end(trainer, pl_module)
+        super().on_train_end(trainer, pl_module)  # type: ignore[arg-type]
         if self._rests(trainer):
             return
         if self.best_model_path:
@@ -233,11 +231,7 @@ class ExplanationCheckpoint(ModelCheckpoint):
         else:
             rank_zero_warn("ExplanationCheckpoint saved nothing, because no validation of this fit was explained.")
 
-    def _rests(self, trainer: Trainer) -> bool:
-        fast: Any = trainer.fast_dev_run  # type: ignore[attr-defined]
-        return bool(fast) or trainer.state.fn != "fit" or trainer.sanity_checking
-
-    def _judge_newest(self, trainer: Trainer) -> None:
+    def _judge_newest(self, trainer: Any) -> None:
         epochs = explained_epochs(monitor_of(trainer, self.monitors[0], self))
         if epochs and moment_of(epochs[-1]) != self._kept.handled:
             self._kept.handled = moment_of(epochs[-1])
@@ -245,7 +239,7 @@ class ExplanationCheckpoint(ModelCheckpoint):
         if self.save_last:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
-    def _judge(self, trainer: Trainer, epochs: Sequence[ExplainedEpoch]) -> None:
+    def _judge(self, trainer: Any, epochs: Sequence[ExplainedEpoch]) -> None:
         """Let the newest explanation be a candidate; write and remove files accordingly."""
         accuracy = self._accuracy.at(trainer, monitor_of(trainer, self.monitors[0], self), epochs[-1])
         scores = scores_of(epochs[-1], self._monitored)
@@ -256,7 +250,10 @@ class ExplanationCheckpoint(ModelCheckpoint):
             )
             return
         earlier = self._kept.comparable(epochs, self._monitored)
-        path = self._new_path(trainer, epochs[-1], accuracy.value)
+        known = {key: torch.tensor(one.value) for key, one in epochs[-1].estimates.items()}
+        known[self._accuracy.key or "accuracy"] = torch.tensor(accuracy.value)
+        # an interrupted run may have left a file where this run, which goes on from before, now writes
+        path = self._new_path(trainer, known, {one.path for one in self.kept} if self._goes_on_in_folder else None)
         newest = Candidate(path, *moment_of(epochs[-1]), accuracy.value, accuracy.error, scores)
         choice = self._choice([*earlier, newest])
         paths = {one.path for one in choice.kept}
@@ -290,18 +287,6 @@ class ExplanationCheckpoint(ModelCheckpoint):
             rank_zero_info(
                 f"ExplanationCheckpoint(max_kept={self.max_kept}) leaves out epoch {one.epoch} of the front."
             )
-
-    def _new_path(self, trainer: Trainer, epoch: ExplainedEpoch, accuracy: float) -> str:
-        metrics = {key: torch.tensor(one.value) for key, one in epoch.estimates.items()}
-        metrics |= {self._accuracy.key or "accuracy": torch.tensor(accuracy)} | self._monitor_candidates(trainer)
-        # a file that an interrupted run left where this run, which goes on from before, now writes
-        left = self.format_checkpoint_name(dict(metrics)) if self._goes_on_in_folder else None
-        known = left in {one.path for one in self.kept}
-        return self._get_metric_interpolated_filepath_name(metrics, trainer, None if known else left)
-
-    def _remove(self, trainer: Trainer, path: str) -> None:
-        if self._should_remove_checkpoint(trainer, path, ""):
-            self._remove_checkpoint(trainer, path)
 
 
 def _checked_monitors(monitor: str | Sequence[str], rule: Rule) -> tuple[str, ...]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_xai._checks import check_at_least, check_choice, check_count, nearest
+from lightning_xai._lightning import EarlyStopping, check_installed, loaded
 from lightning_xai.callbacks.readings import (
     LoggedBeside,
     Moment,
@@ -27,7 +26,7 @@ from lightning_xai.probing.decisions.paired import Explanation, Mode, Monitored
 from lightning_xai.probing.decisions.stopping import LEAST_PREVIOUS, StopDecision, has_fallen, has_no_gain
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning_xai._lightning import LightningModule, Trainer
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -106,12 +105,17 @@ class ExplanationEarlyStopping(EarlyStopping):
             raise ValueError(f"Expected `min_delta` with rule='no_gain' only, but got {min_delta} with rule='fall'.")
         if rule == "no_gain" and num_previous is not None:
             raise ValueError(f"Expected `num_previous` with rule='fall' only, but got {num_previous} with 'no_gain'.")
-        super().__init__(monitor, patience=patience, mode="min" if mode == "min" else "max", verbose=verbose)
+        check_installed()
+        # what Lightning's own constructor sets, as far as it means something here; it may not be imported yet
+        self.monitor, self.patience, self.verbose = monitor, patience, verbose
+        self.mode = "min" if mode == "min" else "max"
         self.rule = rule
         self.min_delta = min_delta  # type: ignore[assignment]
         self.only_if = {} if only_if is None else dict(only_if)
         self.num_previous = num_previous
         self.decision: StopDecision | None = None
+        self.wait_count, self.stopped_epoch = 0, 0
+        self.stopping_reason_message: str | None = None
         self._given_mode = mode
         self._conditions = {name: _condition(name, wanted) for name, wanted in self.only_if.items()}
         self._monitored: Monitored | None = None
@@ -122,7 +126,8 @@ class ExplanationEarlyStopping(EarlyStopping):
     @property
     def state_key(self) -> str:
         """Name of the state in checkpoints, so that one of each rule and key keep apart."""
-        return self._generate_state_key(monitor=self.monitor, rule=self.rule)
+        told = {"monitor": self.monitor, "rule": self.rule}
+        return f"{type(self).__qualname__}{told!r}"  # as Lightning writes them
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run cannot learn from the monitor's history: what was logged beside it."""
@@ -153,7 +158,7 @@ class ExplanationEarlyStopping(EarlyStopping):
         if trainer.global_step == 0:  # a new fit, unless a checkpoint is loaded next
             self._logged, self._told, self.decision = LoggedBeside(), None, None
             self.stopped_epoch, self.wait_count = 0, 0
-            self.stopping_reason, self.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
+            self.stopping_reason, self.stopping_reason_message = _reason("NOT_STOPPED"), None
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Warn of a metric in ``only_if`` that looks misspelt; it may still be logged while training."""
@@ -172,7 +177,7 @@ class ExplanationEarlyStopping(EarlyStopping):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note what was logged beside an explanation; decide, unless metrics of the epoch are still to come."""
-        if self._should_skip_check(trainer):
+        if _rests(trainer):
             return
         self._logged.begin(explained_epochs(monitor_of(trainer, self.monitor, self)))
         self._logged.note(trainer, self._conditions.__contains__)
@@ -181,14 +186,14 @@ class ExplanationEarlyStopping(EarlyStopping):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Decide on the last explanation, now that all metrics of the epoch are final."""
-        if self._should_skip_check(trainer) or not decides_at_epoch_end(trainer):
+        if _rests(trainer) or not decides_at_epoch_end(trainer):
             return
         self._logged.note(trainer, self._conditions.__contains__)
         self._run_early_stopping_check(trainer)
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
         epochs = explained_epochs(monitor_of(trainer, self.monitor, self))
-        if not epochs or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not epochs or trainer.fast_dev_run:  # type: ignore[union-attr]
             return
         newest = moment_of(epochs[-1])
         if newest == self._logged.now:
@@ -200,7 +205,7 @@ class ExplanationEarlyStopping(EarlyStopping):
         trainer.should_stop = trainer.should_stop or stop
         if stop:
             self.stopped_epoch = newest[0]
-            self.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
+            self.stopping_reason = _reason("PATIENCE_EXHAUSTED")
             self.stopping_reason_message = f"{self.monitor} {self.decision.reason}"
         if newest != self._told and (stop or self.verbose):
             ending = ": training stops." if stop else "."
@@ -243,6 +248,15 @@ def _condition(name: object, wanted: object) -> _Condition:
             f"of {', '.join(_COMPARE)}, but got {wanted!r}."
         )
     return _Condition(comparison, float(limit))
+
+
+def _rests(trainer: Trainer) -> bool:
+    return trainer.state.fn != "fit" or trainer.sanity_checking
+
+
+def _reason(name: str) -> Any:
+    """Return Lightning's own word for why a run stopped, of a package that is imported."""
+    return getattr(loaded("callbacks.early_stopping.EarlyStoppingReason")[0], name)
 
 
 def _as_logged(number: float) -> float:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from lightning_xai._checks import nearest
+from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor
 from lightning_xai.probing.decisions.paired import Mode, Monitored, monitored
 from lightning_xai.probing.explained import ExplainedEpoch
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning_xai._lightning import Trainer
 
 Moment: TypeAlias = tuple[int, int]
 
@@ -25,7 +25,7 @@ def monitor_of(trainer: Trainer, key: str, owner: object) -> ExplanationMonitor:
     Raises:
         MisconfigurationException: If there is none among the Trainer's callbacks.
     """
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = trainer.callbacks  # type: ignore[union-attr]
     monitors = [one for one in callbacks if isinstance(one, ExplanationMonitor)]
     for one in monitors:
         if key.startswith(f"{one.prefix}/"):

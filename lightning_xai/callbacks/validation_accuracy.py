@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_xai._checks import check_at_least, check_choice
+from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.callbacks.readings import LoggedBeside, check_logged, explained_epochs, moment_of, num_images
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.accuracy import accuracies, error_of_share, is_accuracy
 from lightning_xai.probing.explained import ExplainedEpoch
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
+    from lightning_xai._lightning import Trainer
     from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor
 
 _COUNT = "validation images"  # in a note, beside names of metrics, which have no space

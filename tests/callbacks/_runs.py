@@ -134,7 +134,7 @@ def train(
     """Seed, make a module, and fit it; two calls with equal arguments give equal weights."""
     package.seed_everything(11, verbose=False)
     module = make()
-    checkpoints = any(type(callback).__name__ == "ModelCheckpoint" for callback in callbacks)
+    checkpoints = "ModelCheckpoint" in {kind.__name__ for callback in callbacks for kind in type(callback).__mro__}
     given = {**QUIET, "max_epochs": 2, "enable_checkpointing": checkpoints, **settings}
     trainer = package.Trainer(**given, callbacks=callbacks)
     train_loader = loader(shuffle=True) if train_loader is None else train_loader

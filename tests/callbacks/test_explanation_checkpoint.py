@@ -340,6 +340,15 @@ class TestResume:
         assert (tmp_path / "kept" / "epoch=0.ckpt").read_bytes() == mark
         assert Path(again.best_model_path).name == "epoch=0-v1.ckpt"
 
+    def test_a_name_without_the_epoch_gets_a_version_also_after_a_resume(self, tmp_path):
+        first = keeping(tmp_path / "kept", margin=0.05, save_last=True, filename="same")
+        run([watch(SCORES), first], ACCURACIES, max_epochs=4)
+        assert files(tmp_path / "kept") == ["last.ckpt", "same-v1.ckpt", "same-v2.ckpt", "same.ckpt"]
+        again = keeping(tmp_path / "kept", margin=0.05, filename="same")
+        run([watch(SCORES), again], ACCURACIES, ckpt_path=first.last_model_path)
+        held = {torch.load(one.path, weights_only=True)["epoch"] for one in again.kept}
+        assert held == {one.epoch for one in again.kept} == {3, 4, 5}
+
     def test_a_new_probe_starts_a_new_front_and_leaves_files(self, tmp_path):
         first = keeping(tmp_path / "kept", margin=0.05, save_last=True)
         run([watch(SCORES), first], ACCURACIES, max_epochs=4)
