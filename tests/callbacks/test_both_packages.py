@@ -26,6 +26,7 @@ from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks import _runs, _two_processes
 from tests.callbacks._harm import trains_the_statistics
 from tests.callbacks._runs import Constant, Net, Steps, differing, in_epochs, loader, monitor, remembered, unguarded
+from tests.callbacks._scripted import files, keeping, stopping, watch
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"lightning": lightning.pytorch, "pytorch_lightning": pytorch_lightning}
@@ -120,6 +121,28 @@ def test_early_stopping_and_checkpoints(name, tmp_path):
     best = sorted(ours.history, key=lambda epoch: epoch["xai/faithfulness"])[-2:]
     assert sorted(Path(path).name for path in saving.best_k_models) == sorted(f"epoch={e.epoch}.ckpt" for e in best)
     assert saving.best_model_score.item() == pytest.approx(best[-1]["xai/faithfulness"])
+
+
+def test_stopping_and_choosing(name, tmp_path):
+    def fit(epochs, **settings):
+        ours, stop = watch((0.5, 0.5, 0.5, 0.1, 0.1)), stopping(rule="fall", patience=2)
+        keep = keeping(tmp_path / "kept", accuracy="val_loss", accuracy_mode="min", margin=9.0, save_last=True)
+        run = train(name, stop, keep, ours, max_epochs=epochs, **settings)
+        return run, stop, keep
+
+    run, stop, keep = fit(9)
+    assert isinstance(stop, PACKAGES[name].callbacks.EarlyStopping)
+    assert isinstance(keep, PACKAGES[name].callbacks.ModelCheckpoint)
+    assert run.trainer.checkpoint_callback is keep
+    assert run.trainer.early_stopping_callback is stop
+    assert (run.trainer.current_epoch, stop.stopped_epoch) == (5, 4)
+    whole = (stop.stopping_reason_message, keep.reason, files(tmp_path / "kept"))
+    for path in (tmp_path / "kept").glob("*.ckpt"):
+        path.unlink()
+    fit(3)
+    run, stop, keep = fit(9, ckpt_path=tmp_path / "kept" / "last.ckpt")
+    assert run.trainer.current_epoch == 5
+    assert (stop.stopping_reason_message, keep.reason, files(tmp_path / "kept")) == whole
 
 
 def test_a_scheduler_on_a_key(name):
@@ -510,8 +533,11 @@ names = ("lightning", "pytorch_lightning")
 package, = [name for name in names if name not in absent]
 
 import lightning_xai
+from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping
 from lightning_xai import ExplanationMonitor, GradCAM, Grid, History, InsertionDeletion, Scalars
 
+stop = ExplanationEarlyStopping(rule="no_gain", patience=1, min_delta=2.0)
+keep = ExplanationCheckpoint(save_last=True)
 reports = [Scalars(), History(), Grid(num_images=1, cell_size=32)]
 early = ExplanationMonitor("grad_cam", [InsertionDeletion(num_steps=4)], num_images=2, reports=reports)
 assert not set(names) & set(sys.modules), "imported before it is used"
@@ -539,18 +565,21 @@ class Module(L.LightningModule):
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-def fit(package, module, monitor, key="xai/faithfulness"):
+def fit(package, module, monitor, key="xai/faithfulness", more=()):
     trainer = package.Trainer(
         accelerator="cpu", max_epochs=2, logger=package.loggers.CSVLogger("logs"), enable_progress_bar=False,
-        callbacks=[monitor, package.callbacks.EarlyStopping(key, mode="max")],
+        callbacks=[monitor, package.callbacks.EarlyStopping(key, mode="max"), *more],
     )
     trainer.fit(module, loader, loader)
 
 data = torch.utils.data.TensorDataset(torch.rand(4, 1, 8, 8), torch.arange(4) % 2)
 loader = torch.utils.data.DataLoader(data, 2)
 assert isinstance(early, L.Callback)
-fit(L, Module(), early)
+fit(L, Module(), early, more=[stop, keep])
 assert len(early.history) == 2
+assert isinstance(stop, L.callbacks.EarlyStopping) and isinstance(keep, L.callbacks.ModelCheckpoint)
+assert stop.stopped_epoch == 1 and "no gain above 2" in stop.stopping_reason_message
+assert torch.load(keep.best_model_path, weights_only=True)["callbacks"][keep.state_key]["candidates"]
 try:
     fit(L, Module(), ExplanationMonitor(), key="xai/nothing")
 except MisconfigurationException as error:
