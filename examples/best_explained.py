@@ -51,8 +51,8 @@ def trained(
     settings: argparse.Namespace, seed: int
 ) -> tuple[ExplanationMonitor, dict[int, float], ExplanationCheckpoint]:
     L.seed_everything(seed, verbose=False)
-    train = ShapesDataset(settings.num_images, seed=10 + seed)
-    validation = ShapesDataset(settings.num_images // 4, seed=100 + seed)
+    train = ShapesDataset(settings.num_images, seed=10 + seed, image_size=settings.image_size)
+    validation = ShapesDataset(settings.num_images // 4, seed=100 + seed, image_size=settings.image_size)
     monitor = ExplanationMonitor(metrics="insertion_deletion", num_images=settings.num_explained)
     accuracies: dict[int, float] = {}
     remember = LambdaCallback(
@@ -130,6 +130,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-images", type=int, default=1024, help="for training; validation has a quarter of it")
+    parser.add_argument("--image-size", type=int, default=32, help="in pixels")
     parser.add_argument("--num-explained", type=int, default=32, help="images in the probe")
     parser.add_argument("--output", type=Path, default=Path("runs"))
     return parser.parse_args(arguments)
