@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_xai._checks import shape
 from lightning_xai._lightning import MisconfigurationException
-from lightning_xai.model.arguments import ForwardArguments
+from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, plain_name
 from lightning_xai.probing.extra_in_batch import USUAL_NAMES
 from lightning_xai.probing.plan import known_labels

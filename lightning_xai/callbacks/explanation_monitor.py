@@ -15,15 +15,14 @@ from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine, processes_of
-from lightning_xai.callbacks.promised_keys import agree, promise_keys
 from lightning_xai.callbacks.run_state import Runs
 from lightning_xai.callbacks.schedule import Schedule
 from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
 from lightning_xai.callbacks.validation_logits import begin_listening, listen
-from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers
+from lightning_xai.callbacks.watchers import agree, check_prefix, check_trainer, check_watchers, promise_keys
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.arguments import ForwardArguments
+from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module
 from lightning_xai.probing.batches import SampleFromBatch

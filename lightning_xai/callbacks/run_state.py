@@ -13,7 +13,6 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import loaded
-from lightning_xai.callbacks.watched_validation import WatchedValidation
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
 from lightning_xai.probing.sample import Sample
@@ -21,6 +20,7 @@ from lightning_xai.probing.selection import ProbeSelection
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Logger, Trainer
+    from lightning_xai.callbacks.validation_logits import WatchedValidation
 
 _LEAST_ON_CPU, _MOST_ON_CPU = 8, 32  # one image at a time costs 2.9 times as much, 256 up to 1.5 times
 _SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first

@@ -1,4 +1,4 @@
-"""Who else in the Trainer watches our keys, and whether that can work."""
+"""Who else in the Trainer watches our keys, whether that can work, and what they find before there is a value."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import torch
 
 from lightning_xai._checks import nearest
 from lightning_xai._lightning import MisconfigurationException, loaded
-from lightning_xai.probing.keys import Key
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.probing.keys import Key, Keys
+from lightning_xai.probing.processes import Processes, of_all
 
 if TYPE_CHECKING:
-    from lightning_xai._lightning import Trainer
+    from lightning_xai._lightning import LightningModule, Trainer
 
 
 def check_watchers(trainer: Trainer, prefix: str, keys: dict[str, Key], *, loaders_known: bool = True) -> None:
@@ -145,3 +147,31 @@ def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
 def _listed(names: Iterable[str]) -> str:
     """Return names one after the other for an error message."""
     return ", ".join(sorted(names))
+
+
+def agree(processes: Processes, run: RunState) -> None:
+    """Agree on what each rank saw of the data in a part; every rank must call it.
+
+    Which loaders have annotations, and so which keys there are, is settled once.
+    """
+    seen = {loader: sample.annotated for loader, sample in run.samples.items()}
+    of_ranks = of_all(processes, (seen, run.labels_are_distributions, run.chunk_size))
+    known = [labels for _, labels, _ in of_ranks if labels is not None]
+    run.labels_are_distributions = all(known) if known else None
+    run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
+    loaders = sorted({loader for annotated, *_ in of_ranks for loader in annotated})
+    agreed = {loader: any(annotated.get(loader, False) for annotated, *_ in of_ranks) for loader in loaders}
+    run.annotated_loaders = run.annotated_loaders or agreed
+
+
+def promise_keys(keys: Keys, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+    """Let monitors find every key that has no value yet: its last good one in this run, else its worst.
+
+    Loggers never see these; a value that is logged replaces them, and an error leaves the last one.
+    """
+    for loader, agreed in run.annotated_loaders.items():
+        annotated = agreed or (loader in run.probes and run.probes[loader].annotated)
+        for name, key in keys.of_loader(run.index_in_keys(loader), annotated=annotated).items():
+            run.last_values.setdefault(name, key.worst)
+    for name, value in run.last_values.items():
+        trainer.callback_metrics.setdefault(name, torch.tensor(value, device=module.device))

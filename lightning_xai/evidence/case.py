@@ -19,8 +19,7 @@ from lightning_xai._checks import (
     check_value_range,
 )
 from lightning_xai._randomness import content_keys
-from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.memo import Memo
+from lightning_xai.evidence.evidence import Evidence, Memo
 from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai._checks import shape
-from lightning_xai.model.arguments import ForwardArguments
+from lightning_xai.model.call import ForwardArguments
 from lightning_xai.probing.extra_in_batch import USUAL_NAMES, as_tensors, split_batch
 from lightning_xai.probing.sample import HINT, Sample
 

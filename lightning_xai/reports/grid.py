@@ -16,8 +16,7 @@ from lightning_xai._lightning import loaded
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.probing.sample import Sample
-from lightning_xai.reports.captions import Captions
-from lightning_xai.reports.class_names import class_names
+from lightning_xai.reports.captions import Captions, class_names
 from lightning_xai.reports.report import Report, Run
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 

@@ -19,7 +19,7 @@ from lightning_xai.visualization.contours import (
     with_contours,
 )
 from lightning_xai.visualization.page import ColumnLegend, Page, PageColumn
-from lightning_xai.visualization.picture_size import PictureSize
+from lightning_xai.visualization.page_layout import PictureSize
 from lightning_xai.visualization.pictures import (
     ChannelValues,
     as_pictures,

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import validation_logits, watched_validation
-from lightning_xai.callbacks.watched_validation import WatchedValidation
+from lightning_xai.callbacks.validation_logits import WatchedValidation
 from lightning_xai.probing import Sample, ValidationLogits
 from lightning_xai.reports import Report
 from tests.callbacks._runs import differing

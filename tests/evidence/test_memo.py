@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_xai.evidence import Case, Evidence, MaskingCurve, Ranking
-from lightning_xai.evidence.memo import Memo
+from lightning_xai.evidence.evidence import Memo
 from lightning_xai.metrics import DeletionAUC, InsertionAUC, MetricSuite
 from tests.metrics._harness import Batch, tiny_net
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lightning_xai.model import Classifier
-from lightning_xai.model.arguments import ForwardArguments
+from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.extra import checked_extra, from_rows, keys_of, row_of
 from tests._nets import Fusion
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from lightning_xai.reports.class_names import class_names
+from lightning_xai.reports.captions import class_names
 
 NAMES = ("cat", "dog", "owl")
 

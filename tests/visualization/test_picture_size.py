@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_xai.visualization.picture_size import PictureSize
+from lightning_xai.visualization.page_layout import PictureSize
 
 
 @pytest.mark.parametrize(
