@@ -16,15 +16,9 @@ from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, EvaluationCount, View, tiny_net
 from tests.metrics.faithfulness import _skill
 
-DEFAULT_STEPS = InsertionDeletion().num_steps
 
-
-def _reference(view, num_steps=DEFAULT_STEPS, ties="random", seed=0):
-    def score(one):
-        insertion, deletion = _naive.insertion_and_deletion(one, num_steps, ties, seed)
-        return _naive.area(insertion) - _naive.area(deletion)
-
-    return _skill.rows(view, score)
+def _reference(view, num_steps="radau", ties="random", seed=0):
+    return _skill.rows(view, lambda one: _naive.insertion_minus_deletion(one, num_steps, ties, seed))
 
 
 ENTRY = Entry(
@@ -174,8 +168,7 @@ def _naive_rows(net, task, images, heatmaps, target):
         return one
 
     def score(heat):
-        insertion, deletion = _naive.insertion_and_deletion(view(heat), 4, "random", 0)
-        return _naive.area(insertion) - _naive.area(deletion)
+        return _naive.insertion_minus_deletion(view(heat), 4, "random", 0)
 
     whole = view(heatmaps)
     others = (_skill.random_control(whole), _skill.occlusion_reference(whole))

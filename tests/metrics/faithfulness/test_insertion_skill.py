@@ -5,19 +5,14 @@ import torch
 
 from lightning_xai.evidence import Case
 from lightning_xai.functional import insertion_auc, insertion_skill
-from lightning_xai.metrics import FaithfulnessSkill, InsertionAUC, InsertionSkill, MetricSuite
+from lightning_xai.metrics import FaithfulnessSkill, InsertionSkill, MetricSuite
 from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, EvaluationCount, tiny_net
 from tests.metrics.faithfulness import _skill
 
-DEFAULT_STEPS = InsertionAUC().num_steps
 
-
-def _reference(view, num_steps=DEFAULT_STEPS, ties="random", seed=0):
-    def score(one):
-        return _naive.area(_naive.insertion_and_deletion(one, num_steps, ties, seed)[0])
-
-    return _skill.rows(view, score)
+def _reference(view, num_steps="radau", ties="random", seed=0):
+    return _skill.rows(view, lambda one: _naive.area_under(one, "insertion", "blur", num_steps, ties, seed))
 
 
 ENTRY = Entry(
