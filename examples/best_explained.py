@@ -1,6 +1,6 @@
 """Train, stop and choose: which epoch each rule would take, and what it is worth.
 
-    python examples/best_explained.py              # about two minutes on two cores
+    python examples/best_explained.py              # about a minute on two cores
     python examples/best_explained.py --seeds 0 1 2
 
 Every run goes to its end; afterwards the rules are asked, on what they had seen until each epoch, when they would have

@@ -103,13 +103,19 @@ class TestRules:
         assert Path(keep.best_model_path).name == "epoch=1.ckpt"
         assert files(tmp_path / "kept") == ["epoch=1.ckpt", "epoch=2.ckpt"]
 
-    @pytest.mark.parametrize("settings", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}])
-    def test_other_rhythms_of_validation(self, settings, tmp_path):
+    @pytest.mark.parametrize(
+        ("settings", "every_n_steps", "expected"),
+        [
+            ({"check_val_every_n_epoch": 2}, None, ["epoch=1-step=4.ckpt", "epoch=3-step=8.ckpt"]),
+            ({"val_check_interval": 0.5}, None, ["epoch=0-step=1.ckpt", "epoch=3-step=8.ckpt"]),
+            ({"val_check_interval": 0.5}, 1, ["epoch=0-step=1.ckpt", "epoch=3-step=7.ckpt"]),
+        ],
+    )
+    def test_other_rhythms_of_validation(self, settings, every_n_steps, expected, tmp_path):
         keep = keeping(tmp_path / "kept", filename="{epoch}-{step}")
         given = {"max_epochs": 4, "limit_train_batches": 2, **settings}
-        run([watch((0.4, 0.4, 0.3, 0.2)), keep], (0.5, 0.5, 0.5, 0.6), **given)
-        expected = ["epoch=0-step=1.ckpt", "epoch=3-step=7.ckpt"] if "val_check_interval" in settings else None
-        assert files(tmp_path / "kept") == (expected or ["epoch=1-step=4.ckpt", "epoch=3-step=8.ckpt"])
+        run([watch((0.4, 0.4, 0.3, 0.2), every_n_steps=every_n_steps), keep], (0.5, 0.5, 0.5, 0.6), **given)
+        assert files(tmp_path / "kept") == expected
 
     def test_epochs_without_an_explanation_are_no_candidates(self, tmp_path):
         keep = keeping(tmp_path / "kept")

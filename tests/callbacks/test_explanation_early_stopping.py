@@ -140,12 +140,18 @@ class TestWhatCounts:
         assert run([watch([0.3]), stop], [float("nan")] * 3).trainer.current_epoch == 3
 
     @pytest.mark.parametrize(
-        ("settings", "stops"), [({"val_check_interval": 0.5}, 1), ({"check_val_every_n_epoch": 2}, 7)]
+        ("settings", "every_n_steps", "stops"),
+        [
+            ({"val_check_interval": 0.5}, None, 2),  # explained: the first validation, and the last of each epoch
+            ({"val_check_interval": 0.5}, 1, 1),
+            ({"check_val_every_n_epoch": 2}, None, 7),
+        ],
     )
-    def test_several_validations_in_an_epoch_or_few(self, settings, stops):
+    def test_several_validations_in_an_epoch_or_few(self, settings, every_n_steps, stops):
         stop = stopping(patience=3)
         given = {"max_epochs": 8, "limit_train_batches": 2, **settings}
-        assert run([watch([0.3]), stop], **given).trainer.current_epoch == stops + 1
+        ours = watch([0.3], every_n_steps=every_n_steps)
+        assert run([ours, stop], **given).trainer.current_epoch == stops + 1
 
     def test_a_new_probe_starts_anew(self, tmp_path):
         saving = ModelCheckpoint(tmp_path / "saved", filename="saved")
