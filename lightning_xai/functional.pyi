@@ -5,6 +5,7 @@ from lightning_xai._baseline import Baseline
 from lightning_xai.evidence.masking.masking_curve import Steps
 from lightning_xai.evidence.masking.ranking import Order
 from lightning_xai.evidence.masking.ranking import Ties
+from lightning_xai.evidence.masking.superpixel_curve import SuperpixelSteps
 from lightning_xai.evidence.neighbours.neighbour_outputs import Relative
 from lightning_xai.evidence.removal.masked_image import Normalization
 from lightning_xai.evidence.removal.perturbation_response import Perturbation
@@ -1032,11 +1033,12 @@ def irof(
     baseline: Baseline = 'mean',
     seed: int = 0,
     ceiling: float | None = 1.0,
+    num_steps: SuperpixelSteps = 'radau',
 ) -> Tensor:
     """How fast does the class score fall when the most relevant superpixels are removed first?
 
     1 − the area under ``min(ceiling, f(xᵏ) / f(x⁰))`` while SLIC superpixels, ranked by their mean heat, are replaced
-    by the image's mean colour one by one; trapezoid over [0, 1]; at most 1, higher is better. Undefined for
+    by the image's mean colour, over the share of superpixels; at most 1, higher is better. Undefined for
     ``f(x) < 1e-3``. Fake-CAM does not fool it: equal superpixels are removed in random order. Needs the extra
     ``superpixels``.
 
@@ -1051,6 +1053,8 @@ def irof(
         baseline: What removed superpixels become; see `baseline_images`.
         seed: Of random ties.
         ceiling: Greatest share of the unchanged image's score that counts, ≥ 1; None for the published curve.
+        num_steps: ``"radau"`` for ten points of a quadrature, ``"all"`` to remove one superpixel after another, as
+            published; see `SuperpixelCurve`.
 
     Returns:
         float32 (N,) in [0, 1], higher is better; NaN where undefined.

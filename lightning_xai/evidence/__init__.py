@@ -13,6 +13,7 @@ _WINGS = {
         "ReferenceArea": "reference_area",
         "Refinement": "refinement",
         "SuperpixelCurve": "superpixel_curve",
+        "Superpixels": "superpixel_curve",
         "ranks": "ranking",
     },
     "removal": {

@@ -13,6 +13,7 @@ from lightning_xai.evidence.masking.reference_area import RandomControl as Rando
 from lightning_xai.evidence.masking.reference_area import ReferenceArea as ReferenceArea
 from lightning_xai.evidence.masking.refinement import Refinement as Refinement
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve as SuperpixelCurve
+from lightning_xai.evidence.masking.superpixel_curve import Superpixels as Superpixels
 from lightning_xai.evidence.models.class_heatmaps import ClassHeatmaps as ClassHeatmaps
 from lightning_xai.evidence.models.class_heatmaps import ClassMaps as ClassMaps
 from lightning_xai.evidence.models.explanation_seconds import ExplanationSeconds as ExplanationSeconds
@@ -80,6 +81,7 @@ __all__ = [
     "SetDrops",
     "SubsetDrops",
     "SuperpixelCurve",
+    "Superpixels",
     "Transformed",
     "TransformedMaps",
     "baseline_images",

@@ -73,8 +73,8 @@ def test_irof(curves):
     curve of an image with fewer segments with zeros.
     """
     net = model()
-    ours = irof(net, images(), maps(), confident(net))
-    published = irof(net, images(), maps(), confident(net), ceiling=None)
+    ours = irof(net, images(), maps(), confident(net), num_steps="all")
+    published = irof(net, images(), maps(), confident(net), ceiling=None, num_steps="all")
     for i in range(COUNT):
         curves.clear()
         one = slice(i, i + 1)

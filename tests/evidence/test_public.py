@@ -17,12 +17,8 @@ def test_every_public_class_is_exported():
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     }
-    assert defined - set(dir(evidence)) == {
-        "Memo",
-        "MaskedImages",
-        "BuildChangedImages",
-        "Quadrature",
-    }  # parts of others
+    parts_of_others = {"Memo", "MaskedImages", "BuildChangedImages", "Quadrature"}
+    assert defined - set(dir(evidence)) == parts_of_others
 
 
 def test_evidence_is_frozen_and_hashable_with_its_default_settings():

@@ -52,6 +52,18 @@ def radau(num_segments: int) -> Quadrature:
     return Quadrature(tuple(map(int, num_changed)), tuple(map(float, weights)))
 
 
+@cache
+def every(num_segments: int) -> Quadrature:
+    """Return the trapezoid rule through every number of changed segments.
+
+    Example:
+        >>> every(2)
+        Quadrature(num_changed=(0, 1, 2), weights=(0.25, 0.5, 0.25))
+    """
+    num_changed = tuple(range(num_segments + 1))
+    return Quadrature(num_changed, tuple(map(float, _straight(np.array(num_changed) / num_segments))))
+
+
 def _free_nodes() -> NDArray[Any]:
     """Return the nodes in (0, 1) of the rule whose other node is 0: the zeros of the Jacobi polynomial of 1 + x."""
     from scipy.special import roots_jacobi
