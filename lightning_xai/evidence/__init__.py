@@ -9,12 +9,10 @@ _WINGS = {
         "MaskingCurve": "masking_curve",
         "OcclusionReference": "reference_area",
         "RandomControl": "reference_area",
-        "Ranking": "ranking",
         "ReferenceArea": "reference_area",
         "Refinement": "refinement",
         "SuperpixelCurve": "superpixel_curve",
         "Superpixels": "superpixel_curve",
-        "ranks": "ranking",
     },
     "removal": {
         "Drops": "subset_drops",
@@ -54,6 +52,7 @@ _WINGS = {
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {"Case": "case", "Evidence": "evidence", "baseline_images": "._baseline", "gaussian_blur": "._baseline"}
+    {"Case": "case", "Evidence": "evidence", "Ranking": "heat", "ranks": "heat"}
+    | {"baseline_images": "._baseline", "gaussian_blur": "._baseline"}
     | {name: f"{wing}.{module}" for wing, modules in _WINGS.items() for name, module in modules.items()},
 )

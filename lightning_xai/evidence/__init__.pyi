@@ -3,11 +3,11 @@ from lightning_xai._baseline import baseline_images as baseline_images
 from lightning_xai._baseline import gaussian_blur as gaussian_blur
 from lightning_xai.evidence.case import Case as Case
 from lightning_xai.evidence.evidence import Evidence as Evidence
+from lightning_xai.evidence.heat import Ranking as Ranking
+from lightning_xai.evidence.heat import ranks as ranks
 from lightning_xai.evidence.masking.imputation_curve import ImputationCurve as ImputationCurve
 from lightning_xai.evidence.masking.masking import Masking as Masking
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve as MaskingCurve
-from lightning_xai.evidence.masking.ranking import Ranking as Ranking
-from lightning_xai.evidence.masking.ranking import ranks as ranks
 from lightning_xai.evidence.masking.reference_area import OcclusionReference as OcclusionReference
 from lightning_xai.evidence.masking.reference_area import RandomControl as RandomControl
 from lightning_xai.evidence.masking.reference_area import ReferenceArea as ReferenceArea

@@ -61,7 +61,8 @@ class Grid(Report):
         """Check the settings."""
         check_count(self.num_images, "num_images of the grid", least=0)
         check_count(self.cell_size, "cell_size", least=32)
-        Channels(self.channels)
+        if self.channels is not None:
+            Channels(self.channels)
         if (self.mean is None) != (self.std is None):
             given = "std" if self.mean is None else "mean"
             raise ValueError(f"Expected `mean` and `std` of the grid together, but got `{given}` alone.")

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import validation_logits, watched_validation
+from lightning_xai.callbacks import validation_logits
 from lightning_xai.callbacks.validation_logits import WatchedValidation
 from lightning_xai.probing import Sample, ValidationLogits
 from lightning_xai.reports import Report
@@ -426,7 +426,7 @@ class TestValidationLogits:
 
 
 def test_what_is_on_a_device_moves_only_when_it_is_much(monkeypatch):
-    monkeypatch.setattr(watched_validation, "_MOST_ON_DEVICE", 20)
+    monkeypatch.setattr(validation_logits, "_MOST_ON_DEVICE", 20)
     listening = WatchedValidation(nn.Flatten(), Readout())
     places = []
     for _ in range(3):

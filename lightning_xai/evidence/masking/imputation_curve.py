@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._randomness import normal
+from lightning_xai.evidence.heat import ORDERS, Order, ranks
 from lightning_xai.evidence.masking.masking import Masking
-from lightning_xai.evidence.masking.ranking import ORDERS, Order, ranks
 from lightning_xai.evidence.removal.changed_images import BuildChangedImages, scores_of_changed_images
 
 if TYPE_CHECKING:

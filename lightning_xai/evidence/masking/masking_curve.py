@@ -15,9 +15,9 @@ from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseli
 from lightning_xai._checks import check_at_least, check_choice, check_count
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.heat import ORDERS, POOLINGS, TIES, Order, Pooling, Ranking, Ties
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.quadrature import NUM_NODES, radau
-from lightning_xai.evidence.masking.ranking import ORDERS, POOLINGS, TIES, Order, Pooling, Ranking, Ties
 from lightning_xai.evidence.masking.refinement import FINEST, Refinement, refined
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseli
 from lightning_xai._checks import check_choice
 from lightning_xai._segments import segment_means, superpixels
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.heat import ranks
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.quadrature import NUM_NODES, Quadrature, every, radau
-from lightning_xai.evidence.masking.ranking import ranks
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case

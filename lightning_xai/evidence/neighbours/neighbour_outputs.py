@@ -11,7 +11,8 @@ from torch import Tensor
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.neighbours.neighbourhood import Neighbourhood
-from lightning_xai.model.layer.capture import CapturePoint, capture
+from lightning_xai.model.layer.capture import capture
+from lightning_xai.model.layer.points import CapturePoint
 from lightning_xai.model.layer.search import capture_points
 
 if TYPE_CHECKING:

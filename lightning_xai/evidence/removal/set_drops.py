@@ -12,7 +12,7 @@ from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseli
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.masking.ranking import ranks
+from lightning_xai.evidence.heat import ranks
 from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.evidence.removal.subset_drops import Drops
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import Capture, CapturePoint, capture
+from lightning_xai.model.layer.capture import Capture, capture
 from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
+from lightning_xai.model.layer.points import CapturePoint
 from lightning_xai.model.layer.search import Layer, attends_globally, capture_points
 
 _warned: WeakSet[nn.Module] = WeakSet()
@@ -119,7 +120,7 @@ class LayerExplainer(Explainer):
             )
         self.target_layer: Layer | Sequence[Layer] = target_layer
         self.relu = relu
-        self._picked: list[str] = []
+        self._picked: list[CapturePoint] = []
 
     @property
     def evaluations(self) -> int | None:
@@ -134,7 +135,7 @@ class LayerExplainer(Explainer):
     @property
     def picked(self) -> list[str]:
         """What the last call captured, in words, one per layer."""
-        return list(self._picked)
+        return [str(point) for point in self._picked]
 
     @abstractmethod
     def feature_weights(self, layer: LayerView) -> Tensor:
@@ -152,7 +153,7 @@ class LayerExplainer(Explainer):
     def explain(self, classifier: Classifier, images: Tensor, target: Tensor) -> Tensor:
         """Return maps (n, h, w) at the resolution of the (first) layer."""
         points = capture_points(classifier, self.target_layer, images)
-        self._picked = [str(point) for point in points]
+        self._picked = points
         maps = [
             self.layer_map(LayerView(classifier, images, target, point, gradients=self.needs_gradients))
             for point in points

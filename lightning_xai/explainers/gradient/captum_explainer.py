@@ -15,8 +15,8 @@ from lightning_xai.explainers.gradient.pixel_explainer import PixelExplainer
 from lightning_xai.explainers.gradient.reduction import Reduction
 from lightning_xai.model.backward.logits_module import LogitsModule, as_module
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import LayerOutput
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.capture import feature_maps
+from lightning_xai.model.layer.points import LayerOutput
 from lightning_xai.model.layer.search import capture_points
 from lightning_xai.model.readout import named_layers
 

@@ -14,8 +14,9 @@ from lightning_xai._randomness import normal
 from lightning_xai.explainers.information.bottleneck import Bottleneck
 from lightning_xai.explainers.reference_explainer import ReferenceExplainer
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import CapturePoint, capture
+from lightning_xai.model.layer.capture import capture
 from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
+from lightning_xai.model.layer.points import CapturePoint
 from lightning_xai.model.layer.search import capture_points
 
 _ACTIVE_SHARE = 0.01

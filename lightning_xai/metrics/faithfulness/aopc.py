@@ -10,8 +10,8 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Order
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
-from lightning_xai.evidence.masking.ranking import Order
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 

@@ -9,8 +9,8 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps
-from lightning_xai.evidence.masking.ranking import Ties
 from lightning_xai.evidence.masking.reference_area import RandomControl, ReferenceArea
 from lightning_xai.metrics.metric import MetricOptions
 from lightning_xai.metrics.skill import Skill

@@ -10,8 +10,8 @@ from typing_extensions import Unpack
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Order
 from lightning_xai.evidence.masking.imputation_curve import ImputationCurve
-from lightning_xai.evidence.masking.ranking import Order
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
 Direction: TypeAlias = Literal["morf", "lerf", "combined"]

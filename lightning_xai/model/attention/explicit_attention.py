@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_xai.model.layer.feature_maps import token_grid
+from lightning_xai.model.layer.capture import token_grid
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.forward_graph import AttentionCall, ForwardGraph, ModuleCall
+from lightning_xai.model.layer.points import CapturePoint, LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.spatial_tensors import MOVING, spatial_grids
 
 _SELECTING = {

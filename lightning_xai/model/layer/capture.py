@@ -1,73 +1,25 @@
-"""Where in a forward pass a tensor is seen, the pass with a hook there, and activations and gradients from it."""
+"""The tensor at a place of a forward pass as feature maps, with its gradient: the pass with a hook there."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Protocol, TypeAlias
+from itertools import count, product
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightning_xai._checks import shape
 from lightning_xai.model.backward.no_gradient import no_gradient_because
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.points import CapturePoint, LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import layer_named
-
-
-@dataclass(frozen=True)
-class LayerOutput:
-    """What the named submodule returns, in a certain call of a forward pass; in any, of which the last counts, if 0."""
-
-    name: str
-    call: int = 0
-
-    def __str__(self) -> str:
-        return f"the output of `{self.name}`{_which(self.call)}"
-
-
-@dataclass(frozen=True)
-class LayerInput:
-    """What enters the named submodule, where no module's output equals it, such as a sum before an attention.
-
-    See `LayerOutput` for ``call``.
-    """
-
-    name: str
-    call: int = 0
-
-    def __str__(self) -> str:
-        return f"the input of `{self.name}`{_which(self.call)}"
-
-
-@dataclass(frozen=True)
-class OperationInput:
-    """What enters the given call of a torch operation, where no module's output equals it: a functional pooling."""
-
-    operation: str
-    call: int
-
-    def __str__(self) -> str:
-        return f"the input of `{self.operation}` (call {self.call})"
-
-
-@dataclass(frozen=True)
-class OperationOutput:
-    """What the given call of a torch operation returns, where no module returned it and several operations read it."""
-
-    operation: str
-    call: int
-
-    def __str__(self) -> str:
-        return f"the output of `{self.operation}` (call {self.call})"
-
-
-CapturePoint: TypeAlias = LayerOutput | LayerInput | OperationInput | OperationOutput
 
 
 class TensorHook(Protocol):
@@ -118,10 +70,6 @@ def hook_registered(model: nn.Module, point: CapturePoint, hook: TensorHook) -> 
             layer = layer_named(model, point.name)
             stack.callback(layer.register_forward_hook(_forward_hook(hook, point)).remove)
         yield
-
-
-def _which(call: int) -> str:
-    return f" (call {call})" if call else ""
 
 
 def _forward_hook(hook: TensorHook, point: LayerOutput) -> Callable[[nn.Module, Any, Any], Any]:
@@ -213,7 +161,7 @@ def capture(
         RuntimeError: If the layer did not run or no gradient reaches it.
         ValueError: If the layer holds no feature maps.
     """
-    size, name = (images.shape[2], images.shape[3]), str(point)
+    size = (images.shape[2], images.shape[3])
     slope = None
     with preserved(classifier.model):
         if gradients:
@@ -223,8 +171,8 @@ def capture(
             with torch.no_grad():
                 logits = hooked_forward(classifier, images, point, hook)
             classifier.check_classes(logits, target)
-        activations = feature_maps(hook.copy.detach().float(), size, name)
-        gradients_there = None if slope is None else feature_maps(slope.float(), size, name)
+        activations = feature_maps(hook.copy.detach().float(), size, point)
+        gradients_there = None if slope is None else feature_maps(slope.float(), size, point)
     warn_if_repeated(hook, point)
     return Capture(activations, gradients_there, logits.detach())
 
@@ -286,3 +234,61 @@ def warn_if_repeated(hook: TensorHook, point: CapturePoint) -> None:
     """Warn if one forward pass came past ``point`` several times."""
     if hook.calls > 1:
         warnings.warn(f"In one forward, {point} was there {hook.calls} times; the last one counts.", stacklevel=3)
+
+
+_PREFIXES = (2, 16)  # at most so many tokens precede the grid: class and distillation token, else registers too
+
+
+def feature_maps(tensor: Tensor, image_size: tuple[int, int], layer: object = "the target layer") -> Tensor:
+    """Return ``tensor`` as feature maps (N, C, h, w).
+
+    Args:
+        tensor: (N, C, h, w); channels-last (N, h, w, C), recognised by the aspect ratio of the image; or tokens
+            (N, T, C), whose leading class or register tokens are dropped so that the rest fills a grid.
+        image_size: (H, W) of the images.
+        layer: What the error names.
+
+    Raises:
+        ValueError: If the tensor has no spatial axes.
+    """
+    if tensor.ndim == 4:
+        return tensor.permute(0, 3, 1, 2) if _is_channels_last(tensor, image_size) else tensor
+    if tensor.ndim == 3:
+        grid = token_grid(tensor.shape[1], image_size)
+        if grid is not None:
+            return tensor[:, -grid[0] * grid[1] :].transpose(1, 2).reshape(len(tensor), tensor.shape[2], *grid)
+    raise ValueError(
+        "Expected `target_layer` to hold feature maps (N, C, h, w), (N, h, w, C) or tokens (N, T, C) that fill a grid, "
+        f"but {layer} holds {shape(tensor)}."
+    )
+
+
+def _is_channels_last(tensor: Tensor, image_size: tuple[int, int]) -> bool:
+    """Return whether (N, h, w, C) has the image's shape, where (N, C, h, w) differs from it by more than rounding."""
+    _, first, second, third = tensor.shape
+    rounding = 1.0 / second + 1.0 / third
+    return _distortion(first, second, image_size) < _distortion(second, third, image_size) - rounding
+
+
+def is_in_proportion(height: int, width: int, image_size: tuple[int, int]) -> bool:
+    """Return whether a grid has the proportions of the image (H, W), but for rounding."""
+    return _distortion(height, width, image_size) <= 1.0 / height + 1.0 / width
+
+
+def _distortion(height: int, width: int, image_size: tuple[int, int]) -> float:
+    """Return how far height : width is from the image's, 0 if equal."""
+    return abs(math.log(height / width) - math.log(image_size[0] / image_size[1]))
+
+
+def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the grid of square patches that leaves few of ``tokens`` over, and divides the image if one does."""
+    height, width = image_size
+    patches = range(1, max(image_size) + 1)
+    divided = [(height // p, width // p) for p in patches if height % p == width % p == 0]
+    dropped = [(height // p, width // p) for p in patches]
+    padded = [(-(-height // p), -(-width // p)) for p in patches]
+    for most, grids in product(_PREFIXES, (divided, dropped + padded)):
+        fitting = [(h, w) for h, w in grids if h * w > 0 and 0 <= tokens - h * w <= most]
+        if fitting:
+            return max(fitting, key=math.prod)
+    return None

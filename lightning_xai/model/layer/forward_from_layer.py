@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.layer.capture import CapturePoint, hooked_forward, warn_if_repeated
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.capture import feature_maps, hooked_forward, warn_if_repeated
+from lightning_xai.model.layer.points import CapturePoint
 from lightning_xai.model.layer.replay import ForwardRecording, ForwardReplay
 from lightning_xai.model.preserve import preserved
 

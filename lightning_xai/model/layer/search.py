@@ -16,9 +16,10 @@ from lightning_xai._checks import check_choice
 from lightning_xai.model.attention.explicit_attention import ExplicitAttention, common_grid
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.candidates import Candidate, Candidates
-from lightning_xai.model.layer.capture import CapturePoint, LayerInput, LayerOutput, hooked_forward
+from lightning_xai.model.layer.capture import hooked_forward
 from lightning_xai.model.layer.exchange import Exchange, two_images
 from lightning_xai.model.layer.forward_graph import ForwardGraph
+from lightning_xai.model.layer.points import CapturePoint, LayerInput, LayerOutput
 from lightning_xai.model.preserve import preserved, random_states
 from lightning_xai.model.readout import named_layers
 

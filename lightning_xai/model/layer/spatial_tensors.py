@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import torch
 
-from lightning_xai.model.layer.feature_maps import feature_maps, is_in_proportion, token_grid
+from lightning_xai.model.layer.capture import feature_maps, is_in_proportion, token_grid
 from lightning_xai.model.layer.forward_graph import ComputedTensor, ForwardGraph
 
 Grids: TypeAlias = dict[int, tuple[int, int]]

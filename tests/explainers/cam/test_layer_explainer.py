@@ -6,7 +6,7 @@ import torch
 from lightning_xai import Classifier
 from lightning_xai.explainers import LayerExplainer
 from lightning_xai.explainers.cam.layer_explainer import LayerView
-from lightning_xai.model.layer.capture import LayerOutput
+from lightning_xai.model.layer.points import LayerOutput
 from lightning_xai.model.preserve import preserved
 from tests._nets import images_through
 from tests.explainers.cam._bent import bent, gradient_of, maps_of

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, GradCAM
-from lightning_xai.model.layer.capture import LayerOutput, OperationInput, OperationOutput
+from lightning_xai.model.layer.points import LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.search import attends_globally, capture_points
 from tests._nets import ConvNet, TinyViT
 

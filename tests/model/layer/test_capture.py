@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lightning_xai import Classifier, GradCAM, Readout
-from lightning_xai.model.layer.capture import LayerOutput, OperationInput, capture
+from lightning_xai.model.layer.capture import capture
+from lightning_xai.model.layer.points import LayerOutput, OperationInput
 from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, FlattenNet, calibrated, images_through
 

@@ -4,8 +4,8 @@ from torch import nn
 
 from lightning_xai import Classifier
 from lightning_xai.model.layer.candidates import Candidate
-from lightning_xai.model.layer.capture import LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.exchange import Exchange, two_images
+from lightning_xai.model.layer.points import LayerInput, LayerOutput, OperationInput, OperationOutput
 from tests._nets import ConvNet, TinyViT
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.capture import feature_maps
 
 
 def numbered(height, width, channels=5):

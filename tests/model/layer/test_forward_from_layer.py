@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.capture import feature_maps
 from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from lightning_xai.model.preserve import preserved

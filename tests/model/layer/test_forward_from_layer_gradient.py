@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_xai import Classifier
-from lightning_xai.model.layer.feature_maps import feature_maps
+from lightning_xai.model.layer.capture import feature_maps
 from lightning_xai.model.layer.forward_from_layer import ForwardFromLayer
 from lightning_xai.model.layer.search import capture_points
 from tests._nets import ConvNet, ImagesConvolved, TinyViT, calibrated, differences, state_of

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, GradCAM, Readout
-from lightning_xai.model.layer.capture import LayerInput, LayerOutput, OperationInput, OperationOutput, capture
+from lightning_xai.model.layer.capture import capture
+from lightning_xai.model.layer.points import LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.search import attends_globally, capture_points, forget
 from tests._nets import ConvNet, FlattenNet, TinyViT, calibrated, images_through
 
