@@ -116,12 +116,12 @@ def test_no_more_than_a_chunk_of_frames_exists(curve, chunk_size):
     count, built = EvaluationCount(net), []
 
     class Watched(Classifier):
-        def evaluate(self, number, build, read=None):
+        def evaluate(self, number, build, *args, **kwargs):
             def watched(chunk):
                 built.append(build(chunk))
                 return built[-1]
 
-            return super().evaluate(number, watched, read)
+            return super().evaluate(number, watched, *args, **kwargs)
 
     classifier = Watched(net, Readout(chunk_size=chunk_size))
     Case(classifier, batch.images, batch.target, heatmaps=batch.heatmaps)[curve]
