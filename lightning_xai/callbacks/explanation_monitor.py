@@ -223,14 +223,12 @@ class ExplanationMonitor(Callback):
     ) -> None:
         """Gather the probe before the step may change the batch."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
-        listen(self._runs.of(trainer), pl_module, batch, dataloader_idx, self._sample_from_batch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """See `on_validation_batch_start`."""
         self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
-        listen(self._runs.of(trainer), pl_module, batch, dataloader_idx, self._sample_from_batch)
 
     def on_validation_batch_end(
         self,
@@ -293,6 +291,8 @@ class ExplanationMonitor(Callback):
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)
+        if run.listening is not None:
+            listen(run.listening, module, batch, loader, self._sample_from_batch)
         is_first = batch_idx == 0
         gathers = run.due and loader not in run.probes and not trainer.sanity_checking
         if not is_first and not gathers:

@@ -10,15 +10,17 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks.assumptions import is_compiled, outside_compiled
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.extra import Extra
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module, logits_from_output
 from lightning_xai.probing.batches import SampleFromBatch, images_and_labels, sample_from_batch
 from lightning_xai.probing.processes import Processes, of_all
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.selection import keys_of_images
 from lightning_xai.probing.validation import ValidationLogits, ValidationShare, joined_shares
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class WatchedValidation:
         readout: Says which module is called, and where its logits are.
         redirected: Whether the strategy wraps the module, and runs its steps by a call of the wrapper.
         most_images: That are kept.
+
+    Attributes:
+        arguments: Of the called module.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class WatchedValidation:
         self._rows: list[Tensor] = []
         self._handles: list[RemovableHandle] = []
         called = called_module(module, readout.forward)
-        self._name = type(called).__name__
+        self._name, self.arguments = type(called).__name__, ForwardArguments(called)
         self._outermost = self._depth = -1 if redirected and called is module else 0
         layers = {} if is_compiled(module) else outside_compiled(module)
         watched = next((one for one in layers if called in (one, getattr(one, "_orig_mod", None))), None)
@@ -68,8 +73,8 @@ class WatchedValidation:
         """Let a copy of the module, which copies its hooks, have one that listens to nothing."""
         return _deaf, ()
 
-    def begin_batch(self, loader: int, images: Tensor, labels: Any) -> None:
-        """Note the images and labels of a step that begins, which it may change."""
+    def begin_batch(self, loader: int, images: Tensor, labels: Any, extra: Extra | None = None) -> None:
+        """Note the images and labels of a step that begins, which it may change, and what comes with the images."""
         if self.problem is not None:
             return
         if not self._left:
@@ -77,7 +82,7 @@ class WatchedValidation:
             self.stop()
             return
         given = None if labels is None else torch.as_tensor(labels).detach().as_subclass(Tensor).clone()
-        self._batch, self._rows, self._depth = (loader, content_keys(images), given), [], self._outermost
+        self._batch, self._rows, self._depth = (loader, keys_of_images(images, extra), given), [], self._outermost
 
     def end_batch(self) -> None:
         """Keep what the step computed, if it called the module once, with all images."""
@@ -156,20 +161,22 @@ def begin_listening(trainer: Trainer, module: LightningModule, run: RunState, re
         run.listening = WatchedValidation(module, readout, redirected=redirected, most_images=most_images)
 
 
-def listen(run: RunState, module: LightningModule, batch: Any, loader: int, read: SampleFromBatch) -> None:
-    """Note the images and labels of the step that begins, where anybody listens."""
-    if run.listening is None or run.listening.problem is not None:
+def listen(
+    listening: WatchedValidation, module: LightningModule, batch: Any, loader: int, read: SampleFromBatch
+) -> None:
+    """Note the images and labels of the step that begins, and what comes with the images."""
+    if listening.problem is not None:
         return
     try:
         if read is sample_from_batch:
-            images, labels = images_and_labels(batch)
+            images, labels, extra = images_and_labels(batch, listening.arguments)
         else:
             with preserved(module):
                 sample = read(batch)
-            images, labels = sample.images, sample.labels
-        run.listening.begin_batch(loader, images, labels)
+            images, labels, extra = sample.images, sample.labels, dict(sample.extra or {})
+        listening.begin_batch(loader, images, labels, extra)
     except Exception as error:  # of a user's function, or a batch unlike the first
-        run.listening.give_up(f"a batch cannot be read: {error}")
+        listening.give_up(f"a batch cannot be read: {error}")
 
 
 def validation_logits(processes: Processes, run: RunState, classifier: Classifier) -> dict[int, ValidationLogits]:

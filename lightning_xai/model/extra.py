@@ -97,8 +97,9 @@ def from_rows(rows: Sequence[Any]) -> Any:
 def keys_of(value: Any) -> Tensor:
     """Return a key of what a value holds for each image, int64 (N,): equal rows have equal keys."""
     if isinstance(value, Mapping):
-        keys = [keys_of(value[name]).cpu() for name in sorted(value)]
-        return reduce(joined_keys, keys)
+        keys = [keys_of(value[name]) for name in sorted(value)]
+        device = next((one.device for one in keys if one.device.type != "cpu"), keys[0].device)
+        return reduce(joined_keys, [one.to(device) for one in keys])
     if isinstance(value, Tensor):
         return content_keys(_as_floats(value))
     return torch.tensor([_key_of_row(row) for row in value], dtype=torch.int64)

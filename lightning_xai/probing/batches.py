@@ -62,13 +62,15 @@ def _refuse_other_sizes(parts: Sequence[Any]) -> None:
         )
 
 
-def images_and_labels(batch: Any) -> tuple[Tensor, Any]:
-    """Return images and labels of a batch that `sample_from_batch` reads, as they stand there, unchecked.
+def images_and_labels(batch: Any, arguments: ForwardArguments | None = None) -> tuple[Tensor, Any, dict[str, Any]]:
+    """Return images, labels and `extra` of a batch as `sample_from_batch` finds them, unchecked.
 
     No value is looked at, unless several parts could be the labels: nobody waits for a device.
     """
-    found = _found(batch)
-    return found["images"], found.get("labels")
+    inputs = as_tensors(batch)
+    inputs, extra = (inputs, {}) if arguments is None else split_batch(inputs, arguments)
+    found = _found(inputs)
+    return found["images"], found.get("labels"), extra
 
 
 def _check_layout(images: Any) -> None:

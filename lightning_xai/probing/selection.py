@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_xai._randomness import content_keys, joined_keys
-from lightning_xai.model.extra import keys_of
+from lightning_xai.model.extra import Extra, keys_of
 from lightning_xai.probing.probe import Identity, Item, are_distributions, item_of
 from lightning_xai.probing.sample import VOID, Sample
 
@@ -43,7 +43,7 @@ class ProbeSelection:
 
     def offer(self, sample: Sample) -> None:
         """Consider the images of a batch."""
-        keys = _keys(sample).tolist()
+        keys = keys_of_images(sample.images, sample.extra).tolist()
         stands_for, marked = _classes(sample, keys)
         self.class_counts.update(stands_for)
         annotated = set(self._annotated)
@@ -155,10 +155,10 @@ def _of_each_class(identities: Iterable[Identity], count: int, annotated: Contai
     return [one for label in sorted(by_class) for one in turns(by_class[label], count, annotated)]
 
 
-def _keys(sample: Sample) -> Tensor:
+def keys_of_images(images: Tensor, extra: Extra | None) -> Tensor:
     """Return the key of each image with its `extra`, int64 (N,): of an image that comes with two, there are two."""
-    keys = content_keys(sample.images)
-    return keys if sample.extra is None else joined_keys(keys, keys_of(sample.extra).to(keys.device))
+    keys = content_keys(images)
+    return joined_keys(keys, keys_of(extra).to(keys.device)) if extra else keys
 
 
 def _classes(sample: Sample, keys: list[int]) -> tuple[list[int], list[bool]]:

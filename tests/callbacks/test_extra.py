@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import ClassVar
+
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -14,6 +17,7 @@ from lightning_xai.evidence.case import Case
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, MaxSensitivity
 from lightning_xai.probing import Sample
+from lightning_xai.reports import Report
 from tests._nets import Closed, Fusion, TwoViews
 from tests.callbacks._tiny import NO_PICTURES, Dicts, Module, fit
 
@@ -147,6 +151,29 @@ def test_image_and_table(name):
     expected = expected_rows(watcher, module, IMAGES, TABLE)
     for metric, rows in expected.items():
         assert torch.allclose(found[metric], rows, atol=1e-4, equal_nan=True), metric
+
+
+@dataclass(frozen=True)
+class Listening(Report):
+    """Keeps the logits of the last validation."""
+
+    wants_validation_logits: ClassVar[bool] = True
+    told: dict = field(default_factory=dict)
+
+    def publish(self, epoch, run):
+        self.told.update(run.validation)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_logits_of_a_whole_validation(name):
+    make, data = DATA[name]
+    module, report = make(), Listening()
+    watcher = watched(module, data(), reports=report, num_images=COUNT, explainers="center_heatmap")
+    heard, probe = report.told[0], watcher.latest.loaders[0]
+    assert sorted(heard.keys.tolist()) == sorted(probe.keys.tolist())
+    order = [probe.keys.tolist().index(key) for key in heard.keys.tolist()]
+    assert torch.equal(heard.labels, probe.labels[order])
+    assert torch.allclose(heard.logits.softmax(1), probe.probabilities[order], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -385,9 +385,8 @@ class TestNoTrace:
         images = [DATA.images[:4], DATA.labels[:4]]
         with torch.no_grad():
             logits = net.eval()(images[0])
-            run = type("Run", (), {"listening": listening})()
             with Reads():
-                validation_logits.listen(run, net, images, 0, validation_logits.sample_from_batch)
+                validation_logits.listen(listening, net, images, 0, validation_logits.sample_from_batch)
                 listening._enter()
                 listening._leave(net, None, logits)
                 listening.end_batch()
