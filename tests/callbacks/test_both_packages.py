@@ -247,8 +247,9 @@ def test_callbacks_of_the_other_package(name, tmp_path):
     ours = monitor()
     run = train(name, ours, stopping, max_epochs=9)
     assert (run.trainer.current_epoch, stopping.stopped_epoch) == (2, 1)
-    assert watchers.would_stop(run.trainer, "xai", 2)
-    assert not watchers.would_stop(run.trainer, "xai", 1)
+    stopping.wait_count, stopping.best_score = 0, torch.tensor(float("-inf"))  # as before the run
+    assert watchers.would_stop(run.trainer, "xai", 2, {})
+    assert not watchers.would_stop(run.trainer, "xai", 1, {})
     stopping = callback(other, "EarlyStopping", "xai/unknown")
     with pytest.raises(MISCONFIGURATIONS[name], match="Expected EarlyStopping to monitor a key"):
         train(name, monitor(), stopping)

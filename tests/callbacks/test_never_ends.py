@@ -101,7 +101,7 @@ TROUBLES = [
     Trouble("zeros_at_first", ALL, None, in_epochs("zeros", 0)),
     Trouble("zeros_always", ALL, None, in_epochs("zeros")),
     Trouble("nan_in_the_third", [0, 1, 3], "to be finite", in_epochs("nan", 2)),
-    Trouble("diverges", [0], "to be finite", make=Diverging),
+    Trouble("diverges", [0], "finite logits", make=Diverging),
     Trouble("unreadable_at_first", [1, 2, 3], "no images today", monitor={"sample_from_batch": Unreadable(0)}),
     Trouble(
         "unreadable_after_a_batch",

@@ -45,6 +45,7 @@ def case_of(model, explainer, rows, heatmaps):
         TARGET[rows],
         heatmaps=heatmaps[rows],
         masks=MASKS[rows],
+        regions={"object": MASKS[rows]},
         explainer=explainer,
         previous_heatmaps=PREVIOUS[rows],
         other_heatmaps={"other": OTHER[rows]},

@@ -178,9 +178,9 @@ def files_run_by(call):
     return {file.name for file in files if file.parent == _FOLDER}
 
 
-def test_a_grid_runs_through_five_files_and_annotations_through_one_more():
+def test_a_grid_runs_through_four_files_and_annotations_through_one_more():
     images, heatmaps = batch()
-    plain = {"grid.py", "page.py", "page_layout.py", "picture_size.py", "pictures.py"}
+    plain = {"grid.py", "page.py", "page_layout.py", "pictures.py"}
     assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, captions=["a"] * 3, title="b")) == plain
     assert files_run_by(lambda: heatmap_grid(images, {"map": heatmaps}, masks=heatmaps)) == {*plain, "contours.py"}
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lightning_xai import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
+from lightning_xai import Classifier, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM, preserved
 from lightning_xai.explainers import LayerExplainer
 from tests._nets import ConvNet, FlattenNet, calibrated
 from tests.explainers.cam import _naive
@@ -132,8 +132,8 @@ class TestLayerExplainer:
         maps = []
         for layer in layers:
             explainer = GradCAM(layer)
-            explainer._resized = lambda c, i, t, e=explainer: e.explain(c, i, t)
-            raw = explainer(self.net, self.images, 1)[:, None]
+            with preserved(self.net):
+                raw = explainer.explain(Classifier(self.net), self.images, torch.ones(len(self.images)).long())[:, None]
             raw = torch.nn.functional.interpolate(raw, (8, 8), mode="bilinear", align_corners=False)[:, 0]
             peak = raw.amax((1, 2), keepdim=True)
             maps.append(torch.where(peak > 0, raw / peak, 0.0))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_xai.functional import sufficient_pixels
-from lightning_xai.metrics import MetricSuite, SufficientPixels
+from lightning_xai.metrics import InsertionAUC, MetricSuite, SufficientPixels
 from tests.metrics import _naive
 from tests.metrics._harness import Batch, Entry, EvaluationCount, tiny_net
 
@@ -60,9 +60,9 @@ def test_the_tolerance_is_about_squares():
         assert sufficient_pixels(Needs(), images, heat, 1, num_steps=4, tolerance=tolerance).item() == share
 
 
-def test_costs_nothing_beside_insertion():
+def test_costs_nothing_beside_insertion_at_as_many_points():
     batch, net = Batch.draw(3), tiny_net()
     count = EvaluationCount(net)
-    suite = MetricSuite(["insertion_auc", "sufficient_pixels"])
+    suite = MetricSuite([InsertionAUC(num_steps=32), "sufficient_pixels"])
     suite.update(**ENTRY.given(batch, net))
     assert count.images / 3 == SufficientPixels().evaluations() == suite.evaluations() == 33
