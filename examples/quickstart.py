@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     validation = ShapesDataset(settings.num_images // 4, seed=1)
 
     monitor = ExplanationMonitor(
-        reports=[Scalars(), History(), Grid(num_images=4, class_names=train.classes)]
+        reports=[Scalars(), History(), Grid(num_images=3, class_names=train.classes)]
     )  # <- this line
     logger = TensorBoardLogger(settings.output, name="quickstart")
     trainer = L.Trainer(

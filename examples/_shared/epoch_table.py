@@ -14,13 +14,12 @@ COLUMNS = {
     "accu-\nracy ↑": "val_accuracy",
     "faithful-\nness ↑": "xai/faithfulness",
     "gain over\nrandom ↑": "xai/faithfulness_gain",
+    "skill ↑": "xai/faithfulness_skill",
     "pointing\ngame ↑": "xai/pointing_game",
-    "rank\nacc. ↑": "xai/relevance_rank_accuracy",
-    "drift": "xai/heatmap_drift",
     "max\nsens. ↓": "xai/max_sensitivity",
     "sec-\nonds": "xai/seconds",
 }
-WITH_ERROR = ("xai/faithfulness", "xai/faithfulness_gain")
+WITH_ERROR = ("xai/faithfulness", "xai/faithfulness_gain", "xai/faithfulness_skill")
 
 
 class EpochTable(L.Callback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -32,8 +33,8 @@ class Grid(Report):
     """Show images beside their heatmaps, in every logger that can show pictures, else as PNG files.
 
     Args:
-        num_images: Rows; 0 draws no grid. TensorBoard gets them in pages of three, legible on its cards: ``heatmaps``,
-            ``heatmaps_2`` …
+        num_images: Rows; 0 draws no grid. TensorBoard gets them in pages of at most three, legible on its cards:
+            ``heatmaps``, ``heatmaps_2`` …
         class_names: Shown instead of class numbers; None for those that the validation's data set, the DataModule or
             the model know, if there are as many as the model has classes.
         mean: Per channel, what the images were normalised with, so that they are shown as they were.
@@ -86,7 +87,9 @@ class Grid(Report):
             name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
             title, draw = _title(epoch), partial(self._drawn, epoch, run, loader)
             shows_cards = any(isinstance(one, loaded("loggers.TensorBoardLogger")) for one in run.trainer.loggers)
-            pages = range(0, count, _ROWS_OF_A_CARD) if shows_cards and count > _ROWS_OF_A_CARD else ()
+            num_pages = -(-count // _ROWS_OF_A_CARD) if shows_cards else 1
+            edges = [count * page // num_pages for page in range(num_pages + 1)]  # about as many rows on each
+            pages = list(pairwise(edges)) if num_pages > 1 else []
             log_picture(
                 run.trainer,
                 name,
@@ -95,7 +98,7 @@ class Grid(Report):
                 directory=run.folder,
                 files=self.files,
                 moment=(epoch.epoch, epoch.step),
-                pages=[draw(range(first, min(first + _ROWS_OF_A_CARD, count)), title) for first in pages],
+                pages=[draw(range(*page), title) for page in pages],
             )
 
     def _drawn(self, epoch: ExplainedEpoch, run: Run, loader: int, places: range, title: str) -> Tensor:

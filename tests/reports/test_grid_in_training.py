@@ -74,6 +74,16 @@ def test_many_labels_and_channels_in_tensorboard_and_as_files(tmp_path, drawn):
     assert [len(of_tag) for of_tag in heights] == [2, 2, 2]
 
 
+@pytest.mark.parametrize(("rows", "pages"), [(3, 1), (4, 2), (7, 3)])
+def test_pages_are_as_full_as_each_other(rows, pages, tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    fit(ExplanationMonitor(metrics=cheap(), reports=Grid(rows), num_images=8), logger=logger, default_root_dir=tmp_path)
+    events = EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
+    heights = [events.Images(tag)[0].height for tag in events.Tags()["images"]]
+    assert len(heights) == pages
+    assert max(heights) - min(heights) <= (0 if rows % pages == 0 else 160 + 32)  # a row at most
+
+
 @pytest.mark.parametrize("explainers", [1, 2])
 def test_a_page_is_legible_on_a_card_of_tensorboard(explainers):
     """A card is 240 pixels high and about 430 wide; a caption's letters are an eighth of a cell's 160 pixels high."""
