@@ -88,7 +88,7 @@ class Grid(Report):
             title, draw = _title(epoch), partial(self._drawn, epoch, run, loader)
             shows_cards = any(isinstance(one, loaded("loggers.TensorBoardLogger")) for one in run.trainer.loggers)
             num_pages = -(-count // _ROWS_OF_A_CARD) if shows_cards else 1
-            edges = [count * page // num_pages for page in range(num_pages + 1)]  # about as many rows on each
+            edges = [-(-count * page // num_pages) for page in range(num_pages + 1)]  # about as many rows on each
             pages = list(pairwise(edges)) if num_pages > 1 else []
             log_picture(
                 run.trainer,
