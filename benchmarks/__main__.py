@@ -19,6 +19,7 @@ NAMES = (
     "cam_samples_cost",
     "gradient_cost",
     "curve_cost",
+    "cheaper_forwards",
     "curve_memory",
     "memory",
     "curve_error",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.explained import ERROR, Explained, ExplainedEpoch
 from lightning_xai.probing.plan import Plan
+
+Choice = TypeVar("Choice", str, bool)
 
 _VERSION = 2
 _PER_IMAGE = ("keys", "labels", "target", "predicted")
@@ -36,6 +38,7 @@ def state_of(run: RunState) -> dict[str, Any]:
         "last_values": dict(run.last_values),
         "last_epoch": run.last_epoch,
         "last_step": run.last_step,
+        "channels_last": run.channels_last,
     }
 
 
@@ -55,10 +58,11 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
         last_epoch, last_step = (
             None if state.get(name) is None else _whole(state[name], 0) for name in ("last_epoch", "last_step")
         )
+        layout = None if state.get("channels_last") is None else _one_of(state["channels_last"], (True, False))
     except Exception as error:  # a file can hold anything, and whatever reading it raises says that it is no state
         raise ValueError(f"Expected a monitor's state as `state_dict` returns it, but got {_short(error)}.") from error
     run.epochs, run.last_values, run.restored = epochs, last_values, restored
-    run.last_epoch, run.last_step = last_epoch, last_step
+    run.last_epoch, run.last_step, run.channels_last = last_epoch, last_step, layout
 
 
 def _epoch_state(epoch: ExplainedEpoch) -> dict[str, Any]:
@@ -197,8 +201,8 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
-def _one_of(value: Any, choices: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in choices:
+def _one_of(value: Any, choices: tuple[Choice, ...]) -> Choice:
+    if not isinstance(value, (str, bool)) or value not in choices:
         raise ValueError(f"{value!r} where one of {choices} was expected")
     return value
 

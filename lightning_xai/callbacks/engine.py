@@ -24,8 +24,10 @@ from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.layout import reads_channels_last
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.model.restore.tensors import is_sharded
 from lightning_xai.probing.answers import Answers, joined
 from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
 from lightning_xai.probing.keys import Keys
@@ -88,6 +90,7 @@ class Engine:
                 run.num_classes = self.plan.answers(classifier, asked, labels, references=references).logits.shape[1]
                 if not run.tried:
                     warn_of_annotations(classifier.task, sample)
+            run.channels_last = run.channels_last is not False and _all_read_channels_last(classifier, run)
         for report in self.reports:
             check: Callable[[object], None] | None = getattr(report, "check", None)
             if trainer.sanity_checking and check is not None:
@@ -110,6 +113,7 @@ class Engine:
         except Exception as caught:
             error = caught
         self._raise_on_all(trainer, error)
+        _agree_on_layout(trainer, run)
 
     def compare_calls(self, trainer: Trainer, module: LightningModule, run: RunState, step: WatchedStep) -> None:
         """Hold what a validation step sent through the model against what we would send; the end of it tells.
@@ -135,8 +139,10 @@ class Engine:
             self._report_error(trainer, run, run.error)
             return None
         # before the probe is gathered, because which labels are classes is the model's to say
-        if not run.tried and not self._attempted(trainer, run, lambda: self.try_one_image(trainer, module, run)):
-            return None
+        if not run.tried:
+            if not self._attempted(trainer, run, lambda: self.try_one_image(trainer, module, run)):
+                return None
+            _agree_on_layout(trainer, run)
         if not self._attempted(trainer, run, lambda: self._gather(trainer, run)):
             return None
         found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run))
@@ -164,6 +170,7 @@ class Engine:
         with preserved(module), evaluations_shown(trainer, total) if has_bar else nullcontext(_ignore) as count:
             classifier = self._classifier(trainer, module, run, count)
             answers = {i: [self._answers(module, classifier, run, i, one) for one in shares[i]] for i in shares}
+        run.note_images_per_forward(classifier.chunk_size, module.device)
         return answers, classifier
 
     def _answers(
@@ -203,6 +210,7 @@ class Engine:
             precision=trainer.precision_plugin,
             chunk_size=run.images_per_forward(module.device),
             on_evaluated=on_evaluated or _ignore,
+            channels_last=run.tried and run.channels_last is True,
         )
 
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
@@ -338,6 +346,28 @@ class Engine:
 
 def _ignore(_: int) -> None:
     """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
+
+
+def _all_read_channels_last(classifier: Classifier, run: RunState) -> bool:
+    """Return whether an image of each loader and its mirror image give the same logits in that layout, on a CPU.
+
+    What it costs elsewhere was not measured; an error in the forward of a sharded model would not end well.
+    """
+    devices = {sample.images.device.type for sample in run.samples.values()}
+    if devices != {"cpu"} or is_sharded(list(classifier.model.modules())):
+        return False
+    return all(
+        reads_channels_last(
+            classifier.with_extra(sample.extra).rows(torch.zeros(2, dtype=torch.int64)),
+            torch.cat([sample.images, sample.images.flip(-1)]),
+        )
+        for sample in run.samples.values()
+    )
+
+
+def _agree_on_layout(trainer: Trainer, run: RunState) -> None:
+    """Take a layout that works on every rank, or the usual one; every rank must call it."""
+    run.channels_last = all_succeeded(processes_of(trainer), run.channels_last is True)
 
 
 def processes_of(trainer: Trainer) -> Processes:

@@ -60,6 +60,8 @@ class RunState:
         class_counts: Loader's index -> class -> images of the validation that the probe was taken of.
         explained: What the running validation found, once it is explained.
         num_classes: Of the model, once it was tried.
+        channels_last: Whether images go through the model in that layout, agreed when it was tried; None before.
+        most_that_fit: Images per forward that an explained validation ended with, if memory was short.
     """
 
     stage: str = "fit"
@@ -90,6 +92,8 @@ class RunState:
     class_counts: dict[int, Counter[int]] = field(default_factory=dict)
     explained: ExplainedEpoch | None = None
     num_classes: int | None = None
+    channels_last: bool | None = None
+    most_that_fit: int | None = None
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""
@@ -109,8 +113,19 @@ class RunState:
         self.chunk_size = max(self.chunk_size, len(sample.images))
 
     def images_per_forward(self, device: torch.device) -> int:
-        """Return the validation batch's size; on a CPU a size near it at which a forward costs least per image."""
-        return min(max(self.chunk_size, _LEAST_ON_CPU), _MOST_ON_CPU) if device.type == "cpu" else self.chunk_size
+        """Return the validation batch's size, or what was left of it when memory was short.
+
+        On a CPU it is a size near it at which a forward costs least per image.
+        """
+        size = self.chunk_size
+        if device.type == "cpu":
+            size = min(max(size, _LEAST_ON_CPU), _MOST_ON_CPU)
+        return min(size, self.most_that_fit or size)
+
+    def note_images_per_forward(self, size: int, device: torch.device) -> None:
+        """Keep how many images went through the model together if there was no room for more."""
+        if size < self.images_per_forward(device):
+            self.most_that_fit = size
 
     def note_labels(self, sample: Sample) -> None:
         """Learn from a batch whether labels of several columns are distributions over the classes, or multi-label.

@@ -20,7 +20,7 @@ from lightning_xai._checks import (
 )
 from lightning_xai._randomness import content_keys
 from lightning_xai.evidence.evidence import Evidence, Memo
-from lightning_xai.evidence.models.logits import Logits
+from lightning_xai.evidence.models.logits import Logits, LoweredLogits
 from lightning_xai.model.classifier import Classifier, Model
 from lightning_xai.model.preserve import preserved
 
@@ -189,9 +189,10 @@ class Case:
             control_seed=self.control_seed,
         )
         part._masks, part._boxes, part._keys = cut(self._masks), cut(self._boxes), cut(self._keys)
-        known = self._image_memo.known(Logits())
-        if known is not None:
-            part._image_memo.keep(Logits(), known[rows])
+        for logits in (Logits(), LoweredLogits()):
+            known = self._image_memo.known(logits)
+            if known is not None:
+                part._image_memo.keep(logits, known[rows])
         return part
 
     def seen_with(self, heatmaps: Evidence[Tensor]) -> Case:
@@ -300,6 +301,11 @@ class Case:
     def logits(self) -> Tensor:
         """Logits of the unchanged images, float32 (N, K); evaluated once."""
         return self[Logits()]
+
+    @property
+    def lowered_logits(self) -> Tensor:
+        """The same in ``Readout(precision=...)``, beside which changed images are evaluated by a lowered classifier."""
+        return self.logits if self.classifier.readout.precision == "model" else self[LoweredLogits()]
 
     def _annotated(
         self, masks: Tensor | None, boxes: Tensor | Sequence[Tensor] | None

@@ -181,21 +181,38 @@ class ModelCall:
         """The setting that names another module, with the names that it could have."""
         return self._arguments.named_below
 
-    def __call__(self, images: Tensor, extra: RowsOfExtra | None) -> Any:
+    def __call__(self, images: Tensor, extra: RowsOfExtra | None, *, in_bf16: bool = False) -> Any:
         """Return what the module returns for ``images`` (N, C, H, W) with ``extra`` of as many rows.
+
+        Args:
+            images: As the model sees them.
+            extra: What forward wants beside them.
+            in_bf16: Whether a float32 model runs in bfloat16 autocast.
 
         Raises:
             TypeError: If its forward wants other arguments.
-            ValueError: If ``extra`` holds some that it does not take.
+            ValueError: If ``extra`` holds some that it does not take, or the device has no autocast.
         """
         note_call(self._model)
         with self._users_autocast():
             beside = {} if extra is None else extra.gathered(images.device)
             if self._precision is None:
-                return self._forward(images, beside, self._dtype_of_parameters(images))
-            with self._precision.forward_context():
+                with self._lowered(images.device, in_bf16=in_bf16):
+                    return self._forward(images, beside, self._dtype_of_parameters(images))
+            with self._precision.forward_context(), self._lowered(images.device, in_bf16=in_bf16):
                 images, beside = self._precision.convert_input(images), self._precision.convert_input(beside)
                 return self._forward(images, beside, self._in_the_dtype_of_a_parameter)
+
+    def _lowered(self, device: torch.device, *, in_bf16: bool) -> AbstractContextManager[Any]:
+        """Return bfloat16 autocast for a float32 model; what has another precision keeps it, an autocast as well."""
+        kind = device.type
+        dtypes = {p.dtype for p in self._model.parameters() if p.is_floating_point()}
+        if not in_bf16 or not dtypes <= {torch.float32} or torch.is_autocast_enabled(kind):
+            return nullcontext()
+        if not torch.amp.is_autocast_available(kind):
+            raise ValueError(f"Expected `precision` to be 'model', because {kind!r} has no autocast, but got 'bf16'.")
+        # no cache: in older torch, weights cast without gradients could wait in it for a step of an outer autocast
+        return torch.autocast(kind, torch.bfloat16, cache_enabled=False)
 
     @contextmanager
     def autocast_for_the_model_only(self, device: torch.device) -> Iterator[None]:

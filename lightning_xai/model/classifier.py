@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from lightning_xai._checks import shape
 from lightning_xai.model.call import ModelCall, Precision
 from lightning_xai.model.extra import Extra, RowsOfExtra
+from lightning_xai.model.images_per_forward import ImagesPerForward
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import (
     LastOperation,
@@ -50,6 +51,8 @@ class Classifier:
         precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
         chunk_size: Images per forward where ``readout`` leaves it open.
         on_evaluated: Told the number of images after each forward, for progress; explainers show a bar if None.
+        channels_last: Whether images go through the model in ``torch.channels_last`` where no gradients are wanted,
+            which costs less on a CPU; some models cannot read them, see `reads_channels_last`.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -72,18 +75,26 @@ class Classifier:
         precision: Precision | None = None,
         chunk_size: int = 32,
         on_evaluated: Callable[[int], object] | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.model = unwrapped(model)
         self.readout = readout or Readout()
-        self.chunk_size = self.readout.chunk_size or chunk_size
+        self.channels_last = channels_last
+        self._images_per_forward = ImagesPerForward(self.readout.chunk_size or chunk_size)
         self._account = _Account(self.readout.task, on_evaluated)
         self._run = ModelCall(self.model, called_module(self.model, self.readout.forward), precision)
         self._extra: RowsOfExtra | None = None
+        self._in_bf16 = False
 
     @classmethod
     def of(cls, model: Model, *, chunk_size: int) -> Classifier:
         """Return ``model`` if it is a classifier already, else one for it."""
         return model if isinstance(model, Classifier) else cls(model, chunk_size=chunk_size)
+
+    @property
+    def chunk_size(self) -> int:
+        """Images per forward; halved when a device had no room for as many."""
+        return self._images_per_forward.size
 
     @property
     def task(self) -> str:
@@ -134,15 +145,23 @@ class Classifier:
             >>> classifier.rows(torch.tensor([1])).logits(torch.ones(1, 1, 1, 2))  # made of the second image
             tensor([[1., 3.]])
         """
-        return self._bound_to(RowsOfExtra.of(extra) if extra else None)
+        return self._view(_extra=RowsOfExtra.of(extra) if extra else None)
 
     def rows(self, index: slice | Tensor) -> Classifier:
         """Return the same for images that are made of those with ``index``, int64 (n,), or a slice of the batch."""
-        return self if self._extra is None else self._bound_to(self._extra.rows(index))
+        return self if self._extra is None else self._view(_extra=self._extra.rows(index))
 
-    def _bound_to(self, extra: RowsOfExtra | None) -> Classifier:
+    def lowered(self) -> Classifier:
+        """Return the same in ``Readout(precision=...)``, for the many evaluations of a curve; itself if it has none."""
+        return self if self.readout.precision == "model" else self._view(_in_bf16=True)
+
+    def in_layout(self, *, channels_last: bool) -> Classifier:
+        """Return the same with images in ``torch.channels_last`` or as they come, where no gradients are wanted."""
+        return self._view(channels_last=channels_last)
+
+    def _view(self, **changed: object) -> Classifier:
         view = copy.copy(self)
-        view._extra = extra  # noqa: SLF001 - of a copy
+        vars(view).update(changed)
         return view
 
     def check_rows(self, count: int) -> None:
@@ -181,20 +200,23 @@ class Classifier:
         Returns:
             What ``read`` returned, concatenated, float32, first axis ``count``.
         """
-        parts = []
         if owners is None:
             self.check_rows(count)
+
+        def evaluated(chunk: slice) -> Tensor:
+            part = self if self._extra is None else self.rows(chunk if owners is None else owners(chunk))
+            images = build(chunk)
+            if self.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            logits = part.forward(images)
+            return logits if read is None else read(logits, chunk)
+
         with preserved(self.model), torch.no_grad():
-            for chunk in self.chunks(count):
-                part = self if self._extra is None else self.rows(chunk if owners is None else owners(chunk))
-                logits = part.forward(build(chunk))
-                parts.append(logits if read is None else read(logits, chunk))
-        return torch.cat(parts)
+            return torch.cat(self._images_per_forward.evaluated(count, evaluated))
 
     def chunks(self, count: int) -> Iterator[slice]:
         """Yield slices of at most ``chunk_size`` that cover ``count`` images."""
-        for start in range(0, count, self.chunk_size):
-            yield slice(start, min(start + self.chunk_size, count))
+        return self._images_per_forward.chunks(count)
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the model once on all ``images`` in the current gradient mode and return float32 logits (N, K).
@@ -210,7 +232,7 @@ class Classifier:
     def forward_uncounted(self, images: Tensor) -> Tensor:
         """Do the same without counting, for a pass that computes a small part of the model: `ForwardFromLayer`."""
         self.check_rows(len(images))
-        output = self._run(images, self._extra)
+        output = self._run(images, self._extra, in_bf16=self._in_bf16)
         logits = logits_from_output(output, self.readout.logits_from_output, self._run.named_below).float()
         if len(images) == 1 and found_in_output(output, self.readout.logits_from_output).ndim == 1:
             logits = logits.reshape(1, -1)  # `squeeze()` in a model takes a single image's axis as well

@@ -117,7 +117,7 @@ class _CompleteCurve:
         case = self.case
         probabilities = case[self.curve]
         if not self.curve.has_unchanged_image:
-            intact = case.classifier.select(case.logits, case.target, "probability")
+            intact = case.classifier.select(case.lowered_logits, case.target, "probability")
             probabilities = torch.cat([intact[:, None], probabilities], 1)
         return probabilities.cpu()
 
@@ -141,7 +141,7 @@ class _CompleteCurve:
 
     def probabilities_of(self, image: int, changed: Tensor) -> list[float]:
         """Return the target's probability in changed images (n, C, H, W); a curve may have lines instead of values."""
-        classifier = self.case.classifier
+        classifier = self.case.classifier.lowered()
         target = self.case.target[image].expand(len(changed))
         return classifier.select(classifier.logits(changed), target, "probability").tolist()
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks import (
     cam_samples_cost,
+    cheaper_forwards,
     curve_error,
     curve_memory,
     gradient_cost,
@@ -89,6 +90,19 @@ def test_errors_of_curves_stand_beside_the_sampling_error(monkeypatch):
         assert 0 <= row["beyond_bound"] <= 1
     error = torch.tensor([0.1, -0.1, 0.3])  # of a mean: its own, and what is left of the spread
     assert curve_error._of_a_mean(error) == pytest.approx((0.1**2 + 0.04 / 32) ** 0.5)
+
+
+def test_cheaper_forwards_stand_beside_the_usual_ones(monkeypatch):
+    torch.manual_seed(0)
+    setting = Setting(torch.device("cpu"), quick=True)
+    small = Trained("small", setting.model("small CNN"), torch.rand(8, 3, 16, 16), torch.arange(8), 0.5)
+    monkeypatch.setattr(cheaper_forwards, "trained_networks", lambda _: [small])
+    monkeypatch.setattr(cheaper_forwards, "_models", lambda: {"small CNN": setting.model("small CNN")})
+    times, errors = cheaper_forwards.run(setting).rows[:3], cheaper_forwards.run(setting).rows[3:]
+    assert [row["way"] for row in times] == ["channels_last", "bf16", "both"]
+    assert times[0]["largest_difference"] < 1e-5 < times[1]["largest_difference"] < 0.05
+    assert [row["metric"] for row in errors] == ["InsertionDeletion", "RelativeFaithfulness", "FaithfulnessSkill"]
+    assert 0 < abs(errors[0]["value"] - errors[0]["value_in_bf16"]) < 0.05
 
 
 def test_gradient_explainers_are_measured_against_captum():

@@ -437,6 +437,56 @@ def another_call_on_one_rank(folder):
     return found
 
 
+LAYOUTS = []
+
+
+class Colour(Drifting):
+    """Reads three channels, and notes the layout of what it gets in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.net[0] = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, images):
+        if not self.training and not torch.is_grad_enabled():
+            LAYOUTS.append((len(images), images.is_contiguous()))
+        return super().forward(images)
+
+
+class ViewsOnRankOne(Colour):
+    def forward(self, images):
+        if self._trainer is not None and self.trainer.global_rank == 1:
+            images.view(len(images), -1)
+        return super().forward(images)
+
+
+class ViewsOnRankZero(Colour):
+    def forward(self, images):
+        if self._trainer is not None and self.trainer.global_rank == 0:
+            images.view(len(images), -1)
+        return super().forward(images)
+
+
+def layouts(folder):
+    """Which layout the ranks use where one rank's model, or none, cannot read channels_last."""
+    found = {}
+    for name, make in {"both": Colour, "first_views": ViewsOnRankZero, "second_views": ViewsOnRankOne}.items():
+        for steps in (0, 2):
+            ours = monitor(metrics=[InsertionDeletion(4)])
+            settings = {"train_loader": loader(8, change=coloured), "val_loader": loader(7, seed=1, change=coloured)}
+            LAYOUTS.clear()
+            run = train([ours], make, num_sanity_val_steps=steps, max_epochs=2, **settings)
+            rows = [{key: value for key, value in row.items() if key != "xai/seconds"} for row in ours.history]
+            chosen = ours._runs["fit"].channels_last
+            found[name, steps] = {"chosen": chosen, "rows": rows, "forwards": list(LAYOUTS), "weights": run.state()}
+    return found
+
+
+def coloured(image):
+    """Give an image three channels that differ."""
+    return torch.cat([image, image.flip(-1), image.flip(-2)])
+
+
 SITUATIONS = (
     weights,
     probes_and_values,
@@ -451,6 +501,7 @@ SITUATIONS = (
     raised,
     whole_validation,
     another_call_on_one_rank,
+    layouts,
 )
 
 

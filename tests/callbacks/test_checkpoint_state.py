@@ -164,6 +164,8 @@ BROKEN = {
     ),
     "a negative step": lambda s: _with(s, -3, "epochs", 0, "step"),
     "an infinite epoch": lambda s: _with(s, math.inf, "last_epoch"),
+    "a number for a layout": lambda s: _with(s, 1, "channels_last"),
+    "a text for a layout": lambda s: _with(s, "fit", "channels_last"),
     "a half epoch": lambda s: _with(s, 1.5, "epochs", 0, "epoch"),
     "a value that is not finite": lambda s: _with(s, math.nan, "last_values", "xai/faithfulness"),
     "a number too large": lambda s: _with(s, 10**400, "epochs", 0, "seconds"),

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import run_state
 from lightning_xai.probing.processes import OneProcess, share_of
-from tests.callbacks._runs import loader, monitor, remembered, train
+from tests.callbacks._runs import differing, loader, monitor, remembered, train
 from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, Drifting, Listening, decisions, drifting, run
 
 COUNTED = ("seconds", "model_evaluations")
@@ -265,3 +265,29 @@ def test_shares_are_equally_long_and_cover_all(count, world):
     shares = [share_of(OneProcess(rank, world), count) for rank in range(world)]
     assert {len(indices) for indices in shares} == {-(-count // world)}
     assert [index for column in zip(*shares, strict=True) for index in column][:count] == list(range(count))
+
+
+class TestLayouts:
+    """channels_last is used on all ranks or on none."""
+
+    @pytest.mark.parametrize("steps", [0, 2])
+    @pytest.mark.parametrize(("name", "chosen"), [("both", True), ("first_views", False), ("second_views", False)])
+    def test_ranks_agree(self, name, chosen, steps, ranks):
+        first, second = (found["layouts"][name, steps] for found in ranks)
+        assert first["chosen"] is second["chosen"] is chosen
+        assert first["rows"] == second["rows"]
+        assert len(first["rows"]) == 2
+
+    def test_evaluations_after_that_are_in_it(self, ranks):
+        for rank in ranks:
+            assert sum(not contiguous for _, contiguous in rank["layouts"]["both", 0]["forwards"]) > 5
+            for name in ("first_views", "second_views"):
+                assert sum(not contiguous for _, contiguous in rank["layouts"][name, 0]["forwards"]) <= 1  # the trial
+
+    def test_values_and_weights_do_not_depend_on_it(self, ranks):
+        for rank in ranks:
+            found = rank["layouts"]
+            for name in ("first_views", "second_views"):
+                assert differing(found["both", 2]["weights"], found[name, 2]["weights"]) == []
+                for row, other in zip(found["both", 2]["rows"], found[name, 2]["rows"], strict=True):
+                    assert scores(row) == pytest.approx(scores(other), abs=1e-5)

@@ -186,6 +186,7 @@ trainer:
           task: multiclass
           forward: net
           chunk_size: 2
+          precision: bf16
         reports:
           - lightning_xai.Scalars
           - class_path: lightning_xai.Grid
@@ -214,7 +215,7 @@ def test_every_setting_from_yaml(own, tmp_path):
     metrics = watched.plan.metrics(annotated=True)
     assert {type(metric) for metric in metrics.values()} == {InsertionDeletion, Sparseness}
     assert metrics["faithfulness"].evidence[0].num_steps == 4
-    assert watched._engine.readout == Readout("multiclass", forward="net", chunk_size=2)
+    assert watched._engine.readout == Readout("multiclass", forward="net", chunk_size=2, precision="bf16")
     assert watched._engine.on_error == "raise"
     grid = watched.reports[-1]
     assert (grid.num_images, grid.cell_size, list(grid.class_names)) == (1, 48, ["circle", "square", "star"])

@@ -12,12 +12,22 @@ def test_settings_pickle_and_compare():
     readout = Readout("multilabel", "out", forward="net", chunk_size=8)
     assert pickle.loads(pickle.dumps(readout)) == readout != Readout()
     assert Readout() == Readout("auto", None, None, None)
+    assert "precision='bf16'" in repr(Readout(precision="bf16"))
+    assert pickle.loads(pickle.dumps(Readout(precision="bf16"))) == Readout(precision="bf16") != Readout()
 
 
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"task": "multi_class"}, ValueError, "Expected `task` to be one of 'auto', .* Did you mean 'multiclass'"),
+        (
+            {"precision": "bf-16"},
+            ValueError,
+            "Expected `precision` to be one of 'model', .* Did you mean 'bf16'",
+        ),
+        ({"precision": "fp16"}, ValueError, "Expected `precision` to be one of 'model', 'bf16', but got 'fp16'"),
+        ({"precision": None}, ValueError, "Expected `precision` to be one of 'model', 'bf16', but got None"),
+        ({"precision": 16}, ValueError, "Expected `precision` to be one of 'model', 'bf16', but got 16"),
         ({"chunk_size": 0}, ValueError, "Expected `chunk_size` to be >= 1, but got 0"),
         ({"chunk_size": 2.0}, TypeError, "Expected `chunk_size` to be a whole number, but got float"),
     ],

@@ -40,7 +40,7 @@ monitor = xai.ExplanationMonitor(
     metrics={"fine": xai.InsertionDeletion(64), "sparse": "sparseness"},
     num_images=16,
     target="predicted",
-    readout=xai.Readout(task="multilabel", chunk_size=8),
+    readout=xai.Readout(task="multilabel", chunk_size=8, precision="bf16"),
     reports=[xai.Scalars(), xai.History(images=False), xai.Grid(num_images=4, mean=[0.5], std=[0.5])],
     on_error="raise",
 )

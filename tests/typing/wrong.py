@@ -34,6 +34,7 @@ xai.ExplanationMonitor(target="labels")  # wrong
 xai.ExplanationMonitor(on_error="ignore")  # wrong
 xai.ExplanationMonitor(reports=[xai.GradCAM()])  # wrong
 xai.Readout(task="multi-label")  # wrong
+xai.Readout(precision="fp16")  # wrong
 xai.Grid(rows=3)  # wrong
 xai.difference(monitor.history[0], monitor.history[1])  # wrong
 xai.get_metric(3)  # wrong

@@ -61,7 +61,7 @@ class ImputationCurve(Masking):
 
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, P)."""
-        return scores_of_changed_images(case, len(self.percentages), self._imputed(case))
+        return scores_of_changed_images(case, len(self.percentages), self._imputed(case), lowered=True)
 
     @property
     def description(self) -> str:

@@ -184,7 +184,7 @@ class MaskingCurve(Masking):
         return FINEST if isinstance(self.num_steps, str) else self.num_steps
 
     def _intact(self, case: Case) -> Tensor:
-        return case.classifier.select(case.logits, case.target, "probability")
+        return case.classifier.select(case.lowered_logits, case.target, "probability")
 
 
 def area(curve: Tensor) -> Tensor:
@@ -231,7 +231,8 @@ class MaskedImages:
             target = self._case.target[image_index[chunk], None]
             return self._case.classifier.probabilities(logits).gather(1, target)[:, 0]
 
-        return self._case.classifier.evaluate(len(image_index), build, read, owners=lambda chunk: image_index[chunk])
+        classifier = self._case.classifier.lowered()
+        return classifier.evaluate(len(image_index), build, read, owners=lambda chunk: image_index[chunk])
 
     def at(self, image_index: Tensor, point: Tensor) -> Tensor:
         """Return the images (n, C, H, W) of n pairs of an image and a point; see `scores`."""

@@ -71,7 +71,7 @@ class SuperpixelCurve(Masking):
 
     def collect(self, case: Case) -> Tensor:
         """Return float32 (N, P)."""
-        intact = case.classifier.select(case.logits, case.target, "probability")
+        intact = case.classifier.select(case.lowered_logits, case.target, "probability")
         rows = [torch.cat([intact[i : i + 1], self._row(case, i)]) for i in range(len(case))]
         return _padded(rows, torch.nan)
 
@@ -114,7 +114,7 @@ class SuperpixelCurve(Masking):
         def read(logits: Tensor, _: slice) -> Tensor:
             return case.classifier.select(logits, target.expand(len(logits)), "probability")
 
-        return case.classifier.evaluate(
+        return case.classifier.lowered().evaluate(
             len(num_removed), build, read, owners=lambda chunk: torch.full((chunk.stop - chunk.start,), image_index)
         )
 

@@ -35,6 +35,21 @@ class Logits(Evidence[Tensor]):
 
 
 @dataclass(frozen=True)
+class LoweredLogits(Evidence[Tensor]):
+    """The same in ``Readout(precision=...)``, as what a curve begins with: differences are of one kind then."""
+
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images"})
+
+    def collect(self, case: Case) -> Tensor:
+        """Return float32 (N, K)."""
+        return case.classifier.lowered().logits(case.images)
+
+    def evaluations(self, explaining: int = 1) -> int:  # noqa: ARG002
+        """Return 1."""
+        return 1
+
+
+@dataclass(frozen=True)
 class BaselineLogits(Evidence[Tensor]):
     """Logits (N, K) of what an attribution starts from.
 

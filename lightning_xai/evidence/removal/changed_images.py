@@ -27,26 +27,34 @@ class BuildChangedImages(Protocol):
 
 
 def scores_of_changed_images(
-    case: Case, num_versions: int, build: BuildChangedImages, score: Score = "probability"
+    case: Case, num_versions: int, build: BuildChangedImages, score: Score = "probability", *, lowered: bool = False
 ) -> Tensor:
     """Return the target's score of ``num_versions`` changed versions of each image, float32 (N, num_versions).
 
-    No more than a chunk of changed images exists at a time.
+    No more than a chunk of changed images exists at a time. ``lowered`` is for what compares them with
+    `Case.lowered_logits`.
     """
 
     def read(logits: Tensor, image_index: Tensor) -> Tensor:
         return case.classifier.select(logits, case.target[image_index], score)
 
-    return _evaluated(case, num_versions, build, read)
+    return _evaluated(case, num_versions, build, read, lowered=lowered)
 
 
-def logits_of_changed_images(case: Case, num_versions: int, build: BuildChangedImages) -> Tensor:
+def logits_of_changed_images(
+    case: Case, num_versions: int, build: BuildChangedImages, *, lowered: bool = False
+) -> Tensor:
     """Return the logits of ``num_versions`` changed versions of each image, float32 (N, num_versions, K)."""
-    return _evaluated(case, num_versions, build, lambda logits, _: logits)
+    return _evaluated(case, num_versions, build, lambda logits, _: logits, lowered=lowered)
 
 
 def _evaluated(
-    case: Case, num_versions: int, build: BuildChangedImages, read: Callable[[Tensor, Tensor], Tensor]
+    case: Case,
+    num_versions: int,
+    build: BuildChangedImages,
+    read: Callable[[Tensor, Tensor], Tensor],
+    *,
+    lowered: bool,
 ) -> Tensor:
     device = case.images.device
 
@@ -54,7 +62,8 @@ def _evaluated(
         flat_index = torch.arange(chunk.start, chunk.stop, device=device)
         return flat_index // num_versions, flat_index % num_versions
 
-    values = case.classifier.evaluate(
+    classifier = case.classifier.lowered() if lowered else case.classifier
+    values = classifier.evaluate(
         len(case) * num_versions,
         lambda chunk: build(*indices(chunk)),
         lambda logits, chunk: read(logits, indices(chunk)[0]),

@@ -86,5 +86,5 @@ class RelativeFaithfulness(ExplanationMetric):
     def score(self, case: Case) -> Tensor:
         """Return the difference of the areas over the clean probability, (N,); NaN where that is below 1e-3."""
         difference = self.insertion.area(case) - self.deletion.area(case)
-        clean = case.classifier.select(case.logits, case.target, "probability")
+        clean = case.classifier.select(case.lowered_logits, case.target, "probability")
         return torch.where(clean >= _LEAST_SCORE, difference / clean, torch.nan)

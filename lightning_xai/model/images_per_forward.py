@@ -1,0 +1,68 @@
+"""How many images go through a model together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.cuda import OutOfMemoryError, empty_cache
+
+
+class ImagesPerForward:
+    """A number of images per forward that all views of a model share; halved where the device has no room for them.
+
+    Args:
+        size: To begin with.
+
+    Attributes:
+        size: What it is now.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def chunks(self, count: int) -> Iterator[slice]:
+        """Yield slices of at most `size` that cover ``count`` images."""
+        for start in range(0, count, self.size):
+            yield slice(start, min(start + self.size, count))
+
+    def evaluated(self, count: int, evaluate: Callable[[slice], Tensor]) -> list[Tensor]:
+        """Return what ``evaluate`` returns for chunks that cover ``count`` images; one that finds no room is halved.
+
+        Raises:
+            torch.OutOfMemoryError: If there is no room for a single image, or several processes work together: all must
+                make the same number of forwards, and one that makes more would leave the others waiting.
+        """
+        parts: list[Tensor] = []
+        start = 0
+        while start < count:
+            chunk = slice(start, min(start + self.size, count))
+            part = self._attempted(evaluate, chunk)
+            if part is not None:
+                parts.append(part)
+                start = chunk.stop
+        return parts
+
+    def _attempted(self, evaluate: Callable[[slice], Tensor], chunk: slice) -> Tensor | None:
+        """Return what ``evaluate`` returns for a chunk; None if the next one must be smaller."""
+        size = chunk.stop - chunk.start
+        try:
+            return evaluate(chunk)
+        except OutOfMemoryError:
+            if size == 1 or _several_processes():
+                raise
+        # not before the error and with it the tensors of the forward that failed are gone
+        empty_cache()
+        self.size = size // 2
+        warnings.warn(
+            f"There was no room for {size} images at a time in the device's memory: from now on {self.size} go through "
+            f"the model together. Set Readout(chunk_size={self.size}) to begin with that.",
+            stacklevel=2,
+        )
+        return None
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
