@@ -46,6 +46,7 @@ _WINGS = {
         "ClassMaps": "class_heatmaps",
         "ExplanationSeconds": "explanation_seconds",
         "Logits": "logits",
+        "LoweredLogits": "logits",
         "RandomizedHeatmaps": "randomized_heatmaps",
     },
 }

@@ -19,6 +19,7 @@ from lightning_xai.evidence.models.class_heatmaps import ClassMaps as ClassMaps
 from lightning_xai.evidence.models.explanation_seconds import ExplanationSeconds as ExplanationSeconds
 from lightning_xai.evidence.models.logits import BaselineLogits as BaselineLogits
 from lightning_xai.evidence.models.logits import Logits as Logits
+from lightning_xai.evidence.models.logits import LoweredLogits as LoweredLogits
 from lightning_xai.evidence.models.randomized_heatmaps import RandomizedHeatmaps as RandomizedHeatmaps
 from lightning_xai.evidence.neighbours.adversarial_neighbour import AdversarialNeighbour as AdversarialNeighbour
 from lightning_xai.evidence.neighbours.adversarial_neighbour import Attacked as Attacked
@@ -56,6 +57,7 @@ __all__ = [
     "HiddenRegion",
     "ImputationCurve",
     "Logits",
+    "LoweredLogits",
     "MaskedHeatmap",
     "MaskedImage",
     "Masking",
