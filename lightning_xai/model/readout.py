@@ -34,12 +34,12 @@ class Readout:
         chunk_size: Images per forward. By default the validation batch's size in a Trainer (on a CPU at least 8 and at
             most 32, where a forward costs least per image), else that of the batch that was passed, so that memory
             does not exceed what the user already runs.
-        precision: In what masking curves and occlusion maps are evaluated, the unchanged image they begin with
-            included. ``"model"``: as everything else. ``"bf16"``: a float32 model runs in bfloat16 autocast there,
-            which costs .4–.8 of the time on a processor with bfloat16 units and moves scores by a small share of
-            their standard errors (``benchmarks/README.md``); one that runs in 16 bits already, by a Trainer's
-            ``precision=`` or its parameters, stays as it is. Logits, predictions, heatmaps and neighbours are never
-            affected.
+        precision: In what masking curves are evaluated, the unchanged image they begin with included. ``"model"``: as
+            everything else. ``"bf16"``: a float32 model runs in bfloat16 autocast there, which takes about two thirds
+            of the time on a processor with bfloat16 units and moves faithfulness by .01 standard errors
+            (``benchmarks/README.md``); one that runs in 16 bits already, by a Trainer's ``precision=`` or its
+            parameters, stays as it is, and so do logits, predictions, heatmaps, occlusion maps and neighbours, whose
+            small differences would drown in the rounding.
 
     Raises:
         ValueError: If ``task``, ``output``, ``precision`` or ``chunk_size`` is out of range.

@@ -96,7 +96,7 @@ def test_cheaper_forwards_stand_beside_the_usual_ones(monkeypatch):
     torch.manual_seed(0)
     setting = Setting(torch.device("cpu"), quick=True)
     small = Trained("small", setting.model("small CNN"), torch.rand(8, 3, 16, 16), torch.arange(8), 0.5)
-    monkeypatch.setattr(cheaper_forwards, "trained_networks", lambda _: [small])
+    monkeypatch.setattr(cheaper_forwards, "trained_networks", lambda *_: [small])
     monkeypatch.setattr(cheaper_forwards, "_models", lambda: {"small CNN": setting.model("small CNN")})
     times, errors = cheaper_forwards.run(setting).rows[:3], cheaper_forwards.run(setting).rows[3:]
     assert [row["way"] for row in times] == ["channels_last", "bf16", "both"]

@@ -1,4 +1,4 @@
-"""`Readout(precision="bf16")`: curves and occlusion maps, the unchanged image with them, and nothing else."""
+"""`Readout(precision="bf16")`: masking curves, the unchanged image with them, and nothing else."""
 
 from contextlib import nullcontext
 
@@ -84,7 +84,6 @@ def test_a_curve_is_that_of_the_model_in_autocast(make, direction):
         MaskingCurve(num_steps="auto"),
         SuperpixelCurve(),
         ImputationCurve((20.0, 50.0)),
-        OcclusionMap((2, 2)),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -92,16 +91,12 @@ def test_every_evaluation_of_it_is_lowered(evidence):
     net = Noting()
     case = case_of(net, heatmaps=HEATMAPS)
     case[evidence]
-    if isinstance(evidence, OcclusionMap):
-        evidence.drops(case)
     assert SEEN
     assert {autocast for autocast, *_ in SEEN} == {True}
     lowered = sum(count for *_, count in SEEN)
     SEEN.clear()
     case = case_of(net, Readout(), heatmaps=HEATMAPS)
     case[evidence]
-    if isinstance(evidence, OcclusionMap):
-        evidence.drops(case)
     assert not any(autocast for autocast, *_ in SEEN)
     if getattr(evidence, "num_steps", None) != "auto":  # its points are chosen by the values
         assert sum(count for *_, count in SEEN) == lowered
@@ -115,6 +110,7 @@ def test_logits_heatmaps_and_neighbours_are_not():
     metric = MaxSensitivity(num_samples=2)
     torch.testing.assert_close(metric.score(lowered), metric.score(usual), rtol=0, atol=0, equal_nan=True)
     relative = RelativeOutputStability(num_samples=2)  # reads the logits of neighbours
+    assert torch.equal(*(OcclusionMap((2, 2)).drops(case) for case in (lowered, usual)))  # small falls would drown
     torch.testing.assert_close(relative.score(lowered), relative.score(usual), rtol=0, atol=0, equal_nan=True)
     assert not any(autocast for autocast, *_ in SEEN)
     assert not torch.equal(lowered.lowered_logits, usual.logits)

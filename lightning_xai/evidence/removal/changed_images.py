@@ -41,11 +41,9 @@ def scores_of_changed_images(
     return _evaluated(case, num_versions, build, read, lowered=lowered)
 
 
-def logits_of_changed_images(
-    case: Case, num_versions: int, build: BuildChangedImages, *, lowered: bool = False
-) -> Tensor:
+def logits_of_changed_images(case: Case, num_versions: int, build: BuildChangedImages) -> Tensor:
     """Return the logits of ``num_versions`` changed versions of each image, float32 (N, num_versions, K)."""
-    return _evaluated(case, num_versions, build, lambda logits, _: logits, lowered=lowered)
+    return _evaluated(case, num_versions, build, lambda logits, _: logits)
 
 
 def _evaluated(
@@ -54,7 +52,7 @@ def _evaluated(
     build: BuildChangedImages,
     read: Callable[[Tensor, Tensor], Tensor],
     *,
-    lowered: bool,
+    lowered: bool = False,
 ) -> Tensor:
     device = case.images.device
 

@@ -71,7 +71,7 @@ class OcclusionMap(Evidence[Tensor]):
             hidden = down[version_index // self.grid[1]][:, :, None] & across[version_index % self.grid[1]][:, None, :]
             return torch.where(hidden[:, None], replaced[image_index], images[image_index])
 
-        return logits_of_changed_images(case, math.prod(self.grid), build, lowered=True)
+        return logits_of_changed_images(case, math.prod(self.grid), build)
 
     def drops(self, case: Case) -> Tensor:
         """Return how far each patch lowers the target's probability, f(x) − f(occluded), (N, rows, columns)."""
@@ -84,8 +84,7 @@ class OcclusionMap(Evidence[Tensor]):
     def _drops(self, case: Case, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         occluded: Tensor = case[self]
         scores = read(occluded.flatten(0, 1), case.target.repeat_interleave(occluded.shape[1]))
-        intact = read(case.lowered_logits, case.target)
-        return (intact[:, None] - scores.view(len(case), -1)).view(len(case), *self.grid)
+        return (read(case.logits, case.target)[:, None] - scores.view(len(case), -1)).view(len(case), *self.grid)
 
 
 def _spans(length: int, num_cells: int, side: float | None, device: torch.device) -> Tensor:
