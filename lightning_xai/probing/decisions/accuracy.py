@@ -21,15 +21,32 @@ def is_accuracy(name: str) -> bool:
         ... ]
         ['val_acc', 'val/Accuracy']
     """
-    snake_case = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-    words = re.split(r"[^a-z0-9@]+", snake_case)
-    return any(_WORD.fullmatch(word) for word in words) and not any(one in snake_case for one in _NO_SHARE_OF_IMAGES)
+    return _says_accuracy(name) and not any(one in _snake_case(name) for one in _NO_SHARE_OF_IMAGES)
 
 
 def accuracies(names: Iterable[str], prefix: str) -> list[str]:
     """Return those of the logged names that are accuracies on validation images, but for the monitor's own keys."""
-    shares = (name for name in names if is_accuracy(name) and not name.startswith(f"{prefix}/"))
-    return sorted(name for name in shares if "train" not in name.lower() and not name.endswith("_step"))
+    return sorted(name for name in likely_accuracies(names, prefix) if is_accuracy(name))
+
+
+def likely_accuracies(names: Iterable[str], prefix: str) -> list[str]:
+    """Return the logged names that speak of accuracy on validation images, shares of images first, the shortest first.
+
+    Example:
+        >>> likely_accuracies(["balanced_accuracy", "val_acc", "train_acc", "val_loss", "val_acc_top5"], "xai")
+        ['val_acc', 'val_acc_top5', 'balanced_accuracy']
+    """
+    found = (name for name in names if _says_accuracy(name) and not name.startswith(f"{prefix}/"))
+    of_validation = (name for name in found if "train" not in name.lower() and not name.endswith("_step"))
+    return sorted(of_validation, key=lambda name: (not is_accuracy(name), len(name), name))
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _says_accuracy(name: str) -> bool:
+    return any(_WORD.fullmatch(word) for word in re.split(r"[^a-z0-9@]+", _snake_case(name)))
 
 
 def error_of_share(share: float, count: float) -> float:

@@ -114,11 +114,20 @@ def front(candidates: Sequence[Candidate], objectives: Objectives, num_scores: i
         num_scores: How many of the explanation scores count beside the accuracy; all if None.
     """
     width = None if num_scores is None else 1 + num_scores
-    values = [objectives.values(one)[:width] for one in candidates]
+    return [candidates[place] for place in unbeaten([objectives.values(one)[:width] for one in candidates])]
+
+
+def unbeaten(values: Sequence[Sequence[float]]) -> list[int]:
+    """Return the places of the Pareto front: of values that no others equal or exceed in everything, the first of equals.
+
+    Example:
+        >>> unbeaten([(0.5, 0.9), (0.9, 0.4), (0.4, 0.8), (0.9, 0.4)])
+        [0, 1]
+    """
     return [
-        one
-        for i, one in enumerate(candidates)
-        if not any(_beats(values[j], values[i], earlier=j < i) for j in range(len(candidates)) if j != i)
+        i
+        for i, one in enumerate(values)
+        if not any(_beats(other, one, earlier=j < i) for j, other in enumerate(values) if j != i)
     ]
 
 
