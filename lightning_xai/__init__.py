@@ -14,7 +14,7 @@ _LAYERS = {
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),
     "model": ("Classifier", "Readout", "preserved"),
     "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "difference"),
-    "reports": ("Grid", "History", "Report", "Scalars"),
+    "reports": ("AccuracyAlignment", "Grid", "History", "Report", "Scalars"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(

@@ -117,6 +117,7 @@ from lightning_xai.probing.explained import ExplainedEpoch as ExplainedEpoch
 from lightning_xai.probing.explained import ImageScores as ImageScores
 from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
+from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
 from lightning_xai.reports.grid import Grid as Grid
 from lightning_xai.reports.numbers import History as History
 from lightning_xai.reports.numbers import Scalars as Scalars
@@ -128,6 +129,7 @@ __all__ = [
     "ADCC",
     "AOPC",
     "AblationCAM",
+    "AccuracyAlignment",
     "AdversarialStability",
     "AttentionRollout",
     "AttributionLocalization",

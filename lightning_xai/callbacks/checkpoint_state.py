@@ -39,6 +39,7 @@ def state_of(run: RunState) -> dict[str, Any]:
         "last_epoch": run.last_epoch,
         "last_step": run.last_step,
         "channels_last": run.channels_last,
+        "logged": run.logged.state(),
     }
 
 
@@ -55,6 +56,7 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
             epochs = [_epoch(epoch, plan) for epoch in _list(state["epochs"])]
         last_values = {str(name): _finite(value) for name, value in state.get("last_values", {}).items()}
         restored = {_whole(int(loader), 0): _checked_probe(probe) for loader, probe in state.get("probes", {}).items()}
+        logged = [_logged(one) for one in _list(state.get("logged", []))]
         last_epoch, last_step = (
             None if state.get(name) is None else _whole(state[name], 0) for name in ("last_epoch", "last_step")
         )
@@ -63,6 +65,12 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
         raise ValueError(f"Expected a monitor's state as `state_dict` returns it, but got {_short(error)}.") from error
     run.epochs, run.last_values, run.restored = epochs, last_values, restored
     run.last_epoch, run.last_step, run.channels_last = last_epoch, last_step, layout
+    run.logged.restore(logged)
+
+
+def _logged(state: Any) -> tuple[int, int, dict[str, float]]:
+    epoch, step, values = state
+    return _whole(epoch, 0), _whole(step, 0), {str(name): _number(value) for name, value in values.items()}
 
 
 def _epoch_state(epoch: ExplainedEpoch) -> dict[str, Any]:

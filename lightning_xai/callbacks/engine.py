@@ -19,6 +19,7 @@ from lightning_xai._lightning import MisconfigurationException, is_misconfigurat
 from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.telling import run_for_reports, tell
 from lightning_xai.callbacks.validation_logits import validation_logits
 from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
@@ -44,7 +45,7 @@ from lightning_xai.probing.processes import (
 )
 from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.validation import ValidationLogits
-from lightning_xai.reports.report import Report, Run
+from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule, Trainer
@@ -281,26 +282,8 @@ class Engine:
     ) -> None:
         """Let each report tell the epoch, then log the values: the last, so that every logger gets one row."""
         on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
-        told = Run(
-            trainer,
-            run.folder,
-            self.keys,
-            run.epochs,
-            run.probes,
-            on_cpu,
-            run.num_loaders > 1,
-            private=self.private,
-            validation=validation,
-        )
-        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
-            for report in self.reports:
-                try:
-                    report.publish(epoch, told)
-                except Exception as error:  # a full disk or a silent server must not end the run, nor another report
-                    rank_zero_warn(
-                        f"ExplanationMonitor's {type(report).__name__} could not tell epoch {epoch.epoch}: "
-                        f"{type(error).__name__}: {error}"
-                    )
+        told = run_for_reports(trainer, run, self.keys, on_cpu, validation, private=self.private)
+        tell(trainer, self.reports, f"epoch {epoch.epoch}", lambda report: report.publish(epoch, told))
         _say_share_of_epoch(run, epoch)
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
         run.last_values.update(values)

@@ -15,11 +15,11 @@ from lightning_xai._checks import check_choice, check_count
 from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.callbacks.kept_checkpoints import KeptCheckpoints, scores_of
 from lightning_xai.callbacks.late_model_checkpoint import LateModelCheckpoint
-from lightning_xai.callbacks.readings import decides_at_epoch_end, explained_epochs, moment_of, monitor_of, rows_behind
+from lightning_xai.callbacks.readings import decides_at_epoch_end, explained_epochs, monitor_of, rows_behind
 from lightning_xai.callbacks.validation_accuracy import ValidationAccuracy
 from lightning_xai.probing.decisions.choosing import Candidate, Choice, Objectives, Rule, chosen
 from lightning_xai.probing.decisions.paired import Mode, Monitored
-from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.explained import ExplainedEpoch, moment_of
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule, Trainer

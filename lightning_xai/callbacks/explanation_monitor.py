@@ -17,6 +17,7 @@ from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine, processes_of
 from lightning_xai.callbacks.run_state import Runs
 from lightning_xai.callbacks.schedule import Schedule
+from lightning_xai.callbacks.telling import end_fit, end_validation
 from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
 from lightning_xai.callbacks.validation_logits import begin_listening, listen
 from lightning_xai.callbacks.watchers import agree, check_prefix, check_trainer, check_watchers, promise_keys
@@ -122,6 +123,8 @@ class ExplanationMonitor(Callback):
         self.plan = Plan(explainers, metrics, target, seed)
         self.keys = Keys(self.plan, self.prefix, num_images)
         self.reports = _checked_reports(reports)
+        for report in self.reports:
+            report.check_keys(self.keys)
         self._sample_from_batch = sample_from_batch or sample_of
         self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error, private=private)
         self._runs = Runs()
@@ -254,9 +257,12 @@ class ExplanationMonitor(Callback):
         """See `on_validation_batch_end`."""
         self._compare_calls(trainer, pl_module)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Leave no hook behind when a step fails."""
-        self._runs.of(trainer).stop_listening()
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind when a step fails; tell a fit that is interrupted by hand."""
+        run = self._runs.of(trainer)
+        run.stop_listening()
+        if isinstance(exception, KeyboardInterrupt) and run.stage == "fit":
+            self.on_fit_end(trainer, pl_module)
         if self._step is not None:
             self._step.stop()
             self._step = None
@@ -270,22 +276,29 @@ class ExplanationMonitor(Callback):
         self._finish(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Compare with the user's own accuracy, which may be logged last."""
-        self._compare_accuracy(trainer)
+        """Read the user's own accuracy, which may be logged last: compare with it, and let reports tell it."""
+        self._read_logged(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """See `on_validation_end`."""
-        self._compare_accuracy(trainer)
+        self._read_logged(trainer)
 
-    def _compare_accuracy(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Let reports tell all epochs."""
+        end_fit(trainer, self._runs.of(trainer), self.keys, self.reports, private=self._engine.private)
+
+    def _read_logged(self, trainer: Trainer) -> None:
         run = self._runs.of(trainer)
         if run.explained is not None and not trainer.sanity_checking:
             warn_of_accuracy(trainer, run.explained, run.class_counts, run.said)
+            end_validation(trainer, run, self.keys, self.reports, run.explained, private=self._engine.private)
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
         batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
         run.begin_validation(len(batches), due=self.schedule.is_due(trainer, run))
+        if any(report.reads_logged for report in self.reports):
+            run.logged.leave_out_earlier(trainer)
         if any(report.wants_validation_logits for report in self.reports):
             begin_listening(trainer, module, run, self._engine.readout)
 

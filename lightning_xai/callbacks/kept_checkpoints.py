@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_xai.callbacks.readings import Moment, moment_of
 from lightning_xai.probing.decisions.choosing import Candidate
 from lightning_xai.probing.decisions.paired import Monitored, same_images
-from lightning_xai.probing.explained import ExplainedEpoch, ImageScores
+from lightning_xai.probing.explained import ExplainedEpoch, ImageScores, Moment, moment_of
 
 
 @dataclass

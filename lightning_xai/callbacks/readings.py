@@ -1,9 +1,9 @@
-"""What decisions read of a run: the monitor's explanations, and what the Trainer had logged when they were made."""
+"""What decisions read of a run: the monitor's explanations, and whether a metric was logged beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,8 +15,6 @@ from lightning_xai.probing.explained import ExplainedEpoch
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
-
-Moment: TypeAlias = tuple[int, int]
 
 
 def monitor_of(trainer: Trainer, key: str, owner: object) -> ExplanationMonitor:
@@ -61,11 +59,6 @@ def explained_epochs(monitor: ExplanationMonitor) -> list[ExplainedEpoch]:
     return [epoch for epoch in monitor.history if epoch.stage == "fit"]
 
 
-def moment_of(epoch: ExplainedEpoch) -> Moment:
-    """Return what tells an explained validation from others of a fit."""
-    return epoch.epoch, epoch.step
-
-
 def decides_at_epoch_end(trainer: Trainer) -> bool:
     """Say whether to decide at the end of the training epoch, when all of its metrics are final, as Lightning does.
 
@@ -86,45 +79,6 @@ def check_logged(
                 f"and after the first explained validation there are: {', '.join(names)}.{nearest(name, names)} "
                 f"Log it in `validation_step`: self.log({name!r}, value)."
             )
-
-
-class LoggedBeside:
-    """What the Trainer had logged when each explanation was made; the same on every rank.
-
-    A validation notes it when it ends; where decisions wait for the end of the epoch, that corrects it.
-
-    Attributes:
-        by_moment: Epoch and step of an explanation -> name -> value.
-        now: The explanation that the last validation of this process made, None if it made none.
-    """
-
-    def __init__(self) -> None:
-        self.by_moment: dict[Moment, dict[str, float]] = {}
-        self.now: Moment | None = None
-
-    def begin(self, epochs: Sequence[ExplainedEpoch]) -> None:
-        """Learn at the end of a validation whether it was explained."""
-        newest = moment_of(epochs[-1]) if epochs else None
-        self.now = None if newest in self.by_moment else newest
-
-    def note(self, trainer: Trainer, wanted: Callable[[str], bool], more: Mapping[str, float] | None = None) -> None:
-        """Note the wanted metrics, as rank 0 has them; every rank must call it."""
-        if self.now is None:
-            return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if wanted(name)}
-        self.by_moment[self.now] = trainer.strategy.broadcast({**values, **(more or {})})
-
-    def state(self) -> list[list[Any]]:
-        """Return plain values for a checkpoint."""
-        return [[epoch, step, dict(values)] for (epoch, step), values in self.by_moment.items()]
-
-    def restore(self, state: Iterable[Sequence[Any]]) -> None:
-        """Go on from what a checkpoint holds."""
-        self.by_moment = {
-            (int(epoch), int(step)): {str(name): float(value) for name, value in values.items()}
-            for epoch, step, values in state
-        }
-        self.now = None
 
 
 def num_images(batch: Any) -> int:

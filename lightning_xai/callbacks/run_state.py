@@ -13,6 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import loaded
+from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
 from lightning_xai.probing.sample import Sample
@@ -62,6 +63,7 @@ class RunState:
         num_classes: Of the model, once it was tried.
         channels_last: Whether images go through the model in that layout, agreed when it was tried; None before.
         most_that_fit: Images per forward that an explained validation ended with, if memory was short.
+        logged: What was logged beside each explanation, of the metrics that reports want.
     """
 
     stage: str = "fit"
@@ -94,6 +96,7 @@ class RunState:
     num_classes: int | None = None
     channels_last: bool | None = None
     most_that_fit: int | None = None
+    logged: LoggedBeside = field(default_factory=LoggedBeside)
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""

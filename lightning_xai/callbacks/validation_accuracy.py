@@ -12,10 +12,11 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._lightning import MisconfigurationException
-from lightning_xai.callbacks.readings import LoggedBeside, check_logged, explained_epochs, moment_of, num_images
+from lightning_xai.callbacks.logged_beside import LoggedBeside
+from lightning_xai.callbacks.readings import check_logged, explained_epochs, num_images
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.accuracy import accuracies, error_of_share, is_accuracy
-from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.explained import ExplainedEpoch, moment_of
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer

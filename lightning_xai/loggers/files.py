@@ -30,12 +30,19 @@ def absolute(directory: str | Path) -> str | Path:
 
 def exists(path: str | Path) -> bool:
     """Return whether there is such a file, local or on a filesystem of fsspec; False where one cannot be asked."""
-    if "://" not in str(path):
-        return Path(path).is_file()
+    return Path(path).is_file() if "://" not in str(path) else _says("isfile", path)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is such a folder; see `exists`."""
+    return Path(path).is_dir() if "://" not in str(path) else _says("isdir", path)
+
+
+def _says(question: str, url: str | Path) -> bool:
     from fsspec.core import url_to_fs
 
     try:
-        return bool(url_to_fs(str(path))[0].isfile(str(path)))
+        return bool(getattr(url_to_fs(str(url))[0], question)(str(url)))
     except Exception:  # each filesystem has errors of its own, and writing will tell them
         return False
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from lightning_xai._checks import check_choice
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.answers import Answers
+
+Moment: TypeAlias = tuple[int, int]
 
 GAIN = "_gain"
 ERROR = "_se"
@@ -174,6 +176,11 @@ class ExplainedEpoch(Mapping[str, float]):
         numbers = {key: estimate.value for key, estimate in self.estimates.items()}
         errors = {key + ERROR: estimate.error for key, estimate in self.estimates.items()}
         return row | {key: float(number) for key, number in (numbers | errors).items() if math.isfinite(number)}
+
+
+def moment_of(epoch: ExplainedEpoch) -> Moment:
+    """Return what tells an explained validation from others of a fit: epoch and step."""
+    return epoch.epoch, epoch.step
 
 
 def difference(a: ImageScores, b: ImageScores) -> Estimate:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.explained import ExplainedEpoch, Moment
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.probe import Probe
 from lightning_xai.probing.validation import ValidationLogits
@@ -34,6 +34,7 @@ class Run:
         private: Whether images and ids are to be kept out of what the report tells.
         validation: Loader's index -> the logits of the whole validation, where a report wants them and they were seen.
         to_loggers: Full keys of the values that loggers get with Lightning's own row; a report adds them.
+        logged: Epoch and step of an explanation -> name -> what its validation logged of the metrics that reports want.
     """
 
     trainer: Trainer
@@ -46,6 +47,7 @@ class Run:
     private: bool = False
     validation: Mapping[int, ValidationLogits] = field(default_factory=dict)
     to_loggers: set[str] = field(default_factory=set)
+    logged: Mapping[Moment, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Report(ABC):
@@ -57,9 +59,11 @@ class Report(ABC):
 
     Attributes:
         wants_validation_logits: Whether it reads ``run.validation``; it costs nothing where no report does.
+        reads_logged: Whether it reads ``run.logged``, in `end_validation` and `end_fit`; likewise.
     """
 
     wants_validation_logits: ClassVar[bool] = False
+    reads_logged: ClassVar[bool] = False
 
     @abstractmethod
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
@@ -69,3 +73,16 @@ class Report(ABC):
             epoch: What was found.
             run: Where it belongs: loggers, folder, earlier epochs, images.
         """
+
+    def check_keys(self, keys: Keys) -> None:  # noqa: B027
+        """Raise ValueError, before anything runs, if a setting names a value that is not logged."""
+
+    def wants_logged(self, name: str) -> bool:  # noqa: ARG002
+        """Return whether a metric of the user's is to be kept for ``run.logged``, by its name; none by default."""
+        return False
+
+    def end_validation(self, epoch: ExplainedEpoch, run: Run) -> None:  # noqa: B027
+        """Tell what needs ``run.logged`` of this epoch, which is known when its validation ends; nothing by default."""
+
+    def end_fit(self, run: Run) -> None:  # noqa: B027
+        """Tell all epochs when a fit ends, or is interrupted by hand; nothing by default."""

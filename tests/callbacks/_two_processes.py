@@ -19,7 +19,7 @@ from lightning_xai import ExplanationMonitor
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
 from lightning_xai.probing import plan, sample_from_batch
-from lightning_xai.reports import Grid, History, Report, Scalars, numbers
+from lightning_xai.reports import AccuracyAlignment, Grid, History, Report, Scalars, accuracy_alignment, numbers
 from tests.callbacks import _runs, _scripted
 from tests.callbacks._runs import (
     Attendance,
@@ -360,6 +360,26 @@ def files(folder):
     return {"writes": writes, "found": sorted(str(p.relative_to(folder)) for p in (folder / "files").rglob("*.*"))}
 
 
+class Accurate(Drifting):
+    """Logs an accuracy that ranks do not share."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        super().validation_step(batch, batch_idx)
+        self.log("val_acc", float(self.global_rank), sync_dist=False)
+
+
+def accuracy_told(folder):
+    """What is noted on a rank, and which pictures it draws."""
+    drawn = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(accuracy_alignment, "log_picture", lambda trainer, name, *args, **settings: drawn.append(name))
+    ours = monitor(reports=AccuracyAlignment())
+    with patch.context():
+        train([ours], Accurate, default_root_dir=folder / "told")
+    patch.undo()
+    return {"drawn": drawn, "logged": ours.state_dict()["logged"]}
+
+
 def resumed(folder):
     """The rows of a run that was interrupted after two epochs, and of one that was not."""
     settings = {"train_loader": loader(8), "val_loader": loader(7, seed=1)}
@@ -497,6 +517,7 @@ SITUATIONS = (
     forwards,
     annotations_on_one_rank,
     files,
+    accuracy_told,
     resumed,
     raised,
     whole_validation,

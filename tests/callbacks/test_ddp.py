@@ -229,6 +229,14 @@ def test_rank_zero_alone_writes(ranks):
     ]
 
 
+def test_rank_zero_tells_the_accuracy_and_both_note_it(ranks):
+    first, second = (rank["accuracy_told"] for rank in ranks)
+    assert first["logged"] == second["logged"]
+    assert [values for *_, values in first["logged"]] == [{"val_acc": 0.0}] * 2  # as rank 0 has it
+    assert len(first["drawn"]) >= 1
+    assert second["drawn"] == []
+
+
 def test_a_resumed_run_goes_on(ranks):
     for found in (rank["resumed"] for rank in ranks):
         assert list(found["again"]) == [(epoch, epoch) for epoch in range(4)]

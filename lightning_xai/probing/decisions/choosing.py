@@ -118,7 +118,7 @@ def front(candidates: Sequence[Candidate], objectives: Objectives, num_scores: i
 
 
 def unbeaten(values: Sequence[Sequence[float]]) -> list[int]:
-    """Return the places of the Pareto front: of values that no others equal or exceed in everything, the first of equals.
+    """Return the places of the Pareto front: of values that no others reach in everything; of equals the first.
 
     Example:
         >>> unbeaten([(0.5, 0.9), (0.9, 0.4), (0.4, 0.8), (0.9, 0.4)])

@@ -39,7 +39,9 @@ def naive_interval(first, second):
     product = max(lag_1[0], 0) * max(lag_1[1], 0)
     effective = count / (1 + 2 * sum((1 - k / count) * product**k for k in range(1, count)))
     half = t.ppf(0.975, effective - 2) * math.sqrt((1 + rho**2 / 2) / (effective - 3)) if effective > 3 else math.inf
-    return np.tanh(np.arctanh(rho) - half), np.tanh(np.arctanh(rho) + half), effective
+    most = 1 - 6 * 2 / (effective * (effective**2 - 1))
+    middle = np.arctanh(np.clip(rho, -most, most))
+    return min(rho, np.tanh(middle - half)), max(rho, np.tanh(middle + half)), effective
 
 
 @pytest.mark.parametrize("count", [4, 5, 12, 60])
@@ -64,7 +66,9 @@ def test_value_is_scipys_and_interval_the_definition(count, ties):
 def test_interval_holds_the_truth_of_autocorrelated_series(persistence, count, correlation):
     rng = np.random.default_rng(7)
     truth = 6 / math.pi * math.asin(correlation / 2)
-    found = [rank_correlation(*autoregressive(rng, count, persistence, correlation).tolist()) for _ in range(NUM_SERIES)]
+    found = [
+        rank_correlation(*autoregressive(rng, count, persistence, correlation).tolist()) for _ in range(NUM_SERIES)
+    ]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.95 - 2 * math.sqrt(0.95 * 0.05 / NUM_SERIES)
 
 
@@ -81,6 +85,16 @@ def test_two_curves_that_rise_say_little_by_themselves():
     found = rank_correlation(list(range(20)), list(range(20)))
     assert found.value == pytest.approx(1.0)
     assert found.effective < 5
+    assert found.low < 0
+
+
+@pytest.mark.parametrize(("count", "sign"), [(5, 1), (5, -1), (9, 1)])
+def test_a_perfect_order_is_no_certainty(count, sign):
+    series = np.random.default_rng(0).permutation(count).tolist()
+    found = rank_correlation(series, [sign * one for one in series])
+    assert found.value == pytest.approx(sign)
+    assert (found.high if sign > 0 else found.low) == pytest.approx(sign)
+    assert found.high - found.low > 0.1
 
 
 @pytest.mark.parametrize("values", [([1.0] * 5, [1.0, 2, 3, 4, 5]), ([1.0, 2, 3, 4, 5], [0.2] * 5)])
@@ -103,7 +117,9 @@ def test_front_by_brute_force(signs):
         accuracy, score = rng.integers(0, 5, (2, 9)) / 4
         found = alignment(accuracy, score, accuracy_sign=signs[0], score_sign=signs[1]).front()
         better = list(zip(signs[0] * accuracy, signs[1] * score, strict=True))
-        front = {pair for pair in better if not any(a >= pair[0] and b >= pair[1] and (a, b) != pair for a, b in better)}
+        front = {
+            pair for pair in better if not any(a >= pair[0] and b >= pair[1] and (a, b) != pair for a, b in better)
+        }
         assert {better[one.epoch] for one in found} == front
         assert [one.epoch for one in found] == sorted(better.index(pair) for pair in front)
 
@@ -118,6 +134,14 @@ def test_epochs_by_their_numbers_and_by_steps_where_those_do_not_tell():
 
 
 def test_which_names_are_accuracies():
-    names = ["val_acc_top5", "val/acc", "balanced_accuracy", "train_acc", "val_acc_step", "xai/probe_accuracy", "val_loss"]
+    names = [
+        "val_acc_top5",
+        "val/acc",
+        "balanced_accuracy",
+        "train_acc",
+        "val_acc_step",
+        "xai/probe_accuracy",
+        "val_loss",
+    ]
     assert likely_accuracies(names, "xai") == ["val/acc", "val_acc_top5", "balanced_accuracy"]
     assert accuracies(names, "xai") == ["val/acc", "val_acc_top5"]
