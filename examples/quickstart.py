@@ -1,4 +1,4 @@
-"""Watch the explanations of a small network get better while it learns; about two minutes on two cores, offline.
+"""Watch the explanations of a small network get better while it learns; about a minute on two cores, offline.
 
     python examples/quickstart.py            # the same as `make demo`
     tensorboard --logdir runs/quickstart     # the curves and the heatmaps

@@ -142,7 +142,7 @@ def assert_plain(value):
         assert not value.requires_grad
         assert value.untyped_storage().nbytes() == value.nbytes
     else:
-        assert value is None or type(value) in {int, float, str}
+        assert value is None or type(value) in {bool, int, float, str}
         assert type(value) is not int or abs(value) < 2**63
 
 
