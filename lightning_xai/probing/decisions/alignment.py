@@ -102,7 +102,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
     epochs in place of n, and the quantile t of m − 2 degrees of freedom, around |ρ| of at most that of m ranks of
     which two neighbours are exchanged. By Bartlett (1935), for series that are AR(1)
     with the lag-1 autocorrelations a and b of their ranks, m = n / (1 + 2 Σₖ (1 − k/n)(ab)ᵏ); negative ones count as 0.
-    For AR(1) series with a = b ≤ 0.9 and 6 to 100 epochs it holds the truth in 95 to 99.9 % of cases (the usual
+    For AR(1) series with a = b ≤ 0.9 and 6 to 100 epochs it holds the truth in 94 to 100 % of cases (the usual
     interval: in 52 % where a = b = 0.9, n = 100). Both series usually rise while a network learns: they correlate by
     that alone, which the width of the interval says, and neither is the other's cause.
 
