@@ -41,7 +41,11 @@ def warn_of_accuracy(
     for name, value in trainer.callback_metrics.items():
         base, _, index = name.partition("/dataloader_idx_")
         loader = int(index) if index.isdigit() else 0
-        if not is_accuracy(base, epoch.stage) or loader not in epoch.loaders or (not index and len(epoch.loaders) > 1):
+        if (
+            not is_top_1_accuracy(base, epoch.stage)
+            or loader not in epoch.loaders
+            or (not index and len(epoch.loaders) > 1)
+        ):
             continue
         accuracy = float(value) / (100.0 if float(value) > 1.0 else 1.0)
         ranges = plausible_accuracies(epoch.loaders[loader], counts.get(loader, {}))
@@ -61,7 +65,7 @@ def warn_of_accuracy(
             return
 
 
-def is_accuracy(name: str, stage: str) -> bool:
+def is_top_1_accuracy(name: str, stage: str) -> bool:
     """Return whether a metric's name is that of a validation's accuracy; in a fit it must say which data it is of."""
     match = _NAME.fullmatch(name)
     return match is not None and (stage != "fit" or bool(match["before"] or match["after"]))

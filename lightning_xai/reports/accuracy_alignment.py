@@ -100,8 +100,8 @@ class AccuracyAlignment(Report):
                 chart_together(logger, run.keys.prefix, charts)
 
     def end_fit(self, run: Run) -> None:
-        """Print the table and draw a picture per score."""
-        if run.epochs[-1].stage != "fit":
+        """Print the table and draw a picture per score; of a single epoch there is nothing to tell."""
+        if run.epochs[-1].stage != "fit" or sum(epoch.stage == "fit" for epoch in run.epochs) < 2:
             return
         found = self.alignments(run)
         if self.table:

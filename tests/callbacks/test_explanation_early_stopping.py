@@ -311,5 +311,8 @@ class TestErrors:
         assert stop.decision is None
 
     def test_validate_alone_asks_for_nothing(self):
-        found = run([ExplanationMonitor(Constant(), {"told": Told([0.1])}, num_images=4, reports=[]), stopping()])
+        stop = stopping()
+        found = run([ExplanationMonitor(Constant(), {"told": Told([0.1])}, num_images=4, reports=[]), stop])
+        decision = stop.decision
         found.trainer.validate(found.module, loader(6), verbose=False)
+        assert stop.decision is decision

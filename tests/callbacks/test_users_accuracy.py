@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks.users_accuracy import is_accuracy, plausible_accuracies, warn_of_accuracy
+from lightning_xai.callbacks.users_accuracy import is_top_1_accuracy, plausible_accuracies, warn_of_accuracy
 from tests.callbacks._tiny import Module, Squares, fit, trainer_of
 
 
@@ -166,14 +166,14 @@ OTHERS = """train_acc val_acc5 val_top5 val_loss val_acc_coarse val_acc_aux acce
 
 @pytest.mark.parametrize("name", NAMES.split())
 def test_names_of_an_accuracy(name):
-    assert is_accuracy(name, "validate")
-    assert is_accuracy(name, "fit") == any(part in name.lower() for part in ("val", "test"))
+    assert is_top_1_accuracy(name, "validate")
+    assert is_top_1_accuracy(name, "fit") == any(part in name.lower() for part in ("val", "test"))
 
 
 @pytest.mark.parametrize("name", OTHERS.split())
 def test_names_of_something_else(name):
-    assert not is_accuracy(name, "fit")
-    assert not is_accuracy(name, "validate")
+    assert not is_top_1_accuracy(name, "fit")
+    assert not is_top_1_accuracy(name, "validate")
 
 
 def test_multilabel_accuracies_mean_too_many_things():
@@ -181,4 +181,6 @@ def test_multilabel_accuracies_mean_too_many_things():
         SimpleNamespace(callback_metrics={"val_acc": torch.tensor(1.0)}),
         SimpleNamespace(task="multilabel"),
     )
-    warn_of_accuracy(trainer, epoch, {}, set())
+    already = set()
+    warn_of_accuracy(trainer, epoch, {}, already)
+    assert already == set()

@@ -276,6 +276,12 @@ class TestTable:
         assert "4, 5, 6, 7, 8, 9, 10, 11 and 4 more" in text
         assert "val[red]acc" in text
 
+    @pytest.mark.parametrize("epochs", [1, 2])
+    def test_a_single_epoch_ties_nothing(self, epochs, capsys, tmp_path):
+        train([watching()], Accurate, max_epochs=epochs, default_root_dir=tmp_path)
+        pictures = list(tmp_path.rglob("accuracy_alignment/**/*.png"))
+        assert ("Spearman" in capsys.readouterr().out, bool(pictures)) == (epochs > 1, epochs > 1)
+
     @pytest.mark.parametrize("settings", [{"table": False}, {}])
     def test_can_be_left_out(self, settings, capsys):
         train([watching(AccuracyAlignment(**settings))], Accurate, max_epochs=2)
@@ -333,7 +339,7 @@ class TestWhatGoesWrong:
     def test_one_try_and_other_stages_are_not_told(self, capsys, tmp_path):
         train([watching()], Accurate, fast_dev_run=True)
         ours = watching(AccuracyAlignment(table=False))
-        run = train([ours], Accurate, max_epochs=1)
+        run = train([ours], Accurate, max_epochs=2)
         capsys.readouterr()
         pictures = len(list(tmp_path.rglob("*.png")))
         run.trainer.validate(run.module, loader(10, seed=1), verbose=False)
