@@ -532,6 +532,13 @@ def main(folder: Path):
     _runs.QUIET.update(devices=2, strategy="ddp")
     found = {situation.__name__: situation(folder) for situation in SITUATIONS}
     torch.save(found, folder / f"found{rank}.pt")
+    leave()
+
+
+def leave():
+    """Close the process group once all ranks are done; gloo's threads may abort a process that ends with them open."""
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -640,3 +640,4 @@ if __name__ == "__main__":
     _runs.QUIET.update(devices=2, strategy="ddp")
     found_in_each = {package: explained_in_processes(package) for package in PACKAGES}
     torch.save(found_in_each, Path(sys.argv[1]) / f"found{os.environ['RANK']}.pt")
+    _two_processes.leave()
