@@ -55,14 +55,22 @@ def compact(heatmaps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         heatmaps: Floating point (N, H, W).
         size: Height and width to return; each side at most 56 if None.
     """
+    return compact_with_peaks(heatmaps, size)[0]
+
+
+def compact_with_peaks(heatmaps: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+    """Return heatmaps as `compact` does, and what their peaks were before: float32 (N,), 0 where all values are 0."""
     if size is None:
         size = (min(heatmaps.shape[1], LARGEST_KEPT), min(heatmaps.shape[2], LARGEST_KEPT))
     kept = heatmaps.new_empty(len(heatmaps), *size, dtype=torch.float16)
-    for some, place in zip(*(torch.split(maps, _MADE_COMPACT_TOGETHER) for maps in (heatmaps, kept)), strict=True):
+    peaks = heatmaps.new_empty(len(heatmaps), dtype=torch.float32)
+    parts = (torch.split(tensor, _MADE_COMPACT_TOGETHER) for tensor in (heatmaps, kept, peaks))
+    for some, place, peak in zip(*parts, strict=True):
         pooled = F.adaptive_avg_pool2d(some.float(), size)
-        peak = pooled.flatten(1).abs().amax(1)[:, None, None]
-        place.copy_(torch.where(peak > 0, pooled / peak, pooled))
-    return kept
+        peak.copy_(pooled.flatten(1).abs().amax(1))
+        highest = peak[:, None, None]
+        place.copy_(torch.where(highest > 0, pooled / highest, pooled))
+    return kept, peaks
 
 
 Ties: TypeAlias = Literal["random", "first", "last"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class Answers:
         control_rows: Metric -> values of the random control.
         heatmaps: Explainer -> raw heatmaps (N, H, W); of images of several sizes NaN beyond the edges of smaller ones.
         small_heatmaps: Explainer -> the same at most 56×56, peak 1, float16.
+        peaks: Explainer -> what the peak of each small heatmap was before, float32 (N,).
     """
 
     logits: Tensor
@@ -30,6 +31,7 @@ class Answers:
     control_rows: dict[str, Tensor]
     heatmaps: dict[str, Tensor]
     small_heatmaps: dict[str, Tensor]
+    peaks: dict[str, Tensor] = field(default_factory=dict)
 
     def each(self, change: Callable[..., Tensor], *others: Answers) -> Answers:
         """Return the same with ``change`` made to every tensor, such as gathering the rows of all processes.
@@ -49,6 +51,7 @@ class Answers:
             control_rows={name: change(*(one.control_rows[name] for one in every)) for name in self.control_rows},
             heatmaps={name: change(*(one.heatmaps[name] for one in every)) for name in self.heatmaps},
             small_heatmaps={name: change(*(one.small_heatmaps[name] for one in every)) for name in self.small_heatmaps},
+            peaks={name: change(*(one.peaks[name] for one in every)) for name in self.peaks},
         )
 
 

@@ -73,6 +73,7 @@ class Explained:
             Where images differ in size, each stands in the upper left corner, with NaN beyond its own edges.
         value_range: Least and greatest value of the images, of which noise was a share; None if each image had its own.
         ids: What a reader knows each image by; None if the data do not say, or it is to be kept private.
+        peaks: Explainer -> what the peak of each heatmap was before, float32 (N,); empty where `heatmaps` is.
     """
 
     keys: Tensor
@@ -86,6 +87,7 @@ class Explained:
     heatmaps: Mapping[str, Tensor] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
     ids: Sequence[str] | None = None
+    peaks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -114,7 +116,7 @@ class Explained:
 
     def numbers_only(self) -> Explained:
         """Return what is kept of a past epoch: no heatmaps, no probabilities."""
-        return replace(self, heatmaps={}, probabilities=self.probabilities[:, :0])
+        return replace(self, heatmaps={}, peaks={}, probabilities=self.probabilities[:, :0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,4 +251,5 @@ def explained(answers: Answers, keys: list[int], labels: list[int], task: str, m
         control_rows=on_cpu.control_rows,
         metrics=metrics,
         heatmaps=on_cpu.small_heatmaps,
+        peaks=on_cpu.peaks,
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_xai._checks import check_choice, check_count, check_name
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.heat import compact
+from lightning_xai.evidence.heat import compact_with_peaks
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.reference_area import RandomControl, ReferenceArea
 from lightning_xai.explainers.explainer import Explainer
@@ -145,13 +145,15 @@ class Plan:
                     scored = self._scored(part, name, explainer, maps, before[name], annotated=sample.annotated)
                     rows[name].append(scored)
                 control_rows.append(self._control_rows(part))
+        small = {name: compact_with_peaks(maps) for name, maps in heatmaps.items()}
         return Answers(
             logits=case.logits,
             target=target,
             rows={name: _joined(scored) for name, scored in rows.items()},
             control_rows=_joined(control_rows),
             heatmaps=heatmaps,
-            small_heatmaps={name: compact(maps) for name, maps in heatmaps.items()},
+            small_heatmaps={name: maps for name, (maps, _) in small.items()},
+            peaks={name: peaks for name, (_, peaks) in small.items()},
         )
 
     def _scored(
