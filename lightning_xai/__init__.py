@@ -14,7 +14,17 @@ _LAYERS = {
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),
     "model": ("Classifier", "Readout", "preserved"),
     "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "difference"),
-    "reports": ("AccuracyAlignment", "Grid", "History", "Report", "Scalars"),
+    "reports": (
+        "AccuracyAlignment",
+        "Filmstrip",
+        "Grid",
+        "History",
+        "Maps",
+        "Report",
+        "Scalars",
+        "compare_runs",
+        "load_run",
+    ),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(

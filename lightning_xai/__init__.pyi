@@ -118,10 +118,14 @@ from lightning_xai.probing.explained import ImageScores as ImageScores
 from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
+from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
+from lightning_xai.reports.maps import Maps as Maps
 from lightning_xai.reports.numbers import History as History
 from lightning_xai.reports.numbers import Scalars as Scalars
 from lightning_xai.reports.report import Report as Report
+from lightning_xai.reports.saved_run import compare_runs as compare_runs
+from lightning_xai.reports.saved_run import load_run as load_run
 
 __version__: str
 __all__ = [
@@ -170,6 +174,7 @@ __all__ = [
     "FaithfulnessSkill",
     "FakeCAM",
     "Fidelity",
+    "Filmstrip",
     "GradCAM",
     "GradCAMPlusPlus",
     "Grid",
@@ -197,6 +202,7 @@ __all__ = [
     "LocalLipschitz",
     "LocalizationAUC",
     "MSTCompactness",
+    "Maps",
     "MaskingCurve",
     "MaxSensitivity",
     "MetricSuite",
@@ -242,10 +248,12 @@ __all__ = [
     "TransformConsistency",
     "TransformerAttribution",
     "XGradCAM",
+    "compare_runs",
     "difference",
     "get_explainer",
     "get_metric",
     "list_explainers",
     "list_metrics",
+    "load_run",
     "preserved",
 ]

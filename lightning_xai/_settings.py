@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import partial
+from importlib import import_module
 from inspect import Parameter, signature
 from types import CodeType, FunctionType
 from typing import Any
@@ -29,6 +30,38 @@ class Configured:
         return f"{type(self).__name__}({shown})"
 
 
+def stored(configured: Configured) -> dict[str, Any] | None:
+    """Return a configured object as plain JSON that `restored` reads; None if a setting is no value.
+
+    Example:
+        >>> from lightning_xai import PointingGame
+        >>> stored(PointingGame(tolerance=3))
+        {'class_path': 'lightning_xai.metrics.localization.pointing_game.PointingGame', 'init_args': {'tolerance': 3}}
+    """
+    settings = _settings(configured)
+    if not all(map(_is_value, settings.values())):
+        return None
+    kind = type(configured)
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": settings}
+
+
+def restored(state: dict[str, Any], base: type[Any]) -> Any:
+    """Return the object that `stored` described.
+
+    Args:
+        state: Class and arguments; lists stand for tuples.
+        base: What the class must be a subclass of: a file could name any.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    module, _, name = str(state["class_path"]).rpartition(".")
+    kind = getattr(import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise TypeError(f"Expected {state['class_path']} to be a subclass of {base.__name__}, but it is not.")
+    return kind(**{argument: _with_tuples(value) for argument, value in state["init_args"].items()})
+
+
 def setting_names(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the constructor's arguments, without collections of further ones."""
     collected = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -44,6 +77,17 @@ def _settings(configured: Configured) -> dict[str, Any]:
             f"{', '.join(f'`{name}`' for name in missing)}."
         )
     return {name: getattr(configured, name) for name in setting_names(kind)}
+
+
+def _is_value(value: Any) -> bool:
+    """Return whether a setting is a value that JSON can hold: a number, a string, None, or a sequence of such."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_value, value))
+    return value is None or type(value) in {str, int, float, bool}
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

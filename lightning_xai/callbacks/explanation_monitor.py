@@ -32,7 +32,9 @@ from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.keys import Keys, stripped_prefix
 from lightning_xai.probing.plan import Plan, TargetRule
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment
+from lightning_xai.reports.filmstrip import Filmstrip
 from lightning_xai.reports.grid import Grid
+from lightning_xai.reports.maps import Maps
 from lightning_xai.reports.numbers import History, Scalars
 from lightning_xai.reports.report import Report
 
@@ -64,8 +66,8 @@ class ExplanationMonitor(Callback):
             epoch is unknown, each validation counts as one.
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
-        reports: Who tells an explained epoch; ``[Scalars(), History(), Grid(), AccuracyAlignment()]`` if None. Each
-            fails alone, and monitors see the values whatever reports there are.
+        reports: Who tells an explained epoch; if None ``[Scalars(), History(), Maps(), Grid(), Filmstrip(),
+            AccuracyAlignment()]``. Each fails alone, and monitors see the values whatever reports there are.
         sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
         prefix: First part of every key; two monitors of a Trainer need two.
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
@@ -363,7 +365,7 @@ class ExplanationMonitor(Callback):
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:
     if reports is None:
-        return (Scalars(), History(), Grid(), AccuracyAlignment())
+        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), AccuracyAlignment())
     given = (reports,) if isinstance(reports, Report) else tuple(reports)
     for report in given:
         if not isinstance(report, Report):

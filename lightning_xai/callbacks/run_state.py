@@ -292,7 +292,7 @@ def unused(folder: str | Path, prefix: str, stage: str) -> str | Path:
 
     suffix = "" if stage == "fit" else f"_{stage}"
     below = [folder, *(joined(folder, f"{prefix}-v{version}") for version in range(1, 1000))]
-    ours = (f"{prefix}_history{suffix}.csv", f"{prefix}_images{suffix}.csv")
+    ours = (f"{prefix}_history{suffix}.csv", f"{prefix}_images{suffix}.csv", f"{prefix}_maps{suffix}/index.json")
     return next(one for one in below if not any(exists(joined(one, name)) for name in ours))
 
 

@@ -47,6 +47,20 @@ def _says(question: str, url: str | Path) -> bool:
         return False
 
 
+def read_file(path: str | Path) -> bytes:
+    """Return the content of a file, local or on a filesystem of fsspec.
+
+    Raises:
+        OSError: If it cannot be read; remote filesystems raise errors of their own as well.
+    """
+    if "://" not in str(path):
+        return Path(path).read_bytes()
+    from fsspec.core import url_to_fs
+
+    content: bytes = url_to_fs(str(path))[0].cat_file(str(path))
+    return content
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a whole file, or leave the old one as it is; folders that are missing are made.
 

@@ -6,10 +6,16 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "AccuracyAlignment": "accuracy_alignment",
+        "Filmstrip": "filmstrip",
         "Grid": "grid",
         "History": "numbers",
+        "Maps": "maps",
         "Report": "report",
         "Run": "report",
+        "RunComparison": "saved_run",
+        "SavedRun": "saved_run",
         "Scalars": "numbers",
+        "compare_runs": "saved_run",
+        "load_run": "saved_run",
     },
 )

@@ -41,6 +41,11 @@ class Captions:
         return [self._text(row) for row in range(len(self._places))]
 
     @property
+    def truths(self) -> list[str]:
+        """What is known of each image without the model: its id and labels, lines separated by newlines."""
+        return ["\n".join(self._known(row)) for row in range(len(self._places))]
+
+    @property
     def correct(self) -> list[bool | None] | None:
         """Whether the model is right about each image, None where it has no label; None if none has."""
         marks = [self._is_right(row) for row in range(len(self._places))]
@@ -56,13 +61,17 @@ class Captions:
         found = self.found
         label, predicted, target = (int(of[row]) for of in (found.labels, found.predicted, found.target))
         known = [] if label < 0 else [label]
-        lines = [*self._identity(row), *self._labels(row, known)]
-        lines += [f"predicted {self._name(predicted)}", f"confidence {float(found.probabilities[row, predicted]):.2f}"]
+        lines = [*self._known(row), f"predicted {self._name(predicted)}"]
+        lines.append(f"confidence {float(found.probabilities[row, predicted]):.2f}")
         if target != predicted:
             lines += [f"explained {self._name(target)}", f"probability {float(found.probabilities[row, target]):.2f}"]
         elif known not in ([], [target]):
             lines.append(f"explained {self._name(target)}")
         return "\n".join(lines)
+
+    def _known(self, row: int) -> list[str]:
+        label = int(self.found.labels[row])
+        return [*self._identity(row), *self._labels(row, [] if label < 0 else [label])]
 
     def _identity(self, row: int) -> list[str]:
         sample, place = self._places[row]

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 from lightning_xai.visualization.contours import (
@@ -24,6 +23,7 @@ from lightning_xai.visualization.pictures import (
     ChannelValues,
     as_pictures,
     check_shape_of_maps,
+    in_one_batch,
     intensity,
     said_where_blank,
     with_heat,
@@ -103,7 +103,7 @@ def heatmap_grid(
     columns = [PageColumn("image", _in_order(sizes, [[*one.annotated(one.pictures)] for one in sizes]), legend)]
     for name, maps in heatmaps.items():
         heats, signed = _heats(sizes, maps)
-        legend = _legend_of_heat(text_size, width, signed=signed)
+        legend = legend_of_heat(text_size, width, signed=signed)
         with_heats = list(zip(sizes, heats, strict=True))
         drawn = [[*one.annotated(with_heat(one.pictures, heat, signed=signed))] for one, heat in with_heats]
         blank = [said_where_blank(one.of(maps), heat) for one, heat in with_heats]
@@ -149,7 +149,7 @@ def _sizes(
     std: ChannelValues | None,
 ) -> list[_OneSize]:
     """Return the images by their size, as pictures of which all images together decided how their range is read."""
-    pictures = as_pictures(_in_one(images), mean, std)
+    pictures = as_pictures(in_one_batch(images), mean, std)
     places: dict[tuple[int, int], list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault((image.shape[-2], image.shape[-1]), []).append(place)
@@ -161,16 +161,6 @@ def _sizes(
         contours = _contours(size, len(rows), of_size, None if corners is None else [corners[row] for row in rows])
         sizes.append(_OneSize(rows, size, size.resized_pictures(pictures[rows, :height, :width]), contours))
     return sizes
-
-
-def _in_one(images: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return images as one batch, with NaN beyond the edges of smaller ones."""
-    if isinstance(images, Tensor):
-        return images
-    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
-    unit = [image.float() / 255.0 if image.dtype == torch.uint8 else image.float() for image in images]
-    fitted = [F.pad(one, (0, width - one.shape[2], 0, height - one.shape[1]), value=torch.nan) for one in unit]
-    return torch.stack(fitted)
 
 
 def _heats(sizes: Sequence[_OneSize], maps: Tensor | Sequence[Tensor]) -> tuple[list[Tensor], bool]:
@@ -237,7 +227,8 @@ def _legend_of_contours(text_size: int) -> ColumnLegend:
     return ColumnLegend("", with_contours(gray, contours_of_masks(torch.ones(1, side, side), 1))[0], "annotation")
 
 
-def _legend_of_heat(text_size: int, picture_width: int, *, signed: bool) -> ColumnLegend:
+def legend_of_heat(text_size: int, picture_width: int, *, signed: bool) -> ColumnLegend:
+    """Return which colour is which, for below a column of heatmaps."""
     shades = torch.linspace(-1.0 if signed else 0.0, 1.0, max(3 * text_size, picture_width // 3))
     ramp = shades.expand(1, round(_BAR_HEIGHT * text_size), -1)
     gray = torch.full((*ramp.shape, 3), _LEGEND_GRAY, dtype=torch.uint8)

@@ -47,6 +47,7 @@ class PageColumn:
         pictures: uint8, shape (N, h, w, 3), or a sequence of (h, w, 3), one per row.
         legend: Stands below the column.
         labels: Written on the pictures, one per row, empty for none; no entry for none at all.
+        corner_labels: Likewise, smaller and in the lower left corner.
 
     """
 
@@ -54,6 +55,7 @@ class PageColumn:
     pictures: Tensor | Sequence[Tensor]
     legend: ColumnLegend | None = None
     labels: Sequence[str] = ()
+    corner_labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ class Page:
                 self._write_name(pen, self.layout.column_center(index, first_row), column.name)
                 if column.legend is not None:
                     self._draw_legend(image, pen, self.layout.column_center(index, first_row), column.legend)
-            for row, label in enumerate(column.labels):
-                self._write_label(pen, row, index, label)
+            self._write_labels(pen, index, column)
         for row in range(self.layout.num_rows):
             if self.correct:
                 self._mark_row(pen, row)
@@ -164,6 +165,12 @@ class Page:
         right = (left + before + width + after, layout.legend_center)
         pen.text(right, legend.after, fill=_PALE_TEXT, font=small, anchor="rm")
 
+    def _write_labels(self, pen: ImageDraw, index: int, column: PageColumn) -> None:
+        for row, label in enumerate(column.labels):
+            self._write_label(pen, row, index, label)
+        for row, label in enumerate(column.corner_labels):
+            self._write_corner_label(pen, row, index, label)
+
     def _write_label(self, pen: ImageDraw, row: int, index: int, label: str) -> None:
         if not label:
             return
@@ -173,6 +180,18 @@ class Page:
         left, top, right, bottom = pen.textbbox(middle, text, font=typeface, anchor="mm")
         pen.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_PLATE)
         pen.text(middle, text, fill=_PLATE_TEXT, font=typeface, anchor="mm")
+
+    def _write_corner_label(self, pen: ImageDraw, row: int, index: int, label: str) -> None:
+        if not label:
+            return
+        layout, small, pad = self.layout, font(self.text_size - 2), self.text_size // 4
+        height, width = self.columns[index].pictures[row].shape[:2]
+        left, bottom = layout.column_center(index, row) - width // 2, layout.row_center(row) + (height + 1) // 2
+        text = shortened(label, small, width - 2 * pad)
+        at = (left + pad, bottom - pad)
+        _, top, right, _ = pen.textbbox(at, text, font=small, anchor="lb")
+        pen.rectangle((left, top - pad, right + pad, bottom - 1), fill=_PLATE)
+        pen.text(at, text, fill=_PLATE_TEXT, font=small, anchor="lb")
 
     def _lines_of_notes(self, layout: PageLayout) -> list[str]:
         small, width = font(self.text_size - 1), layout.width - 2 * layout.margin

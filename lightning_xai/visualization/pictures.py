@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 
@@ -67,6 +68,16 @@ def as_pictures(images: Tensor, mean: ChannelValues | None = None, std: ChannelV
     unit = _in_unit_range(images.detach().cpu(), mean, std)
     unit = torch.where(torch.isfinite(unit), unit, 0.0).clamp(0.0, 1.0)
     return (_three_channels(unit) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def in_one_batch(images: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return images (C, H, W), which may differ in size, as one batch with NaN beyond the edges of smaller ones."""
+    if isinstance(images, Tensor):
+        return images
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    unit = [image.float() / 255.0 if image.dtype == torch.uint8 else image.float() for image in images]
+    fitted = [F.pad(one, (0, width - one.shape[2], 0, height - one.shape[1]), value=torch.nan) for one in unit]
+    return torch.stack(fitted)
 
 
 def intensity(heatmaps: Tensor, scale: Scale = "image", *, signed: bool | None = None) -> Tensor:

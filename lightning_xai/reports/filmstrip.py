@@ -1,0 +1,167 @@
+"""The heatmaps of a few images over the epochs of a run, in one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_info
+from torch import Tensor
+
+from lightning_xai._checks import check_count
+from lightning_xai.loggers.files import joined, write_file
+from lightning_xai.loggers.log_picture import log_picture
+from lightning_xai.probing.explained import Explained, ExplainedEpoch, moment_of
+from lightning_xai.reports.captions import Captions, class_names
+from lightning_xai.reports.maps import epoch_with_maps
+from lightning_xai.reports.probe_pictures import probe_pictures
+from lightning_xai.reports.report import Report, Run
+
+if TYPE_CHECKING:
+    from lightning_xai.visualization.film import Film
+
+_NAME = "filmstrip"
+_MOST_FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Filmstrip(Report):
+    """Show how the heatmaps of a few images change: a row per image, a column per explained epoch, one scale per row.
+
+    From the second explained epoch on, in every logger that can show pictures, else as PNG files; when a fit ends,
+    ``<prefix>_filmstrip.webp`` in the run's folder has a frame for every epoch. Both are drawn from the files of
+    `Maps`, which has to be among the reports; where files are missing, because a run was resumed in another folder,
+    the film starts anew, which is said. Nothing is shown of a private run.
+
+    Args:
+        num_images: Rows, from the first image of the probe.
+        num_epochs: Columns; of more epochs some are left out at even distances, never the first or the last.
+        class_names: Shown instead of class numbers; None for those that data or model know.
+        mean: Per channel, what the images were normalised with, so that they are shown as they were.
+        std: Per channel, likewise.
+        channels: Shown of images that are no photographs; see `Grid`.
+        cell_size: Longer side of a cell in pixels.
+        file: Whether to write the animated file.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    num_images: int = 4
+    num_epochs: int = 8
+    class_names: Sequence[str] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    channels: int | Sequence[int] | None = None
+    cell_size: int = 112
+    file: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_count(self.num_images, "num_images of the filmstrip")
+        check_count(self.num_epochs, "num_epochs", least=2)
+        check_count(self.cell_size, "cell_size", least=32)
+
+    def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
+        """Draw the strip of every loader and explainer and log it."""
+        if run.private or epoch.stage != "fit" or len(run.epochs) < 2:
+            return
+        past = self._past(run, self.num_epochs - 1)
+        for loader, found in epoch.loaders.items():
+            for explainer in found.heatmaps:
+                film = self._film([*past, epoch], run, loader, explainer)
+                if film is None:
+                    continue
+                key = run.keys.full(_NAME, explainer=explainer, loader=loader if run.several_loaders else None)
+                title = f"{explainer} · epoch {epoch.epoch}"
+                log_picture(
+                    run.trainer,
+                    key,
+                    film.strip(title=title),
+                    caption=title,
+                    directory=run.folder,
+                    moment=moment_of(epoch),
+                )
+
+    def end_fit(self, run: Run) -> None:
+        """Write the animated file."""
+        if run.private or not self.file or run.epochs[-1].stage != "fit":
+            return
+        from lightning_xai.visualization.film import animated
+
+        epochs = self._past(run, _MOST_FRAMES, last=True)
+        for loader in sorted(run.probes) if len(epochs) > 1 else ():
+            for explainer in epochs[-1].loaders[loader].heatmaps:
+                film = self._film(epochs, run, loader, explainer)
+                if film is None:
+                    continue
+                index = loader if run.several_loaders else None
+                key = run.keys.full(_NAME, explainer=explainer, loader=index).replace("/", "_")
+                write_file(joined(run.folder, f"{key}.webp"), animated(film.frames()))
+
+    def _past(self, run: Run, most: int, *, last: bool = False) -> list[ExplainedEpoch]:
+        """Return earlier epochs with their heatmaps, in order, at even distances; say where the film starts anew."""
+        from lightning_xai.visualization.film import evenly
+
+        epochs = [one for one in run.epochs if one.stage == "fit"][: None if last else -1]
+        kept = [epoch_with_maps(epochs[place], run) for place in evenly(len(epochs), most)]
+        if epochs and not last and epoch_with_maps(epochs[-1], run) is None:  # after a resume, or without `Maps`
+            rank_zero_info(
+                f"The filmstrip starts at epoch {run.epochs[-1].epoch}: {run.folder} has no maps of the epochs before. "
+                "They are where the run was begun, if the report Maps() was there."
+            )
+        return [one for one in kept if one is not None]
+
+    def _film(self, epochs: Sequence[ExplainedEpoch], run: Run, loader: int, explainer: str) -> Film | None:
+        """Return the film of the first images of a probe; None if no earlier epoch knows one of them."""
+        from lightning_xai.visualization.film import Film
+
+        now = epochs[-1].loaders[loader]
+        places = list(range(min(self.num_images, len(now))))
+        parts = [_found(one, loader, explainer, now.keys[places]) for one in epochs]
+        known = [(one, part) for one, part in zip(epochs, parts, strict=True) if part is not None]
+        if len(known) < 2:
+            return None
+        pictures = probe_pictures(run.probes[loader], mean=self.mean, std=self.std, channels=self.channels)
+        return Film(
+            pictures[: len(places)],
+            [maps for _, (maps, _) in known],
+            [f"epoch {one.epoch}" for one, _ in known],
+            self._captions(epochs[-1], run, loader, places),
+            [labels for _, (_, labels) in known],
+            self.cell_size,
+        )
+
+    def _captions(self, epoch: ExplainedEpoch, run: Run, loader: int, places: Sequence[int]) -> list[str]:
+        found = epoch.loaders[loader]
+        names = self.class_names or class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
+        samples = [run.probes[loader].sample([place], torch.device("cpu")) for place in places]
+        return Captions(samples, found, epoch.task, names).truths
+
+
+def _found(epoch: ExplainedEpoch, loader: int, explainer: str, keys: Tensor) -> tuple[Tensor, list[str]] | None:
+    """Return the raw heatmaps of some images in an epoch, and the probabilities of the explained classes in words.
+
+    NaN where it does not know an image; None if it knows none.
+    """
+    found = epoch.loaders.get(loader)
+    if found is None or explainer not in found.heatmaps:
+        return None
+    place = {key: index for index, key in enumerate(found.keys.tolist())}
+    places = [place.get(key) for key in keys.tolist()]
+    if all(one is None for one in places):
+        return None
+    blank = torch.full(found.heatmaps[explainer].shape[1:], torch.nan)
+    maps = [blank if one is None else _raw(found, explainer, one) for one in places]
+    return torch.stack(maps), ["" if one is None else _probability(found, one) for one in places]
+
+
+def _raw(found: Explained, explainer: str, place: int) -> Tensor:
+    """Return a heatmap in the explainer's own units."""
+    return found.heatmaps[explainer][place].float() * found.peaks[explainer][place]
+
+
+def _probability(found: Explained, place: int) -> str:
+    return f"p {float(found.probabilities[place, found.target[place]]):.2f}"

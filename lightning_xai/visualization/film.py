@@ -1,0 +1,167 @@
+"""Heatmaps of the same images over epochs in one scale: as a strip with a column per epoch, and as a film."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_xai.visualization.grid import legend_of_heat
+from lightning_xai.visualization.page import Page, PageColumn
+from lightning_xai.visualization.page_layout import PictureSize
+from lightning_xai.visualization.pictures import intensity, said_where_blank, with_heat
+
+_SMALLEST_TEXT = 12
+_TEXT_FRACTION = 0.09  # size of the text in longer sides of a picture
+_ROWS_OF_A_FRAME = 2
+_SCALE = "one scale per image, over all epochs"
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The heatmaps of some images in several epochs, drawn in one scale per image.
+
+    Colours can be compared along a row: what is pale in one epoch is weaker there, in the units of the explainer. The
+    values drawn as none and as strongest are taken from all epochs of an image together; see `intensity`.
+
+    Args:
+        pictures: The images, uint8 (h, w, 3) each; they may differ in size.
+        heatmaps: For each epoch the raw heatmaps of these images, float (N, h, w) of any size, NaN beyond the edges of
+            smaller images, and all NaN where an image has none.
+        names: Of the epochs, such as ``"epoch 3"``.
+        captions: Of the images, lines separated by newlines; empty for none.
+        labels: For each epoch, what stands in the corner of each image's picture; empty for none.
+        cell_size: Longer side of a picture in pixels.
+
+    Raises:
+        ValueError: If there is no image or no epoch, or numbers of epochs or images differ.
+    """
+
+    pictures: Sequence[Tensor]
+    heatmaps: Sequence[Tensor]
+    names: Sequence[str]
+    captions: Sequence[str] = ()
+    labels: Sequence[Sequence[str]] = ()
+    cell_size: int = 112
+
+    def __post_init__(self) -> None:
+        """Check the numbers of images and epochs."""
+        if not self.pictures or not self.heatmaps:
+            raise ValueError("Expected `pictures` and `heatmaps` to hold at least one image and one epoch.")
+        if {len(maps) for maps in self.heatmaps} != {len(self.pictures)} or len(self.names) != len(self.heatmaps):
+            raise ValueError(
+                f"Expected `heatmaps` to hold {len(self.pictures)} maps for each of {len(self.names)} epochs, but got "
+                f"{[len(maps) for maps in self.heatmaps]}."
+            )
+
+    def strip(self, epochs: Sequence[int] | None = None, *, title: str = "", notes: Sequence[str] = ()) -> Tensor:
+        """Return a row per image and a column per epoch, beside the image itself: uint8 (height, width, 3).
+
+        Args:
+            epochs: Indices of those that get a column; all if None.
+            title: Above everything.
+            notes: Lines at the foot.
+        """
+        shown = range(len(self.heatmaps)) if epochs is None else epochs
+        columns = [PageColumn("image", self._drawn_pictures), *(self._column(epoch) for epoch in shown)]
+        return Page(columns, self._text_size, self.captions, (), title, (_SCALE, *notes)).drawn()
+
+    def frames(self, titles: Sequence[str] = ()) -> list[Tensor]:
+        """Return a page per epoch, all of one size: images beside their heatmaps."""
+        blocks = -(-len(self.pictures) // _ROWS_OF_A_FRAME)
+        pages = []
+        for epoch, title in enumerate(titles or self.names):
+            columns = [PageColumn("image", self._drawn_pictures), self._column(epoch)]
+            pages.append(Page(columns, self._text_size, self.captions, (), title, (_SCALE,), blocks).drawn())
+        return _of_one_size(pages)
+
+    @property
+    def _text_size(self) -> int:
+        return max(_SMALLEST_TEXT, round(_TEXT_FRACTION * self.cell_size))
+
+    def _column(self, epoch: int) -> PageColumn:
+        heats = [heat[epoch] for heat in self._heats]
+        drawn = [
+            with_heat(picture[None], heat[None], signed=self._signed)[0]
+            for picture, heat in zip(self._drawn_pictures, heats, strict=True)
+        ]
+        legend = legend_of_heat(self._text_size, drawn[0].shape[1], signed=self._signed)
+        return PageColumn(
+            self.names[epoch], drawn, legend, self._blank(epoch), self.labels[epoch] if self.labels else ()
+        )
+
+    def _blank(self, epoch: int) -> list[str]:
+        """Return why a map is blank, an empty text where it is not, or where there is none."""
+        return [
+            "" if bool(maps.isnan().all()) else said_where_blank(maps[None], heat[epoch][None])[0]
+            for maps, heat in zip(self.heatmaps[epoch], self._heats, strict=True)
+        ]
+
+    @cached_property
+    def _sizes(self) -> list[PictureSize]:
+        return [PictureSize(picture.shape[0], picture.shape[1], self.cell_size) for picture in self.pictures]
+
+    @cached_property
+    def _drawn_pictures(self) -> list[Tensor]:
+        pairs = zip(self._sizes, self.pictures, strict=True)
+        return [size.resized_pictures(picture[None])[0] for size, picture in pairs]
+
+    @cached_property
+    def _resized(self) -> list[Tensor]:
+        """The maps of each image over epochs, float32 (T, height, width) of its picture."""
+        return [
+            torch.stack([_resized(maps[image], size) for maps in self.heatmaps])
+            for image, size in enumerate(self._sizes)
+        ]
+
+    @cached_property
+    def _signed(self) -> bool:
+        return any(bool((intensity(maps, "shared") < 0).any()) for maps in self._resized)
+
+    @cached_property
+    def _heats(self) -> list[Tensor]:
+        return [intensity(maps, "shared", signed=self._signed) for maps in self._resized]
+
+
+def animated(frames: Sequence[Tensor], *, milliseconds: int = 600) -> bytes:
+    """Return frames, uint8 (H, W, 3), as a WebP file that repeats for ever and rests on its last frame."""
+    from PIL import Image
+
+    first, *others = [Image.fromarray(np.ascontiguousarray(frame.numpy())) for frame in frames]
+    content = io.BytesIO()
+    durations = [milliseconds] * len(others) + [3 * milliseconds]
+    first.save(content, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, quality=80)
+    return content.getvalue()
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most so many of ``range(count)``, the first and the last among them, at even distances.
+
+    Example:
+        >>> evenly(4, 8), evenly(10, 4), evenly(10, 1)
+        ([0, 1, 2, 3], [0, 3, 6, 9], [9])
+    """
+    if count <= most:
+        return list(range(count))
+    return [count - 1] if most == 1 else [round(step * (count - 1) / (most - 1)) for step in range(most)]
+
+
+def _resized(heatmap: Tensor, size: PictureSize) -> Tensor:
+    """Return a map (h, w), without what lies beyond its own edges, in the size of its picture."""
+    maps = heatmap.detach().cpu().float()
+    known = ~maps.isnan()
+    if bool(known.any()) and not bool(known.all()):
+        maps = maps[: int(known.any(1).sum()), : int(known.any(0).sum())]
+    return F.interpolate(maps[None, None], (size.height, size.width), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _of_one_size(pages: Sequence[Tensor]) -> list[Tensor]:
+    """Return pages of one size: those that are smaller get white margins."""
+    height, width = (max(page.shape[side] for page in pages) for side in (0, 1))
+    return [F.pad(page, (0, 0, 0, width - page.shape[1], 0, height - page.shape[0]), value=255) for page in pages]
