@@ -19,11 +19,13 @@ _LAYERS = {
         "Filmstrip",
         "Grid",
         "History",
+        "HtmlReport",
         "Maps",
         "Report",
         "Scalars",
         "compare_runs",
         "load_run",
+        "write_report",
     ),
 }
 

@@ -120,6 +120,8 @@ from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
 from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
+from lightning_xai.reports.html.html_report import HtmlReport as HtmlReport
+from lightning_xai.reports.html.html_report import write_report as write_report
 from lightning_xai.reports.maps import Maps as Maps
 from lightning_xai.reports.numbers import History as History
 from lightning_xai.reports.numbers import Scalars as Scalars
@@ -184,6 +186,7 @@ __all__ = [
     "HeatmapDrift",
     "HiResCAM",
     "History",
+    "HtmlReport",
     "IROF",
     "ImageScores",
     "Infidelity",
@@ -256,4 +259,5 @@ __all__ = [
     "list_metrics",
     "load_run",
     "preserved",
+    "write_report",
 ]

@@ -34,6 +34,7 @@ from lightning_xai.probing.plan import Plan, TargetRule
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment
 from lightning_xai.reports.filmstrip import Filmstrip
 from lightning_xai.reports.grid import Grid
+from lightning_xai.reports.html.html_report import HtmlReport
 from lightning_xai.reports.maps import Maps
 from lightning_xai.reports.numbers import History, Scalars
 from lightning_xai.reports.report import Report
@@ -67,7 +68,8 @@ class ExplanationMonitor(Callback):
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
         reports: Who tells an explained epoch; if None ``[Scalars(), History(), Maps(), Grid(), Filmstrip(),
-            AccuracyAlignment()]``. Each fails alone, and monitors see the values whatever reports there are.
+            AccuracyAlignment(), HtmlReport()]``. Each fails alone, and monitors see the values whatever reports there
+            are.
         sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
         prefix: First part of every key; two monitors of a Trainer need two.
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
@@ -365,7 +367,7 @@ class ExplanationMonitor(Callback):
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:
     if reports is None:
-        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), AccuracyAlignment())
+        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), AccuracyAlignment(), HtmlReport())
     given = (reports,) if isinstance(reports, Report) else tuple(reports)
     for report in given:
         if not isinstance(report, Report):

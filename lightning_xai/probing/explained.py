@@ -92,6 +92,10 @@ class Explained:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def raw_heatmaps(self, explainer: str) -> Tensor:
+        """Return the small heatmaps of an explainer in its own units, float32 (N, h, w)."""
+        return self.heatmaps[explainer].float() * self.peaks[explainer][:, None, None]
+
     def scores(self, name: str, explainer: str | None = None) -> ImageScores:
         """Return the values per image of a metric, or its gain over the random control (``<metric>_gain``).
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Filmstrip": "filmstrip",
         "Grid": "grid",
         "History": "numbers",
+        "HtmlReport": "html.html_report",
         "Maps": "maps",
         "Report": "report",
         "Run": "report",
@@ -17,5 +18,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Scalars": "numbers",
         "compare_runs": "saved_run",
         "load_run": "saved_run",
+        "write_report": "html.html_report",
     },
 )

@@ -2,6 +2,8 @@
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
 from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
+from lightning_xai.reports.html.html_report import HtmlReport as HtmlReport
+from lightning_xai.reports.html.html_report import write_report as write_report
 from lightning_xai.reports.maps import Maps as Maps
 from lightning_xai.reports.numbers import History as History
 from lightning_xai.reports.numbers import Scalars as Scalars
@@ -17,6 +19,7 @@ __all__ = [
     "Filmstrip",
     "Grid",
     "History",
+    "HtmlReport",
     "Maps",
     "Report",
     "Run",
@@ -25,4 +28,5 @@ __all__ = [
     "Scalars",
     "compare_runs",
     "load_run",
+    "write_report",
 ]

@@ -75,10 +75,9 @@ class AccuracyAlignment(Report):
 
     def wants_logged(self, name: str) -> bool:
         """Keep what may be the accuracy."""
-        base = _without_loader(name)
         if self.monitor is not None:
-            return self.monitor in {name, base}
-        return bool(likely_accuracies([base], "")) and not base.endswith(f"/{_PROBE}")  # of whichever monitor
+            return self.monitor in {name, _without_loader(name)}
+        return may_be_accuracy(name)
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
         """Wait for the end of the validation: not all metrics are known before."""
@@ -190,6 +189,12 @@ class AccuracyAlignment(Report):
             console = Console(width=_WIDTH)
         others = sorted({name for loader in _loaders(run) for name in self._candidates(run, loader)[1:]})
         console.print(table_of(found, others))
+
+
+def may_be_accuracy(name: str) -> bool:
+    """Return whether the name of a logged metric is that of an accuracy, but for a monitor's own on its probe."""
+    base = _without_loader(name)
+    return bool(likely_accuracies([base], "")) and not base.endswith(f"/{_PROBE}")  # of whichever monitor
 
 
 def _names(keys: Keys) -> list[str]:

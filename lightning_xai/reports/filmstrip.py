@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
-from torch import Tensor
 
 from lightning_xai._checks import check_count
 from lightning_xai.loggers.files import joined, write_file
 from lightning_xai.loggers.log_picture import log_picture
-from lightning_xai.probing.explained import Explained, ExplainedEpoch, moment_of
+from lightning_xai.probing.explained import ExplainedEpoch, moment_of
 from lightning_xai.reports.captions import Captions, class_names
 from lightning_xai.reports.maps import epoch_with_maps
 from lightning_xai.reports.probe_pictures import probe_pictures
@@ -120,48 +119,13 @@ class Filmstrip(Report):
 
         now = epochs[-1].loaders[loader]
         places = list(range(min(self.num_images, len(now))))
-        parts = [_found(one, loader, explainer, now.keys[places]) for one in epochs]
-        known = [(one, part) for one, part in zip(epochs, parts, strict=True) if part is not None]
-        if len(known) < 2:
-            return None
         pictures = probe_pictures(run.probes[loader], mean=self.mean, std=self.std, channels=self.channels)
-        return Film(
-            pictures[: len(places)],
-            [maps for _, (maps, _) in known],
-            [f"epoch {one.epoch}" for one, _ in known],
-            self._captions(epochs[-1], run, loader, places),
-            [labels for _, (_, labels) in known],
-            self.cell_size,
-        )
+        captions = self._captions(epochs[-1], run, loader, places)
+        keys = now.keys[places].tolist()
+        return Film.of_epochs(epochs, loader, explainer, keys, pictures[: len(places)], captions, self.cell_size)
 
     def _captions(self, epoch: ExplainedEpoch, run: Run, loader: int, places: Sequence[int]) -> list[str]:
         found = epoch.loaders[loader]
         names = self.class_names or class_names(run.trainer, epoch.stage, loader, found.probabilities.shape[1])
         samples = [run.probes[loader].sample([place], torch.device("cpu")) for place in places]
         return Captions(samples, found, epoch.task, names).truths
-
-
-def _found(epoch: ExplainedEpoch, loader: int, explainer: str, keys: Tensor) -> tuple[Tensor, list[str]] | None:
-    """Return the raw heatmaps of some images in an epoch, and the probabilities of the explained classes in words.
-
-    NaN where it does not know an image; None if it knows none.
-    """
-    found = epoch.loaders.get(loader)
-    if found is None or explainer not in found.heatmaps:
-        return None
-    place = {key: index for index, key in enumerate(found.keys.tolist())}
-    places = [place.get(key) for key in keys.tolist()]
-    if all(one is None for one in places):
-        return None
-    blank = torch.full(found.heatmaps[explainer].shape[1:], torch.nan)
-    maps = [blank if one is None else _raw(found, explainer, one) for one in places]
-    return torch.stack(maps), ["" if one is None else _probability(found, one) for one in places]
-
-
-def _raw(found: Explained, explainer: str, place: int) -> Tensor:
-    """Return a heatmap in the explainer's own units."""
-    return found.heatmaps[explainer][place].float() * found.peaks[explainer][place]
-
-
-def _probability(found: Explained, place: int) -> str:
-    return f"p {float(found.probabilities[place, found.target[place]]):.2f}"

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -82,6 +83,12 @@ class Maps(Report):
                 {"file": file_of(one), "logged": dict(run.logged.get(moment_of(one), {}))} for one in stage_epochs
             ],
             "metrics": {name: stored(metric) for name, metric in run.keys.plan.metrics(annotated=True).items()},
+            "settings": {
+                "target": run.keys.plan.target,
+                "num_images": run.keys.num_images,
+                "seed": run.keys.plan.seed,
+            },
+            "versions": {name: _version(name) for name in ("lightning_xai", "torch", "torchmetrics")},
             "explainers": {name: repr(explainer) for name, explainer in run.keys.plan.explainers.items()},
             "pictures": {} if run.private or not self.size else _pictures_of(epoch),
             "class_names": _class_names(epoch, run),
@@ -124,6 +131,10 @@ def loaded_tensors(path: str | Path) -> Any:
 def _name_of_pictures(loader: int, epoch: ExplainedEpoch) -> str:
     """Return a name that belongs to the images: a probe of others has another file."""
     return f"images-{loader}-{zlib.crc32(epoch.loaders[loader].keys.numpy().tobytes()):08x}.pt"
+
+
+def _version(package: str) -> str:
+    return str(import_module(package).__version__)
 
 
 def _pictures_of(epoch: ExplainedEpoch) -> dict[str, str]:

@@ -36,6 +36,10 @@ class SavedRun:
         pictures: Loader's index -> content key of an image -> the image, uint8 (h, w, 3); empty where none were kept.
         class_names: Loader's index -> names of the classes, where they were known.
         explainers: Name -> the explainer with its settings, in words.
+        prefix: The monitor's.
+        stage: ``"fit"``, ``"validate"`` or ``"test"``.
+        settings: Of the monitor: ``target``, ``num_images``, ``seed``.
+        versions: Package -> version with which the last epoch was explained.
         unknown_metrics: Those whose settings no file can hold: epochs have their means but not their rows.
     """
 
@@ -45,6 +49,10 @@ class SavedRun:
     pictures: Mapping[int, Mapping[int, Tensor]] = field(default_factory=dict)
     class_names: Mapping[int, list[str]] = field(default_factory=dict)
     explainers: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = "xai"
+    stage: str = "fit"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     unknown_metrics: tuple[str, ...] = ()
 
     @property
@@ -100,6 +108,10 @@ def load_run(
         {loader: found for loader, found in pictures.items() if found},
         {int(loader): list(map(str, names)) for loader, names in index["class_names"].items()},
         dict(index["explainers"]),
+        prefix,
+        stage,
+        dict(index["settings"]),
+        dict(index["versions"]),
         tuple(name for name in index["metrics"] if name not in known),
     )
 

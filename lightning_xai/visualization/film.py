@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.visualization.grid import legend_of_heat
 from lightning_xai.visualization.page import Page, PageColumn
 from lightning_xai.visualization.page_layout import PictureSize
@@ -60,6 +61,33 @@ class Film:
                 f"{[len(maps) for maps in self.heatmaps]}."
             )
 
+    @staticmethod
+    def of_epochs(
+        epochs: Sequence[ExplainedEpoch],
+        loader: int,
+        explainer: str,
+        keys: Sequence[int],
+        pictures: Sequence[Tensor],
+        captions: Sequence[str],
+        cell_size: int = 112,
+    ) -> Film | None:
+        """Return the film of some images, by the keys of their content, over epochs that hold heatmaps.
+
+        Epochs that know none of the images are left out; None where fewer than two are left. The probability of the
+        explained class stands on each picture.
+        """
+        known = [(one, one.loaders[loader]) for one in epochs if loader in one.loaders]
+        known = [
+            (one, found)
+            for one, found in known
+            if explainer in found.heatmaps and not set(keys).isdisjoint(found.keys.tolist())
+        ]
+        if len(known) < 2:
+            return None
+        parts = [_of_images(found, explainer, keys) for _, found in known]
+        names = [f"epoch {one.epoch}" for one, _ in known]
+        return Film(pictures, [maps for maps, _ in parts], names, captions, [words for _, words in parts], cell_size)
+
     def strip(self, epochs: Sequence[int] | None = None, *, title: str = "", notes: Sequence[str] = ()) -> Tensor:
         """Return a row per image and a column per epoch, beside the image itself: uint8 (height, width, 3).
 
@@ -80,6 +108,10 @@ class Film:
             columns = [PageColumn("image", self._drawn_pictures), self._column(epoch)]
             pages.append(Page(columns, self._text_size, self.captions, (), title, (_SCALE,), blocks).drawn())
         return _of_one_size(pages)
+
+    def beside(self) -> Tensor:
+        """Return the first image beside its first heatmap, without any text: uint8 (height, width, 3)."""
+        return torch.cat([self._drawn_pictures[0], self._column(0).pictures[0]], dim=1)
 
     @property
     def _text_size(self) -> int:
@@ -150,6 +182,16 @@ def evenly(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [count - 1] if most == 1 else [round(step * (count - 1) / (most - 1)) for step in range(most)]
+
+
+def _of_images(found: Explained, explainer: str, keys: Sequence[int]) -> tuple[Tensor, list[str]]:
+    """Return the raw heatmaps of some images, NaN where there is none, and what stands on their pictures."""
+    maps = found.raw_heatmaps(explainer)
+    blank = torch.full(maps.shape[1:], torch.nan)
+    place = {key: index for index, key in enumerate(found.keys.tolist())}
+    probabilities = found.probabilities.gather(1, found.target[:, None])[:, 0].tolist()
+    words = [f"p {probabilities[place[key]]:.2f}" if key in place else "" for key in keys]
+    return torch.stack([maps[place[key]] if key in place else blank for key in keys]), words
 
 
 def _resized(heatmap: Tensor, size: PictureSize) -> Tensor:
