@@ -50,9 +50,8 @@ def written(run, **settings):
 
 def test_numbers_are_the_definition_computed_by_hand(tmp_path):
     _, numbers = written(saved(tmp_path))
-    gain = next(
-        one for one in numbers["scores"] if one["name"] == "faithfulness_gain" and one["explainer"] == "saliency"
-    )
+    by_name = {(one["explainer"], one["name"]): one for one in numbers["scores"]}
+    gain = by_name["saliency", "faithfulness_gain"]
     for told, row in zip(gain["epochs"], GAINS.double(), strict=True):
         assert told["value"] == pytest.approx(float(row.mean()), abs=1e-6)
         assert told["standard_error"] == pytest.approx(float(row.std() / COUNT**0.5), abs=1e-6)
@@ -113,9 +112,8 @@ def test_every_picture_has_a_text_and_every_reference_a_goal(tmp_path):
     goals = {attributes["href"][1:] for attributes in page.all("a")}
     goals |= {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
     assert goals <= known
-    assert all(
-        attributes.get("tabindex") == "0" for _, attributes in page.elements if attributes.get("class") == "scroll"
-    )
+    scrolled = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
+    assert all(attributes["tabindex"] == "0" and attributes["role"] == "region" for attributes in scrolled)
 
 
 def test_text_of_the_data_is_no_markup(tmp_path):
