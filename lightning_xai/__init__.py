@@ -20,6 +20,7 @@ _LAYERS = {
         "Grid",
         "History",
         "HtmlReport",
+        "ImageTable",
         "Maps",
         "Report",
         "Scalars",

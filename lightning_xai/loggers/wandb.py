@@ -1,12 +1,13 @@
-"""Pictures in Weights & Biases."""
+"""Pictures and tables in Weights & Biases."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import WandbLogger
     from lightning_xai.loggers.log_picture import LoggedPicture
+    from lightning_xai.loggers.log_table import Cell, LoggedTable
 
 
 def log_to_wandb(logger: WandbLogger, logged: LoggedPicture) -> None:
@@ -17,3 +18,30 @@ def log_to_wandb(logger: WandbLogger, logged: LoggedPicture) -> None:
     """
     caption = {"caption": [logged.caption]} if logged.caption else {}
     logger.log_image(logged.name, [logged.pixels], step=logged.step, **caption)
+
+
+def log_table_to_wandb(logger: WandbLogger, table: LoggedTable) -> None:
+    """Add a table to a Weights & Biases run: a new one for every epoch, below one name."""
+    data = [[_cell(cell) for cell in row] for row in table.rows]
+    logger.log_table(table.name, columns=list(table.columns), data=data, step=table.step)
+
+
+def _cell(cell: Cell) -> Any:
+    """Return a cell as Weights & Biases takes it: a picture with its overlays and boxes."""
+    import wandb
+
+    from lightning_xai.loggers.log_table import TablePicture
+
+    if not isinstance(cell, TablePicture):
+        return cell
+    masks = {
+        name: {"mask_data": overlay.numpy(), "class_labels": dict(cell.overlay_classes.get(name, {}))}
+        for name, overlay in cell.overlays.items()
+    }
+    corners = [[float(edge) for edge in box] for box in cell.boxes]
+    boxes = [
+        {"position": {"minX": x0, "minY": y0, "maxX": x1, "maxY": y1}, "class_id": 1, "domain": "pixel"}
+        for x0, y0, x1, y1 in corners
+    ]
+    annotated = {"annotation": {"box_data": boxes, "class_labels": {1: "annotation"}}} if boxes else None
+    return wandb.Image(cell.picture.numpy(), masks=masks or None, boxes=annotated)

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Grid": "grid",
         "History": "numbers",
         "HtmlReport": "html.html_report",
+        "ImageTable": "image_table",
         "Maps": "maps",
         "Report": "report",
         "Run": "report",

@@ -4,6 +4,7 @@ from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
 from lightning_xai.reports.html.html_report import HtmlReport as HtmlReport
 from lightning_xai.reports.html.html_report import write_report as write_report
+from lightning_xai.reports.image_table import ImageTable as ImageTable
 from lightning_xai.reports.maps import Maps as Maps
 from lightning_xai.reports.numbers import History as History
 from lightning_xai.reports.numbers import Scalars as Scalars
@@ -20,6 +21,7 @@ __all__ = [
     "Grid",
     "History",
     "HtmlReport",
+    "ImageTable",
     "Maps",
     "Report",
     "Run",
