@@ -30,6 +30,7 @@ NAMES = (
     "monitor_cost",
     "metric_throughput",
     "false_stops",
+    "shortcut_alarm",
 )
 _WIDTH = 160  # a table that is cut where output goes to a file is of no use
 

@@ -13,7 +13,6 @@ _LAYERS = {
     "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),
     "model": ("Classifier", "Readout", "preserved"),
-    "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "difference"),
     "reports": (
         "AccuracyAlignment",
         "Filmstrip",
@@ -28,6 +27,7 @@ _LAYERS = {
         "load_run",
         "write_report",
     ),
+    "probing": ("Explained", "ExplainedEpoch", "ImageScores", "Sample", "ShortcutAlarm", "difference"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(

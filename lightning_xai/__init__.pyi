@@ -117,6 +117,7 @@ from lightning_xai.probing.explained import ExplainedEpoch as ExplainedEpoch
 from lightning_xai.probing.explained import ImageScores as ImageScores
 from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
+from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
 from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
@@ -244,6 +245,7 @@ __all__ = [
     "Selectivity",
     "SensitivityN",
     "ShapesDataset",
+    "ShortcutAlarm",
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "Sparseness",

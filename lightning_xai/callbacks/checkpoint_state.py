@@ -40,6 +40,7 @@ def state_of(run: RunState) -> dict[str, Any]:
         "last_step": run.last_step,
         "channels_last": run.channels_last,
         "logged": run.logged.state(),
+        "alarms": sorted(list(one) for one in run.alarms),
     }
 
 
@@ -60,6 +61,7 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
             checked_whole(int(loader), 0): _checked_probe(probe) for loader, probe in state.get("probes", {}).items()
         }
         logged = [_logged(one) for one in checked_list(state.get("logged", []))]
+        alarms = {(str(key), str(cause)) for key, cause in checked_list(state.get("alarms", []))}
         last_epoch, last_step = (
             None if state.get(name) is None else checked_whole(state[name], 0) for name in ("last_epoch", "last_step")
         )
@@ -69,6 +71,7 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
     run.epochs, run.last_values, run.restored = epochs, last_values, restored
     run.last_epoch, run.last_step, run.channels_last = last_epoch, last_step, layout
     run.logged.restore(logged)
+    run.alarms = alarms
 
 
 def _logged(state: Any) -> tuple[int, int, dict[str, float]]:

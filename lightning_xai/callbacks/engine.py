@@ -16,11 +16,12 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
+from lightning_xai.callbacks.alarming import Raised, tell_alarms, with_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.telling import run_for_reports, tell
-from lightning_xai.callbacks.validation_logits import validation_logits
+from lightning_xai.callbacks.validation_logits import validation_accuracy, validation_logits
 from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
@@ -31,7 +32,7 @@ from lightning_xai.model.readout import Readout
 from lightning_xai.model.restore.tensors import is_sharded
 from lightning_xai.probing.answers import Answers, joined
 from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
-from lightning_xai.probing.keys import Keys
+from lightning_xai.probing.keys import Keys, correct_on_probe
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.processes import (
@@ -44,7 +45,7 @@ from lightning_xai.probing.processes import (
     shares_of,
 )
 from lightning_xai.probing.sample import Sample
-from lightning_xai.probing.validation import ValidationLogits
+from lightning_xai.probing.validation import Accuracy, ValidationLogits, accuracy_of
 from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
@@ -151,13 +152,25 @@ class Engine:
             return None
         gathered = {i: _gathered(trainer, parts, run.probes[i].groups) for i, parts in found[0].items()}
         seconds = time.perf_counter() - began
-        told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, gathered, found[1], seconds))
+        validation, accuracy = self._heard(trainer, run, found[1])
+        told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, gathered, found[1], seconds, accuracy))
         if told is None:
             return None
-        epoch, heatmaps = told
+        epoch, raised, heatmaps = told
         run.remember(epoch)
-        self._publish(trainer, module, run, epoch, heatmaps, validation_logits(processes_of(trainer), run, found[1]))
+        tell_alarms(trainer, run, epoch, raised)
+        self._publish(trainer, module, run, epoch, heatmaps, validation)
         return epoch
+
+    def _heard(
+        self, trainer: Trainer, run: RunState, classifier: Classifier
+    ) -> tuple[dict[int, ValidationLogits], dict[int, Accuracy]]:
+        """Return the logits of the whole validation, if a report wants them, and its accuracy, by loader."""
+        if not any(report.wants_validation_logits for report in self.reports):
+            return {}, validation_accuracy(processes_of(trainer), run, classifier)
+        heard = validation_logits(processes_of(trainer), run, classifier)
+        accuracy = {loader: one.accuracy for loader, one in heard.items()}
+        return heard, {loader: one for loader, one in accuracy.items() if one is not None}
 
     def _answers_about_share(
         self, trainer: Trainer, module: LightningModule, run: RunState
@@ -241,8 +254,9 @@ class Engine:
         gathered: Mapping[int, Sequence[Answers]],
         classifier: Classifier,
         seconds: float,
-    ) -> tuple[ExplainedEpoch, dict[int, Mapping[str, Tensor]]]:
-        """Return the epoch from the answers about each group of each probe, and the raw heatmaps of each probe."""
+        accuracy: Mapping[int, Accuracy],
+    ) -> tuple[ExplainedEpoch, Raised, dict[int, Mapping[str, Tensor]]]:
+        """Return the epoch from the answers about each group of each probe, its alarms, and the raw heatmaps."""
         answers = {i: joined(parts, run.probes[i].groups) for i, parts in gathered.items()}
         evaluations = classifier.evaluations * trainer.world_size
         loaders: dict[int, Explained] = {}
@@ -253,7 +267,9 @@ class Engine:
             metrics = self.plan.metrics(annotated=probe.annotated)
             told = explained(found, probe.keys, probe.labels, classifier.task, metrics)
             ids = None if self.private else probe.ids
-            loaders[loader] = replace(told, value_range=probe.value_range, ids=ids)
+            of_probe = accuracy_of(correct_on_probe(told, classifier.task), told.labels)
+            right = accuracy.get(loader, of_probe)
+            loaders[loader] = replace(told, value_range=probe.value_range, ids=ids, accuracy=right)
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
@@ -269,7 +285,7 @@ class Engine:
             evaluations=evaluations,
             checkpoint=None if run.stage == "fit" or trainer.ckpt_path is None else str(trainer.ckpt_path),
         )
-        return epoch, {i: found.heatmaps for i, found in answers.items()}
+        return *with_alarm(epoch, run, self.keys), {i: found.heatmaps for i, found in answers.items()}
 
     def _publish(
         self,

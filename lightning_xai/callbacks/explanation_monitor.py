@@ -13,6 +13,7 @@ from lightning_xai._checks import check_choice, check_count, renamed_arguments
 from lightning_xai._lightning import Callback, MisconfigurationException, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
+from lightning_xai.callbacks.alarming import check_judges, checked_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep
 from lightning_xai.callbacks.engine import Engine, processes_of
 from lightning_xai.callbacks.run_state import Runs
@@ -31,6 +32,7 @@ from lightning_xai.probing.batches import sample_from_batch as sample_of
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.keys import Keys, stripped_prefix
 from lightning_xai.probing.plan import Plan, TargetRule
+from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment
 from lightning_xai.reports.filmstrip import Filmstrip
 from lightning_xai.reports.grid import Grid
@@ -78,6 +80,8 @@ class ExplanationMonitor(Callback):
         private: Keep images and ids out of every logger, file and report: numbers only.
         every_n_steps: Explain the first validation of a fit, then the first one that comes at least so many optimizer
             steps (``trainer.global_step``) after the last explained; None to count epochs.
+        shortcut_alarm: Warn when a fit seems right for the wrong reason, as ``shortcut_alarm`` (0 or 1) and in words;
+            see `ShortcutAlarm`. False turns it off, and there is none where no metric has a gain or is a localization.
 
     Raises:
         ModuleNotFoundError: If neither `lightning` nor `pytorch_lightning` is installed.
@@ -117,6 +121,7 @@ class ExplanationMonitor(Callback):
         seed: int = 0,
         private: bool = False,
         every_n_steps: int | None = None,
+        shortcut_alarm: ShortcutAlarm | bool = True,
     ) -> None:
         check_installed()
         check_count(num_images, "num_images")
@@ -125,7 +130,9 @@ class ExplanationMonitor(Callback):
         self.num_images = num_images
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.schedule = Schedule(every_n_epochs, every_n_steps)
-        self.plan = Plan(explainers, metrics, target, seed)
+        self.shortcut_alarm = shortcut_alarm
+        self.plan = Plan(explainers, metrics, target, seed, checked_alarm(shortcut_alarm))
+        check_judges(shortcut_alarm, self.plan)
         self.keys = Keys(self.plan, self.prefix, num_images)
         self.reports = _checked_reports(reports)
         for report in self.reports:
@@ -304,8 +311,9 @@ class ExplanationMonitor(Callback):
         run.begin_validation(len(batches), due=self.schedule.is_due(trainer, run))
         if any(report.reads_logged for report in self.reports):
             run.logged.leave_out_earlier(trainer)
-        if any(report.wants_validation_logits for report in self.reports):
-            begin_listening(trainer, module, run, self._engine.readout)
+        for_reports = any(report.wants_validation_logits for report in self.reports)
+        if for_reports or (self.plan.alarm is not None and run.stage == "fit"):
+            begin_listening(trainer, module, run, self._engine.readout, for_reports=for_reports)
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)

@@ -64,6 +64,7 @@ class RunState:
         channels_last: Whether images go through the model in that layout, agreed when it was tried; None before.
         most_that_fit: Images per forward that an explained validation ended with, if memory was short.
         logged: What was logged beside each explanation, of the metrics that reports want.
+        alarms: Key and cause of the shortcut alarms that were told.
     """
 
     stage: str = "fit"
@@ -97,6 +98,7 @@ class RunState:
     channels_last: bool | None = None
     most_that_fit: int | None = None
     logged: LoggedBeside = field(default_factory=LoggedBeside)
+    alarms: set[tuple[str, str]] = field(default_factory=set)
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""

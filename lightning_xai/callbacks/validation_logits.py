@@ -1,8 +1,10 @@
-"""The logits of a whole validation, heard from the user's own steps, for the reports that want them."""
+"""The logits of a whole validation, heard from the user's own steps, for reports that want them and for accuracy."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,12 +23,13 @@ from lightning_xai.probing.batches import SampleFromBatch, images_and_labels, sa
 from lightning_xai.probing.processes import Processes, of_all
 from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import keys_of_images
-from lightning_xai.probing.validation import ValidationLogits, ValidationShare, joined_shares
+from lightning_xai.probing.validation import Accuracy, ValidationLogits, ValidationShare, accuracy_of, joined_shares
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule, Trainer
 
 MOST_IMAGES = 50_000
+MOST_VALUES = 1 << 24  # logits that are kept where only accuracy is asked for, 64 MiB
 _MOST_ON_DEVICE = 1 << 22  # values of a loader, 16 MiB; beyond, they go to the CPU, so rarely that no step waits for it
 
 
@@ -41,16 +44,23 @@ class WatchedValidation:
         readout: Says which module is called, and where its logits are.
         redirected: Whether the strategy wraps the module, and runs its steps by a call of the wrapper.
         most_images: That are kept.
+        most_values: Logits that are kept.
 
     Attributes:
         arguments: Of the called module.
     """
 
     def __init__(
-        self, module: nn.Module, readout: Readout, *, redirected: bool = False, most_images: int = MOST_IMAGES
+        self,
+        module: nn.Module,
+        readout: Readout,
+        *,
+        redirected: bool = False,
+        most_images: int = MOST_IMAGES,
+        most_values: float = math.inf,
     ) -> None:
         self.problem: str | None = None
-        self._readout, self._left = readout, most_images
+        self._readout, self._left, self._values_left = readout, most_images, most_values
         self._complete = True
         self._parts: dict[int, list[list[Tensor]]] = defaultdict(list)
         self._batch: tuple[int, Tensor, Tensor | None] | None = None  # loader, keys, labels of the running step
@@ -97,8 +107,11 @@ class WatchedValidation:
             )
             return
         part = [keys, self._rows[0], *([] if labels is None else [labels])]
+        width = max(self._rows[0][0].numel(), 1)
+        self._left = int(min(self._left, self._values_left // width))
         self._complete = self._complete and len(keys) <= self._left
         self._parts[loader].append([tensor[: self._left] for tensor in part])
+        self._values_left -= width * min(len(keys), self._left)
         self._left -= min(len(keys), self._left)
         if keys.device.type != "cpu":
             on_device = [one for one in self._parts[loader] if one[0].device.type != "cpu"]
@@ -153,12 +166,18 @@ def _deaf() -> WatchedValidation:
     return deaf
 
 
-def begin_listening(trainer: Trainer, module: LightningModule, run: RunState, readout: Readout) -> None:
-    """Listen to the steps of the validation that begins, if it is explained."""
+def begin_listening(
+    trainer: Trainer, module: LightningModule, run: RunState, readout: Readout, *, for_reports: bool
+) -> None:
+    """Listen to the steps of the validation that begins, if it is explained; for its accuracy, or for reports too."""
     if run.due and not trainer.sanity_checking:
-        redirected = trainer.strategy.model is not module
-        most_images = -(-MOST_IMAGES // trainer.world_size)
-        run.listening = WatchedValidation(module, readout, redirected=redirected, most_images=most_images)
+        run.listening = WatchedValidation(
+            module,
+            readout,
+            redirected=trainer.strategy.model is not module,
+            most_images=-(-MOST_IMAGES // trainer.world_size),
+            most_values=math.inf if for_reports else MOST_VALUES // trainer.world_size,
+        )
 
 
 def listen(
@@ -197,6 +216,41 @@ def validation_logits(processes: Processes, run: RunState, classifier: Classifie
         run.said.add(str(problem))
         rank_zero_warn(f"ExplanationMonitor has no logits of the whole validation for its reports: {problem}")
     return {}
+
+
+def validation_accuracy(processes: Processes, run: RunState, classifier: Classifier) -> dict[int, Accuracy]:
+    """Return how accurate the steps of the validation that ends were, by loader; every process must call it.
+
+    Nothing where they could not be listened to, or where there are no labels: few numbers per image are gathered.
+    """
+    if run.listening is None:
+        return {}
+    of_ranks = of_all(processes, _answers(run, classifier))
+    try:
+        shares = {loader: joined_shares([one[loader] for one in of_ranks]) for loader in of_ranks[0]}
+        found = {loader: _accuracy(one) for loader, one in shares.items()}
+    except Exception:  # ranks that heard different things: there is the accuracy of the probe instead
+        return {}
+    return {loader: accuracy for loader, accuracy in found.items() if accuracy is not None}
+
+
+def _accuracy(share: ValidationShare) -> Accuracy | None:
+    return None if share.labels is None else accuracy_of(share.rows[:, 0] > 0, share.labels)
+
+
+def _answers(run: RunState, classifier: Classifier) -> dict[int, ValidationShare]:
+    """Return the keys, the labels and whether the model is right, as rows (n, 1), of what this process heard."""
+    heard = _heard(run)
+    try:
+        return {} if isinstance(heard, str) else {loader: _answered(one, classifier) for loader, one in heard.items()}
+    except Exception:  # logits that are no rows of one task
+        return {}
+
+
+def _answered(share: ValidationShare, classifier: Classifier) -> ValidationShare:
+    labels = torch.full((len(share.keys),), -1) if share.labels is None else share.labels
+    logits = ValidationLogits(share.keys, labels, classifier.read(share.rows.float()), classifier.task)
+    return replace(share, labels=logits.truth, rows=logits.correct.float()[:, None])
 
 
 def _heard(run: RunState) -> dict[int, ValidationShare] | str:

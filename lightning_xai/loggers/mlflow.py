@@ -1,4 +1,4 @@
-"""Pictures and tables in MLflow."""
+"""Pictures, tables and tags in MLflow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from lightning_xai.loggers.log_picture import scalar_name
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import MLFlowLogger
+    from lightning_xai.loggers.log_alarm import LoggedAlarm
     from lightning_xai.loggers.log_picture import LoggedPicture
     from lightning_xai.loggers.log_table import LoggedTable
+
+_TABLES = "mlflow.loggedArtifacts"  # the tag by which its pages find tables
+_LONGEST_TAG = 5000  # letters that every backend takes
 
 
 def log_to_mlflow(logger: MLFlowLogger, logged: LoggedPicture) -> None:
@@ -19,11 +23,7 @@ def log_to_mlflow(logger: MLFlowLogger, logged: LoggedPicture) -> None:
 
     Characters that MLflow refuses in names are dropped, as Lightning drops them from the names of scalars.
     """
-    key = re.sub(r"[^a-zA-Z0-9_/. -]+", "", scalar_name(logger, logged.name))
-    logger.experiment.log_image(logger.run_id, logged.pixels, key=key, step=logged.step)
-
-
-_TABLES = "mlflow.loggedArtifacts"  # the tag by which its pages find tables
+    logger.experiment.log_image(logger.run_id, logged.pixels, key=_key(logger, logged.name), step=logged.step)
 
 
 def log_table_to_mlflow(logger: MLFlowLogger, table: LoggedTable) -> None:
@@ -34,7 +34,7 @@ def log_table_to_mlflow(logger: MLFlowLogger, table: LoggedTable) -> None:
     from lightning_xai.loggers.log_table import TablePicture
 
     client, run = logger.experiment, logger.run_id
-    folder = re.sub(r"[^a-zA-Z0-9_/. -]+", "", scalar_name(logger, table.name))
+    folder = _key(logger, table.name)
     moment = f"epoch={table.epoch:04d}-step={table.step:08d}"
     data: list[list[Any]] = []
     for number, row in enumerate(table.rows):
@@ -53,3 +53,15 @@ def log_table_to_mlflow(logger: MLFlowLogger, table: LoggedTable) -> None:
     entry = {"path": file, "type": "table"}
     if entry not in known:
         client.set_tag(run, _TABLES, json.dumps([*known, entry]))
+
+
+def tag_mlflow(logger: MLFlowLogger, alarm: LoggedAlarm) -> None:
+    """Add sentences to a tag of an MLflow run, which has no place for texts over time."""
+    key, client = _key(logger, alarm.name), logger.experiment
+    before = client.get_run(logger.run_id).data.tags.get(key)
+    text = alarm.text if before is None else f"{before}\n{alarm.text}"
+    client.set_tag(logger.run_id, key, text[:_LONGEST_TAG])
+
+
+def _key(logger: MLFlowLogger, name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_/. -]+", "", scalar_name(logger, name))

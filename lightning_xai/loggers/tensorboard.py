@@ -1,4 +1,4 @@
-"""Pictures in TensorBoard, and charts that hold several of its scalars."""
+"""Pictures and texts in TensorBoard, and charts that hold several of its scalars."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lightning_xai.loggers.log_picture import scalar_name
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import TensorBoardLogger
+    from lightning_xai.loggers.log_alarm import LoggedAlarm
     from lightning_xai.loggers.log_picture import LoggedPicture
 
 
@@ -20,6 +21,12 @@ def log_to_tensorboard(logger: TensorBoardLogger, logged: LoggedPicture) -> None
     for number, page in enumerate(logged.pages or (logged.picture,), start=1):
         pixels = page.detach().cpu().contiguous().numpy()
         logger.experiment.add_image(name if number == 1 else f"{name}_{number}", pixels, logged.step, dataformats="HWC")
+
+
+def write_to_tensorboard(logger: TensorBoardLogger, alarm: LoggedAlarm) -> None:
+    """Add sentences to the texts of a TensorBoard run, and write them out: the run may end soon."""
+    logger.experiment.add_text(scalar_name(logger, alarm.name), alarm.text, alarm.step)
+    logger.experiment.flush()
 
 
 def chart_together(logger: TensorBoardLogger, prefix: str, charts: Mapping[str, Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures and tables in Weights & Biases."""
+"""Pictures, tables and alerts in Weights & Biases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import WandbLogger
+    from lightning_xai.loggers.log_alarm import LoggedAlarm
     from lightning_xai.loggers.log_picture import LoggedPicture
     from lightning_xai.loggers.log_table import Cell, LoggedTable
+
+_LONGEST_TITLE = 63  # letters of an alert's
 
 
 def log_to_wandb(logger: WandbLogger, logged: LoggedPicture) -> None:
@@ -45,3 +48,11 @@ def _cell(cell: Cell) -> Any:
     ]
     annotated = {"annotation": {"box_data": boxes, "class_labels": {1: "annotation"}}} if boxes else None
     return wandb.Image(cell.picture.numpy(), masks=masks or None, boxes=annotated)
+
+
+def alert_wandb(logger: WandbLogger, alarm: LoggedAlarm) -> None:
+    """Send sentences as an alert of a Weights & Biases run; an offline run keeps it until it is synchronised.
+
+    The title names the cause first: of several alerts of one title within a minute only the first is sent.
+    """
+    logger.experiment.alert(title=f"{alarm.cause}: {alarm.name}"[:_LONGEST_TITLE], text=alarm.text, level="WARN")

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ProbeSelection": "selection",
         "Processes": "processes",
         "Sample": "sample",
+        "ShortcutAlarm": "shortcut_alarm",
         "ValidationLogits": "validation",
         "difference": "explained",
         "sample_from_batch": "batches",

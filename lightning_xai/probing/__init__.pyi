@@ -13,6 +13,7 @@ from lightning_xai.probing.processes import OneProcess as OneProcess
 from lightning_xai.probing.processes import Processes as Processes
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.probing.selection import ProbeSelection as ProbeSelection
+from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.probing.validation import ValidationLogits as ValidationLogits
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ProbeSelection",
     "Processes",
     "Sample",
+    "ShortcutAlarm",
     "ValidationLogits",
     "difference",
     "sample_from_batch",

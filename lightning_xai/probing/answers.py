@@ -23,6 +23,8 @@ class Answers:
         heatmaps: Explainer -> raw heatmaps (N, H, W); of images of several sizes NaN beyond the edges of smaller ones.
         small_heatmaps: Explainer -> the same at most 56×56, peak 1, float16.
         peaks: Explainer -> what the peak of each small heatmap was before, float32 (N,).
+        heat_shares: Explainer -> area -> share of the heat there, (N,), of the areas that a `ShortcutAlarm` asks about.
+        chance_shares: ``"area"`` and ``"center"`` -> area -> the share that is chance, (N,).
     """
 
     logits: Tensor
@@ -32,6 +34,8 @@ class Answers:
     heatmaps: dict[str, Tensor]
     small_heatmaps: dict[str, Tensor]
     peaks: dict[str, Tensor] = field(default_factory=dict)
+    heat_shares: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    chance_shares: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def each(self, change: Callable[..., Tensor], *others: Answers) -> Answers:
         """Return the same with ``change`` made to every tensor, such as gathering the rows of all processes.
@@ -41,17 +45,24 @@ class Answers:
             others: Answers to the same questions.
         """
         every = (self, *others)
+
+        def nested(kind: str) -> dict[str, dict[str, Tensor]]:
+            parts = [getattr(one, kind) for one in every]
+            return {
+                outer: {inner: change(*(part[outer][inner] for part in parts)) for inner in found}
+                for outer, found in parts[0].items()
+            }
+
         return Answers(
             logits=change(*(one.logits for one in every)),
             target=change(*(one.target for one in every)),
-            rows={
-                name: {metric: change(*(one.rows[name][metric] for one in every)) for metric in by_metric}
-                for name, by_metric in self.rows.items()
-            },
+            rows=nested("rows"),
             control_rows={name: change(*(one.control_rows[name] for one in every)) for name in self.control_rows},
             heatmaps={name: change(*(one.heatmaps[name] for one in every)) for name in self.heatmaps},
             small_heatmaps={name: change(*(one.small_heatmaps[name] for one in every)) for name in self.small_heatmaps},
             peaks={name: change(*(one.peaks[name] for one in every)) for name in self.peaks},
+            heat_shares=nested("heat_shares"),
+            chance_shares=nested("chance_shares"),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from lightning_xai.evidence.heat import LARGEST_KEPT
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
+from lightning_xai.probing.validation import Accuracy
 
 Choice = TypeVar("Choice", str, bool)
 
@@ -83,6 +85,9 @@ def _explained_state(found: Explained) -> dict[str, Any]:
         "control_rows": _rows_state(found.control_rows),
         "value_range": None if found.value_range is None else list(found.value_range),
         "ids": None if found.ids is None else list(found.ids),
+        "heat_shares": {name: _rows_state(rows) for name, rows in found.heat_shares.items()},
+        "chance_shares": {name: _rows_state(rows) for name, rows in found.chance_shares.items()},
+        "accuracy": None if found.accuracy is None else list(astuple(found.accuracy)),
     }
 
 
@@ -98,10 +103,32 @@ def _rows_state(by_metric: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _rows(state: Mapping[str, Any], count: int, metrics: Mapping[str, ExplanationMetric]) -> dict[str, Tensor]:
     """Return the rows by metric; those of metrics that are asked for no longer are left out."""
+    known = {name: one for name, one in _unchecked(state).items() if name in metrics}
+    return {name: checked_tensor(one, count, torch.float32) for name, one in known.items()}
+
+
+def _unchecked(state: Mapping[str, Any]) -> dict[str, Any]:
     names = checked_list(state["names"])
     values = checked_tensor(state["values"], len(names), torch.float32, ndim=2, largest=_MOST_IMAGES)
     rows = dict(zip(names, values, strict=True)) | dict(state["wide"].items())
-    return {str(name): checked_tensor(one, count, torch.float32) for name, one in rows.items() if name in metrics}
+    return {str(name): one for name, one in rows.items()}
+
+
+def _shares(state: Mapping[str, Any], count: int) -> dict[str, dict[str, Tensor]]:
+    """Return what the shortcut alarm asked; empty of a run without one."""
+    return {
+        str(outer): {area: checked_tensor(one, count, torch.float32, ndim=1) for area, one in _unchecked(rows).items()}
+        for outer, rows in state.items()
+    }
+
+
+def _accuracy(state: Any) -> Accuracy | None:
+    if state is None:
+        return None
+    value, count, most_frequent = state
+    if not 0.0 <= checked_finite(value) <= 1.0:
+        raise ValueError(f"an accuracy of {value}")
+    return Accuracy(float(value), checked_whole(count, 1), checked_finite(most_frequent))
 
 
 def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric]) -> Explained:
@@ -121,6 +148,9 @@ def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric
         metrics={name: metric for name, metric in metrics.items() if name in scored},
         value_range=checked_range(state.get("value_range")),
         ids=_ids(state.get("ids"), count),
+        accuracy=_accuracy(state.get("accuracy")),
+        heat_shares=_shares(state.get("heat_shares", {}), count),
+        chance_shares=_shares(state.get("chance_shares", {}), count),
         heatmaps=_of_explainers(state.get("heatmaps", {}), count, torch.float16, ndim=3),
         peaks=_of_explainers(state.get("peaks", {}), count, torch.float32, ndim=1),
     )

@@ -15,6 +15,7 @@ from lightning_xai._checks import check_choice
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.answers import Answers
+from lightning_xai.probing.validation import Accuracy
 
 Moment: TypeAlias = tuple[int, int]
 
@@ -74,6 +75,9 @@ class Explained:
         value_range: Least and greatest value of the images, of which noise was a share; None if each image had its own.
         ids: What a reader knows each image by; None if the data do not say, or it is to be kept private.
         peaks: Explainer -> what the peak of each heatmap was before, float32 (N,); empty where `heatmaps` is.
+        heat_shares: Explainer -> area that a `ShortcutAlarm` asks about -> share of the heat there, (N,).
+        chance_shares: ``"area"`` and ``"center"`` -> area -> the share that is chance, (N,).
+        accuracy: Of the whole validation, as its own steps computed it, else of the probe; None where nobody asked.
     """
 
     keys: Tensor
@@ -88,6 +92,9 @@ class Explained:
     value_range: tuple[float, float] | None = None
     ids: Sequence[str] | None = None
     peaks: Mapping[str, Tensor] = field(default_factory=dict)
+    heat_shares: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    chance_shares: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    accuracy: Accuracy | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -256,4 +263,6 @@ def explained(answers: Answers, keys: list[int], labels: list[int], task: str, m
         metrics=metrics,
         heatmaps=on_cpu.small_heatmaps,
         peaks=on_cpu.peaks,
+        heat_shares=on_cpu.heat_shares,
+        chance_shares=on_cpu.chance_shares,
     )

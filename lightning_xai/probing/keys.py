@@ -37,6 +37,9 @@ class Key:
     higher_is_better: bool | None = None
 
 
+ALARM_KEY = Key("shortcut_alarm", 0.0, higher_is_better=False)
+"""Of each explainer: 1 where the shortcut alarm is raised, else 0, also until something is known: it may end no run."""
+
 SHARED_KEYS = (
     Key("probe_accuracy", 0.0, higher_is_better=True),
     Key("probe_confidence", 1.0),
@@ -107,6 +110,8 @@ class Keys:
                     yield self.full(key.name, explainer=explainer, loader=loader), key
             for key in control_keys(name, metric):
                 yield self.full(key.name, loader=loader), key
+        for explainer in self.plan.explainers if self.plan.alarm is not None else ():
+            yield self.full(ALARM_KEY.name, explainer=explainer, loader=loader), ALARM_KEY
 
     def values(self, found: Explained, task: str, loader: int | None) -> dict[str, Estimate]:
         """Return what is logged about one loader's probe by full key, but for seconds and evaluations."""
@@ -158,13 +163,27 @@ def probe_values(found: Explained, task: str) -> dict[str, Estimate]:
         found: About its images; those without a label are left out of the accuracy.
         task: ``"multilabel"`` asks whether the label's probability exceeds 0.5; else whether it is the greatest.
     """
-    if task == "multilabel":
-        asked = torch.where(found.labels >= 0, found.labels, found.target)
-        confidence = found.probabilities.gather(1, asked[:, None])[:, 0]
-        correct = confidence > 0.5
-    else:
-        confidence, correct = found.probabilities.amax(1), found.predicted == found.labels
+    confidence = _probability_of_label(found) if task == "multilabel" else found.probabilities.amax(1)
+    correct = correct_on_probe(found, task)
     return {"probe_accuracy": _mean(correct[found.labels >= 0].float()), "probe_confidence": _mean(confidence)}
+
+
+def correct_on_probe(found: Explained, task: str) -> Tensor:
+    """Return whether the model is right about each image, boolean (N,); it means nothing for those without a label.
+
+    Args:
+        found: About a probe, with its probabilities.
+        task: See `probe_values`.
+    """
+    if task != "multilabel":
+        return found.predicted == found.labels
+    return _probability_of_label(found) > 0.5
+
+
+def _probability_of_label(found: Explained) -> Tensor:
+    """Return the probability of the class that each image stands for, else of the explained one, (N,)."""
+    asked = torch.where(found.labels >= 0, found.labels, found.target)
+    return found.probabilities.gather(1, asked[:, None])[:, 0]
 
 
 def stripped_prefix(prefix: object) -> str:

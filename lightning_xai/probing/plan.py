@@ -24,6 +24,7 @@ from lightning_xai.model.classifier import Classifier
 from lightning_xai.probing.answers import Answers
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, VOID, Sample
+from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
 
 Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
 Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
@@ -41,11 +42,13 @@ class Plan:
             annotated objects where there are annotations.
         target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         seed: Of the random control.
+        alarm: What is asked about where heat lies; None for nothing.
 
     Attributes:
         explainers: Name -> explainer.
         target: As given.
         seed: As given.
+        alarm: As given; None where no metric has anything that the alarm reads.
 
     Raises:
         TypeError: If an entry is neither an explainer (metric) nor an alias.
@@ -53,7 +56,12 @@ class Plan:
     """
 
     def __init__(
-        self, explainers: Explainers, metrics: Metrics | None, target: TargetRule = "label", seed: int = 0
+        self,
+        explainers: Explainers,
+        metrics: Metrics | None,
+        target: TargetRule = "label",
+        seed: int = 0,
+        alarm: ShortcutAlarm | None = None,
     ) -> None:
         _check_target_rule(target)
         self.explainers = _explainers_by_name(explainers)
@@ -67,6 +75,7 @@ class Plan:
             self._annotated_suite = self._plain_suite = _suite_of(metrics)
         scored = {name: metric for name, metric in self.metrics(annotated=False).items() if has_control(metric)}
         self._control_suite = MetricSuite(scored) if scored else None
+        self.alarm = alarm if scored or any(map(is_localization, self.metrics(annotated=True).values())) else None
 
     def metrics(self, *, annotated: bool) -> dict[str, ExplanationMetric]:
         """Return the metrics by name, for images with or without masks or boxes."""
@@ -145,6 +154,7 @@ class Plan:
                     scored = self._scored(part, name, explainer, maps, before[name], annotated=sample.annotated)
                     rows[name].append(scored)
                 control_rows.append(self._control_rows(part))
+            of_heat, of_chance = self._shares(case, heatmaps, sample)
         small = {name: compact_with_peaks(maps) for name, maps in heatmaps.items()}
         return Answers(
             logits=case.logits,
@@ -154,6 +164,8 @@ class Plan:
             heatmaps=heatmaps,
             small_heatmaps={name: maps for name, (maps, _) in small.items()},
             peaks={name: peaks for name, (_, peaks) in small.items()},
+            heat_shares=of_heat,
+            chance_shares=of_chance,
         )
 
     def _scored(
@@ -181,6 +193,13 @@ class Plan:
 
     def _control_rows(self, part: Case) -> dict[str, Tensor]:
         return {} if self._control_suite is None else self._control_suite.score(part.seen_with(RandomControl()))
+
+    def _shares(
+        self, case: Case, heatmaps: Mapping[str, Tensor], sample: Sample
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
+        if self.alarm is None:
+            return {}, {}
+        return self.alarm.shares(case, heatmaps, sample.regions, annotated=sample.annotated)
 
     def _suite(self, *, annotated: bool) -> MetricSuite:
         return self._annotated_suite if annotated else self._plain_suite
@@ -213,6 +232,11 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def has_control(metric: ExplanationMetric) -> bool:
     """Return whether the random control is scored with a metric: it says something only next to a random map's."""
     return metric.logs_gain and not metric.needs
+
+
+def is_localization(metric: ExplanationMetric) -> bool:
+    """Return whether a metric says how well heat and annotated object agree, higher being better."""
+    return metric.family == "localization" and "masks" in metric.needs and metric.higher_is_better is True
 
 
 def _check_target_rule(target: object) -> None:

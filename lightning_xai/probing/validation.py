@@ -9,6 +9,56 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_xai.probing.decisions.accuracy import error_of_share
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of some images a model is right about.
+
+    Attributes:
+        value: Their share, in [0, 1].
+        num_images: Of how many.
+        most_frequent: Share of the most frequent label, which a model reaches that looks at nothing.
+
+    Example:
+        >>> found = Accuracy(0.9, 100, 0.5)
+        >>> round(found.error, 4), found.is_right
+        (0.03, True)
+    """
+
+    value: float
+    num_images: int
+    most_frequent: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the share."""
+        return error_of_share(self.value, self.num_images)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it exceeds one half and the most frequent label's share by more than two standard errors."""
+        return self.value - 2.0 * self.error > max(0.5, self.most_frequent)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.error:.3f} on {self.num_images} images"
+
+
+def accuracy_of(correct: Tensor, labels: Tensor) -> Accuracy | None:
+    """Return the accuracy of images; None without labels.
+
+    Args:
+        correct: Boolean (N,); False without a label.
+        labels: int64 (N,), -1 where none; or (N, K), positive above 0.5, of several per image.
+    """
+    known = labels >= 0 if labels.ndim == 1 else torch.ones(len(labels), dtype=torch.bool)
+    if not bool(known.any()):
+        return None
+    kinds = labels[known] if labels.ndim == 1 else labels > 0.5
+    counts = torch.unique(kinds, dim=0, return_counts=True)[1]
+    return Accuracy(float(correct[known].double().mean()), len(kinds), float(counts.max()) / len(kinds))
+
 
 @dataclass(frozen=True, eq=False)
 class ValidationLogits:
@@ -78,6 +128,18 @@ class ValidationLogits:
         losses = self.losses
         places = (~self.correct & ~losses.isnan()).nonzero().flatten()
         return places[losses[places].argsort(descending=True, stable=True)]
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Share of the images that the model is right about; None without labels."""
+        return accuracy_of(self.correct, self.truth)
+
+    @property
+    def truth(self) -> Tensor:
+        """What `correct` compares with: classes, int64 (N,), -1 where none; the labels (N, K) of multi-label data."""
+        if self.task != "multilabel":
+            return self._classes
+        return self.labels if self.labels.ndim == 2 else torch.full((len(self),), -1)
 
     @property
     def _classes(self) -> Tensor:

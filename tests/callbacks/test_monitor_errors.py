@@ -18,7 +18,7 @@ from tests.callbacks._tiny import NO_PICTURES, Dicts, Module, Squares, cheap, fi
 
 WHOLE_KEYS = (
     "xai/control/faithfulness, xai/faithfulness, xai/faithfulness_gain, xai/model_evaluations, xai/probe_accuracy, "
-    "xai/probe_confidence, xai/seconds, xai/sparseness, xai/undefined/sparseness."
+    "xai/probe_confidence, xai/seconds, xai/shortcut_alarm, xai/sparseness, xai/undefined/sparseness."
 )
 
 

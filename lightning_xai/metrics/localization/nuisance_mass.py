@@ -64,7 +64,7 @@ class NuisanceMass(ExplanationMetric):
 
     def score(self, case: Case) -> Tensor:
         """Return the heat on the regions over their share of the image, (N,)."""
-        area = _border(case.heatmaps) if self.names is None else self._named(case.regions)
+        area = border_of(case.heatmaps) if self.names is None else self._named(case.regions)
         return share_of_heat_inside(case.heatmaps, area) / area.flatten(1).float().mean(1)
 
     def _named(self, regions: Mapping[str, Tensor]) -> Tensor:
@@ -73,7 +73,7 @@ class NuisanceMass(ExplanationMetric):
         return torch.stack([regions[name] for name in self.names or ()]).any(0)
 
 
-def _border(heatmaps: Tensor) -> Tensor:
+def border_of(heatmaps: Tensor) -> Tensor:
     """Return the pixels within 1/16 of a side, and at least the outermost, boolean (N, H, W)."""
     border = torch.ones_like(heatmaps, dtype=torch.bool)
     down, across = (max(1, math.ceil(length / _BORDER - 0.5)) for length in heatmaps.shape[1:])
