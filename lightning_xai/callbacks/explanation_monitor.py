@@ -55,10 +55,11 @@ class ExplanationMonitor(Callback):
     Logged below ``prefix`` (with several explainers ``<explainer>/<name>``, with several loaders
     ``<name>/dataloader_idx_<i>``): each metric's mean over the probe under its ``key``, among them ``faithfulness``
     (insertion minus deletion, [-1, 1], ↑); ``faithfulness_gain``, paired difference to a random map; ``control/…``, the
-    random map's own value; ``undefined/…``, number of images without a value; ``probe_accuracy`` and
-    ``probe_confidence`` in [0, 1]; ``seconds`` and ``model_evaluations`` spent; and the picture ``heatmaps``. Until a
-    key has a value, monitors see the worst one of its range, loggers nothing; after that the last good one.
-    ``xai_history.csv`` also holds standard errors.
+    random map's own value; ``undefined/…``, number of images without a value; ``shortcut_alarm``, 1 while a fit seems
+    right for the wrong reason; ``probe_accuracy`` and ``probe_confidence`` in [0, 1]; ``seconds`` and
+    ``model_evaluations`` spent; and the picture ``heatmaps``. Until a key has a value, monitors see the worst one of
+    its range (no alarm: 0), loggers nothing; after that the last good one. ``xai_history.csv`` also holds standard
+    errors.
 
     Args:
         explainers: Explainers or aliases, one or several, or a dict of names.

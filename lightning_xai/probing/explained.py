@@ -77,7 +77,8 @@ class Explained:
         peaks: Explainer -> what the peak of each heatmap was before, float32 (N,); empty where `heatmaps` is.
         heat_shares: Explainer -> area that a `ShortcutAlarm` asks about -> share of the heat there, (N,).
         chance_shares: ``"area"`` and ``"center"`` -> area -> the share that is chance, (N,).
-        accuracy: Of the whole validation, as its own steps computed it, else of the probe; None where nobody asked.
+        accuracy: Of the whole validation, as its own steps computed it for a `ShortcutAlarm`, else of the probe; None
+            without labels, or if read from an old checkpoint.
     """
 
     keys: Tensor

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor
@@ -20,7 +21,7 @@ from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
 from lightning_xai.probing import plan, sample_from_batch
 from lightning_xai.reports import AccuracyAlignment, Grid, History, Report, Scalars, accuracy_alignment, numbers
-from tests.callbacks import _runs, _scripted
+from tests.callbacks import _runs, _scripted, _shortcut
 from tests.callbacks._runs import (
     Attendance,
     Constant,
@@ -502,6 +503,22 @@ def layouts(folder):
     return found
 
 
+def shortcut(folder):
+    """The alarm of a run whose heat is beside the object, and what each rank tells of it."""
+    ours = _shortcut.watching()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _shortcut.run(ours, data=_shortcut.loader(count=13), epochs=4, logger=TensorBoardLogger(folder / "shortcut"))
+    found = ours.history[-1].loaders[0]
+    return {
+        "values": _shortcut.values(ours),
+        "alarms": ours.state_dict()["alarms"],
+        "said": [text for text in told(caught) if "suspects" in text],
+        "accuracy": found.accuracy,
+        "shares": {area: rows.tolist() for area, rows in found.heat_shares["looks"].items()},
+    }
+
+
 def coloured(image):
     """Give an image three channels that differ."""
     return torch.cat([image, image.flip(-1), image.flip(-2)])
@@ -523,6 +540,7 @@ SITUATIONS = (
     whole_validation,
     another_call_on_one_rank,
     layouts,
+    shortcut,
 )
 
 

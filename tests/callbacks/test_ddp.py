@@ -12,8 +12,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import run_state
 from lightning_xai.probing.processes import OneProcess, share_of
+from lightning_xai.probing.validation import Accuracy
 from tests.callbacks._runs import differing, loader, monitor, remembered, train
-from tests.callbacks._two_processes import LOCALIZATION, VARIANTS, Drifting, Listening, decisions, drifting, run
+from tests.callbacks._two_processes import (
+    LOCALIZATION,
+    VARIANTS,
+    Drifting,
+    Listening,
+    decisions,
+    drifting,
+    run,
+    shortcut,
+)
 
 COUNTED = ("seconds", "model_evaluations")
 
@@ -227,6 +237,17 @@ def test_rank_zero_alone_writes(ranks):
         "xai_history.csv",
         "xai_images.csv",
     ]
+
+
+def test_the_shortcut_alarm_is_that_of_one_process(ranks, tmp_path):
+    first, second = (found["shortcut"] for found in ranks)
+    expected = shortcut(tmp_path)
+    for name in ("values", "alarms", "accuracy", "shares"):
+        assert first[name] == second[name] == expected[name]
+    assert first["values"] == [0.0, 0.0, 1.0, 1.0]
+    assert first["accuracy"] == Accuracy(1.0, 13, 7 / 13)  # of 13 images in 2 processes one is padding
+    assert first["said"] == expected["said"]
+    assert (len(first["said"]), second["said"]) == (2, [])  # rank zero warns
 
 
 def test_rank_zero_tells_the_accuracy_and_both_note_it(ranks):

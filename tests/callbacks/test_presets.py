@@ -11,7 +11,13 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping, ExplanationMonitor, Readout
+from lightning_xai import (
+    ExplanationCheckpoint,
+    ExplanationEarlyStopping,
+    ExplanationMonitor,
+    Readout,
+    ShortcutAlarm,
+)
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, read_batch
@@ -200,6 +206,9 @@ trainer:
         prefix: val/xai
         on_error: raise
         seed: 5
+        shortcut_alarm:
+          patience: 4
+          border: false
 """
 
 
@@ -222,12 +231,14 @@ def test_every_setting_from_yaml(own, tmp_path):
     assert (list(grid.mean), list(grid.std)) == ([0.5], [0.25])
     assert watched._sample_from_batch is read_batch
     assert watched.plan.seed == 5
+    assert watched.plan.alarm == ShortcutAlarm(4, border=False)
     assert {"val/xai/grad_cam/faithfulness", "val/xai/random_heatmap/sparseness"} <= watched.history[0].keys()
     again = parsed("--config", tmp_path / "run" / "config.yaml", run=True, folder=tmp_path / "again")
     (reloaded,) = monitors(again)
     assert reloaded.reports[-1] == grid
     assert reloaded._engine.readout == watched._engine.readout
     assert list(reloaded.plan.explainers) == list(watched.plan.explainers)
+    assert reloaded.plan.alarm == watched.plan.alarm
 
 
 def _steps():

@@ -1,5 +1,7 @@
 """The shortcut alarm in real runs: its value, its words in every logger, after a resume; and it disturbs nothing."""
 
+import os
+import signal
 import time
 import warnings
 
@@ -13,6 +15,7 @@ from lightning_xai import ExplanationMonitor, GradCAM, ShortcutAlarm
 from lightning_xai.loggers import AlarmLoggingError, LoggedAlarm, log_alarm
 from lightning_xai.metrics import Sparseness
 from lightning_xai.reports import Report, Scalars
+from tests.callbacks._killed import Dies
 from tests.callbacks._runs import Attendance, differing, monitor, train
 from tests.callbacks._shortcut import KEY, Corners, Looks, ReadsTheCorner, loader, run, values, watching
 
@@ -274,6 +277,18 @@ class TestResume:
         again = watching()
         _, said = run_and_listen(again, epochs=5, ckpt_path=tmp_path / "saved.ckpt")
         assert values(again) == [0.0, 0.0, 1.0, 1.0, 1.0]
+        assert said == []
+
+    def test_after_a_kill(self, tmp_path):
+        child = os.fork()
+        if not child:
+            run(watching(), ModelCheckpoint(tmp_path, filename="saved"), Dies("on_train_batch_end"), epochs=6)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        again = watching()
+        _, said = run_and_listen(again, epochs=6, ckpt_path=tmp_path / "saved.ckpt")
+        assert values(again) == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
         assert said == []
 
     def test_explanations_before_count(self, tmp_path):

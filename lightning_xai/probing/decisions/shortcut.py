@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_xai.metrics.estimate import Estimate, standard_error, undefined_rows
 from lightning_xai.probing.decisions.paired import Explanation, same_probe
-from lightning_xai.probing.decisions.stopping import has_fallen
+from lightning_xai.probing.decisions.stopping import LEAST_PREVIOUS, has_fallen
 from lightning_xai.probing.explained import GAIN, Explained, ExplainedEpoch
 from lightning_xai.probing.plan import is_localization
 from lightning_xai.probing.shortcut_alarm import AREA, BORDER, CENTER, OBJECT, ShortcutAlarm, area_of_region
@@ -18,6 +18,7 @@ from lightning_xai.probing.validation import Accuracy
 
 LEAST_IMAGES = 8  # of fewer, the standard error is itself a guess
 ERRORS = 2.0
+_LATEST = 50  # comparing each explanation with all before it takes longer the longer a run is
 _LOCALIZATIONS = ("pointing_game", "relevance_mass_accuracy")
 _SKILLS = ("faithfulness_skill", "insertion_skill")
 
@@ -43,7 +44,7 @@ def shortcut_decisions(
     """Decide for each cause whether it raises the alarm at the last of some explained epochs.
 
     Args:
-        epochs: Of a fit, in the order of time.
+        epochs: Of a fit, in the order of time; those before the latest 50 are forgotten.
         alarm: Its settings.
         explainer: Whose heatmaps.
         loader: Index of the validation loader.
@@ -51,15 +52,16 @@ def shortcut_decisions(
     Returns:
         A decision for each cause that can be judged; none of fewer than 8 images.
     """
-    found = [epoch for epoch in epochs if loader in epoch.loaders and explainer in epoch.loaders[loader].rows]
+    latest = epochs[-max(_LATEST, 2 * alarm.patience + LEAST_PREVIOUS) :]
+    found = [epoch for epoch in latest if loader in epoch.loaders and explainer in epoch.loaders[loader].rows]
     last = found[-1].loaders[loader] if found else None
     if last is None or found[-1] is not epochs[-1] or len(last) < LEAST_IMAGES:
         return []
     decisions = [_apart(found, alarm.patience, name, explainer, loader) for name in _scores(last, explainer)]
     areas = (OBJECT, BORDER, *map(area_of_region, alarm.nuisance))
     known = [area for area in areas if area in last.heat_shares.get(explainer, {})] if last.control_rows else []
-    latest = [epoch.loaders[loader] for epoch in found]
-    return decisions + [_elsewhere(latest, alarm.patience, area, explainer) for area in known]
+    of_loader = [epoch.loaders[loader] for epoch in found]
+    return decisions + [_elsewhere(of_loader, alarm.patience, area, explainer) for area in known]
 
 
 def _scores(found: Explained, explainer: str) -> Iterator[str]:

@@ -242,6 +242,15 @@ def test_nothing_is_judged_of_an_explainer_or_a_loader_that_is_not_there():
     assert shortcut_decisions([*epochs, without], ShortcutAlarm(), "cam") == []
 
 
+def test_what_is_long_past_is_forgotten():
+    epochs = run_of(60, areas=BESIDE)
+    assert reason(epochs, "object").endswith("50 explanations in a row")
+    assert raised(epochs, patience=60) == ["object"]
+    fall = [*run_of(4, accuracy=UNSURE, gain=0.6), *(epoch(number) for number in range(4, 60))]
+    assert "apart/faithfulness_gain" in raised(fall[:49])
+    assert raised(fall) == []
+
+
 def test_without_a_gain_heat_is_not_known_to_be_faithful():
     names = ("pointing_game", "sparseness")
     epochs = run_of(3, areas=BESIDE, names=names)
