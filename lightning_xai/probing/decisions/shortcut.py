@@ -82,17 +82,23 @@ def _gain(found: Explained) -> str:
 
 def _apart(epochs: Sequence[ExplainedEpoch], patience: int, name: str, explainer: str, loader: int) -> ShortcutDecision:
     """Decide whether a score has fallen while accuracy rose, both compared with the explanations before the fall."""
-    metric, cause = name.removesuffix(GAIN), f"apart/{name}"
-    known = [epoch for epoch in epochs if metric in epoch.loaders[loader].rows[explainer]]
+    cause = f"apart/{name}"
+    known = [epoch for epoch in epochs if _has(epoch.loaders[loader], name, explainer)]
     explanations = same_probe([Explanation(epoch.epoch, epoch.scores(name, explainer, loader)) for epoch in known])
     fall = has_fallen(explanations, patience=patience)
-    if not fall.stop:
+    undefined = 0 if fall.difference is None else fall.difference.undefined
+    if not fall.stop or len(explanations[-1].scores.keys) - undefined < LEAST_IMAGES:
         return ShortcutDecision(cause, raised=False, reason=f"{name}: {fall.reason}")
     accuracies = [epoch.loaders[loader].accuracy for epoch in known[-len(explanations) :]]
     before, since = _mean_accuracy(accuracies[: -fall.in_a_row]), _mean_accuracy(accuracies[-fall.in_a_row :])
     raised = since.value - before.value > ERRORS * math.hypot(before.error, since.error)
     course = f"while accuracy rose from {before} to {since}" if raised else "and accuracy has not risen"
     return ShortcutDecision(cause, raised, f"{name}: {fall.reason}, {course}")
+
+
+def _has(found: Explained, name: str, explainer: str) -> bool:
+    metric = name.removesuffix(GAIN)
+    return metric in found.rows[explainer] and (metric == name or metric in found.control_rows)
 
 
 def _mean_accuracy(accuracies: Sequence[Accuracy | None]) -> Estimate:
@@ -140,7 +146,7 @@ def _described(found: Explained, area: str, name: str, explainer: str) -> str:
     )
     of_center = f" (a heatmap of the centre has {center.value:.3f} there)" if area == OBJECT else ""
     return (
-        f"accuracy {found.accuracy}, {gain} {found.scores(gain, explainer).estimate()}, "
+        f"accuracy {found.accuracy or 'unknown'}, {gain} {found.scores(gain, explainer).estimate()}, "
         f"{heat} of the heat on the {name}, which is {size.value:.3f} of the image{of_center}"
     )
 

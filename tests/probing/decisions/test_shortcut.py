@@ -136,6 +136,15 @@ class TestApart:
     def test_an_accuracy_that_nobody_knows_raises_nothing(self):
         assert raised(self.fall("gain", 0.1, before=None, since=None)) == []
 
+    def test_images_without_a_score_do_not_count(self):
+        def with_gaps(one, defined):
+            rows = {name: values.clone() for name, values in one.loaders[0].rows["cam"].items()}
+            rows["pointing_game"][defined:] = torch.nan
+            return replace(one, loaders={0: replace(one.loaders[0], rows={"cam": rows})})
+
+        assert raised([with_gaps(one, 8) for one in self.fall("pointing", 0.4)]) == ["apart/pointing_game"]
+        assert raised([with_gaps(one, 7) for one in self.fall("pointing", 0.4)]) == []
+
     def test_another_probe_is_not_compared(self):
         epochs = self.fall("gain", 0.1)
         moved = [
