@@ -119,6 +119,7 @@ from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
+from lightning_xai.reports.failures import Failures as Failures
 from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
 from lightning_xai.reports.html.html_report import HtmlReport as HtmlReport
@@ -173,6 +174,7 @@ __all__ = [
     "ExplanationMetric",
     "ExplanationMonitor",
     "ExplanationTime",
+    "Failures",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "FaithfulnessSkill",

@@ -18,10 +18,11 @@ from torch import Tensor
 from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
 from lightning_xai.callbacks.alarming import Raised, tell_alarms, with_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
+from lightning_xai.callbacks.failures import failures_of, wanted_failures, watching, with_heatmaps
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.telling import run_for_reports, tell
-from lightning_xai.callbacks.validation_logits import validation_accuracy, validation_logits
+from lightning_xai.callbacks.validation_logits import WatchImages, validation_accuracy, validation_logits
 from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
@@ -32,6 +33,7 @@ from lightning_xai.model.readout import Readout
 from lightning_xai.model.restore.tensors import is_sharded
 from lightning_xai.probing.answers import Answers, joined
 from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
+from lightning_xai.probing.failures import Failure
 from lightning_xai.probing.keys import Keys, correct_on_probe
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import references_of_size
@@ -151,16 +153,51 @@ class Engine:
         if found is None:
             return None
         gathered = {i: _gathered(trainer, parts, run.probes[i].groups) for i, parts in found[0].items()}
-        seconds = time.perf_counter() - began
         validation, accuracy = self._heard(trainer, run, found[1])
+        failures = self._failures(trainer, module, run, found[1], validation)
+        seconds = time.perf_counter() - began
         told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, gathered, found[1], seconds, accuracy))
         if told is None:
             return None
         epoch, raised, heatmaps = told
         run.remember(epoch)
         tell_alarms(trainer, run, epoch, raised)
-        self._publish(trainer, module, run, epoch, heatmaps, validation)
+        self._publish(trainer, module, run, epoch, heatmaps, validation, failures)
         return epoch
+
+    def _failures(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        run: RunState,
+        classifier: Classifier,
+        validation: Mapping[int, ValidationLogits],
+    ) -> dict[int, list[Failure]]:
+        """Return the failures that reports show, with heatmaps; none where explaining them failed on some rank."""
+        num_images, followed = wanted_failures(self.reports)
+        if self.private or not (num_images or followed):
+            return {}
+        failures = failures_of(processes_of(trainer), run, validation, num_images)
+        explained: dict[int, list[Failure]] = {}
+        error: Exception | None = None
+        try:
+            with preserved(module):
+                for loader, images in failures.items():
+                    references = run.references.get(loader, [])
+                    explained[loader] = with_heatmaps(images, self.plan, classifier, references, module.device)
+        except Exception as caught:  # the scores are there: what is shown beside them must not cost them
+            error = caught
+        reason = first_error(processes_of(trainer), error)
+        if reason is not None:
+            rank_zero_warn(f"ExplanationMonitor shows no failures of epoch {trainer.current_epoch}: {reason}")
+        return explained if reason is None else {}
+
+    def watching(self, trainer: Trainer, module: LightningModule, run: RunState) -> WatchImages | None:
+        """Return what keeps the images of the validation that begins that reports show; None if none does."""
+        num_images, followed = wanted_failures(self.reports)
+        if self.private or not (num_images or followed):
+            return None
+        return watching(run, self._classifier(trainer, module, run), followed)
 
     def _heard(
         self, trainer: Trainer, run: RunState, classifier: Classifier
@@ -295,10 +332,11 @@ class Engine:
         epoch: ExplainedEpoch,
         heatmaps: Mapping[int, Mapping[str, Tensor]],
         validation: Mapping[int, ValidationLogits],
+        failures: Mapping[int, Sequence[Failure]],
     ) -> None:
         """Let each report tell the epoch, then log the values: the last, so that every logger gets one row."""
         on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
-        told = run_for_reports(trainer, run, self.keys, on_cpu, validation, private=self.private)
+        told = run_for_reports(trainer, run, self.keys, on_cpu, validation, failures, private=self.private)
         tell(trainer, self.reports, f"epoch {epoch.epoch}", lambda report: report.publish(epoch, told))
         _say_share_of_epoch(run, epoch)
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}

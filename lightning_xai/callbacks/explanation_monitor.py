@@ -314,7 +314,10 @@ class ExplanationMonitor(Callback):
             run.logged.leave_out_earlier(trainer)
         for_reports = any(report.wants_validation_logits for report in self.reports)
         if for_reports or (self.plan.alarm is not None and run.stage == "fit"):
-            begin_listening(trainer, module, run, self._engine.readout, for_reports=for_reports)
+            watch_images = self._engine.watching(trainer, module, run) if run.due else None
+            begin_listening(
+                trainer, module, run, self._engine.readout, for_reports=for_reports, watch_images=watch_images
+            )
 
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_xai._lightning import loaded
 from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.failures import FailureImages, Verdicts
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
 from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import ProbeSelection
@@ -61,6 +62,8 @@ class RunState:
         class_counts: Loader's index -> class -> images of the validation that the probe was taken of.
         explained: What the running validation found, once it is explained.
         num_classes: Of the model, once it was tried.
+        failure_images: Loader's index -> the images that show most of the running validation, if a report wants them.
+        verdicts: Loader's index -> which images the model was right about at the last explanation.
         channels_last: Whether images go through the model in that layout, agreed when it was tried; None before.
         most_that_fit: Images per forward that an explained validation ended with, if memory was short.
         logged: What was logged beside each explanation, of the metrics that reports want.
@@ -95,6 +98,8 @@ class RunState:
     class_counts: dict[int, Counter[int]] = field(default_factory=dict)
     explained: ExplainedEpoch | None = None
     num_classes: int | None = None
+    failure_images: dict[int, FailureImages] = field(default_factory=dict)
+    verdicts: dict[int, Verdicts] = field(default_factory=dict)
     channels_last: bool | None = None
     most_that_fit: int | None = None
     logged: LoggedBeside = field(default_factory=LoggedBeside)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.probing.explained import ExplainedEpoch, moment_of
+from lightning_xai.probing.failures import Failure
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.validation import ValidationLogits
 from lightning_xai.reports.report import Report, Run
@@ -24,6 +25,7 @@ def run_for_reports(
     keys: Keys,
     heatmaps: Mapping[int, Mapping[str, Tensor]] | None = None,
     validation: Mapping[int, ValidationLogits] | None = None,
+    failures: Mapping[int, Sequence[Failure]] | None = None,
     *,
     private: bool,
 ) -> Run:
@@ -39,6 +41,7 @@ def run_for_reports(
         private=private,
         validation=validation or {},
         logged=run.logged.by_moment,
+        failures=failures or {},
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
@@ -16,12 +17,11 @@ from lightning_xai.callbacks.assumptions import is_compiled, outside_compiled
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.extra import Extra
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module, logits_from_output
-from lightning_xai.probing.batches import SampleFromBatch, images_and_labels, sample_from_batch
+from lightning_xai.probing.batches import SampleFromBatch, sample_from_batch, unchecked_sample
 from lightning_xai.probing.processes import Processes, of_all
-from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.sample import Sample, sample_of_checked
 from lightning_xai.probing.selection import keys_of_images
 from lightning_xai.probing.validation import Accuracy, ValidationLogits, ValidationShare, accuracy_of, joined_shares
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 50_000
 MOST_VALUES = 1 << 24  # logits that are kept where only accuracy is asked for, 64 MiB
+WatchImages: TypeAlias = Callable[[int, Sample, list[Tensor]], object]
+"""Is told loader, images and, first axis n, keys, what the model returned, and labels if there are any."""
 _MOST_ON_DEVICE = 1 << 22  # values of a loader, 16 MiB; beyond, they go to the CPU, so rarely that no step waits for it
 
 
@@ -45,6 +47,7 @@ class WatchedValidation:
         redirected: Whether the strategy wraps the module, and runs its steps by a call of the wrapper.
         most_images: That are kept.
         most_values: Logits that are kept.
+        watch_images: Is told of each batch, with its images as they were before the step; it may raise.
 
     Attributes:
         arguments: Of the called module.
@@ -58,12 +61,15 @@ class WatchedValidation:
         redirected: bool = False,
         most_images: int = MOST_IMAGES,
         most_values: float = math.inf,
+        watch_images: WatchImages | None = None,
     ) -> None:
         self.problem: str | None = None
         self._readout, self._left, self._values_left = readout, most_images, most_values
         self._complete = True
         self._parts: dict[int, list[list[Tensor]]] = defaultdict(list)
         self._batch: tuple[int, Tensor, Tensor | None] | None = None  # loader, keys, labels of the running step
+        self._watch_images = watch_images
+        self._sample: Sample | None = None
         self._rows: list[Tensor] = []
         self._handles: list[RemovableHandle] = []
         called = called_module(module, readout.forward)
@@ -83,16 +89,26 @@ class WatchedValidation:
         """Let a copy of the module, which copies its hooks, have one that listens to nothing."""
         return _deaf, ()
 
-    def begin_batch(self, loader: int, images: Tensor, labels: Any, extra: Extra | None = None) -> None:
-        """Note the images and labels of a step that begins, which it may change, and what comes with the images."""
+    def begin_batch(self, loader: int, sample: Sample) -> None:
+        """Note the images and labels of a step that begins, which it may change, and what comes with the images.
+
+        Args:
+            loader: Its index.
+            sample: The batch; see `unchecked_sample`.
+        """
         if self.problem is not None:
             return
         if not self._left:
             self._complete = False
             self.stop()
             return
+        labels = sample.labels
         given = None if labels is None else torch.as_tensor(labels).detach().as_subclass(Tensor).clone()
-        self._batch, self._rows, self._depth = (loader, keys_of_images(images, extra), given), [], self._outermost
+        keys = keys_of_images(sample.images, sample.extra)
+        self._batch, self._rows, self._depth = (loader, keys, given), [], self._outermost
+        if self._watch_images is not None:
+            copied = {"images": sample.images.detach().clone(), "labels": given}
+            self._sample = sample_of_checked(**{**vars(sample), **copied})
 
     def end_batch(self) -> None:
         """Keep what the step computed, if it called the module once, with all images."""
@@ -107,6 +123,7 @@ class WatchedValidation:
             )
             return
         part = [keys, self._rows[0], *([] if labels is None else [labels])]
+        self._let_watch(loader, part)
         width = max(self._rows[0][0].numel(), 1)
         self._left = int(min(self._left, self._values_left // width))
         self._complete = self._complete and len(keys) <= self._left
@@ -117,6 +134,17 @@ class WatchedValidation:
             on_device = [one for one in self._parts[loader] if one[0].device.type != "cpu"]
             if sum(one[1].numel() for one in on_device) > _MOST_ON_DEVICE:
                 self._parts[loader] = [[tensor.cpu() for tensor in one] for one in self._parts[loader]]
+
+    def _let_watch(self, loader: int, part: list[Tensor]) -> None:
+        if self._watch_images is None or self._sample is None:
+            return
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self._watch_images(loader, self._sample, part)
+        except Exception as error:  # what is shown beside the scores must not end a validation
+            self._watch_images = None
+            rank_zero_warn(f"ExplanationMonitor shows no failures of this validation: {type(error).__name__}: {error}")
+        self._sample = None
 
     def give_up(self, problem: str) -> None:
         """Keep nothing of this validation, for a reason."""
@@ -167,7 +195,13 @@ def _deaf() -> WatchedValidation:
 
 
 def begin_listening(
-    trainer: Trainer, module: LightningModule, run: RunState, readout: Readout, *, for_reports: bool
+    trainer: Trainer,
+    module: LightningModule,
+    run: RunState,
+    readout: Readout,
+    *,
+    for_reports: bool,
+    watch_images: WatchImages | None = None,
 ) -> None:
     """Listen to the steps of the validation that begins, if it is explained; for its accuracy, or for reports too."""
     if run.due and not trainer.sanity_checking:
@@ -177,6 +211,7 @@ def begin_listening(
             redirected=trainer.strategy.model is not module,
             most_images=-(-MOST_IMAGES // trainer.world_size),
             most_values=math.inf if for_reports else MOST_VALUES // trainer.world_size,
+            watch_images=watch_images,
         )
 
 
@@ -188,12 +223,11 @@ def listen(
         return
     try:
         if read is sample_from_batch:
-            images, labels, extra = images_and_labels(batch, listening.arguments)
+            sample = unchecked_sample(batch, listening.arguments)
         else:
             with preserved(module):
                 sample = read(batch)
-            images, labels, extra = sample.images, sample.labels, dict(sample.extra or {})
-        listening.begin_batch(loader, images, labels, extra)
+        listening.begin_batch(loader, sample)
     except Exception as error:  # of a user's function, or a batch unlike the first
         listening.give_up(f"a batch cannot be read: {error}")
 

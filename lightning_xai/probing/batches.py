@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_xai._checks import shape
 from lightning_xai.model.call import ForwardArguments
 from lightning_xai.probing.extra_in_batch import USUAL_NAMES, as_tensors, split_batch
-from lightning_xai.probing.sample import HINT, Sample
+from lightning_xai.probing.sample import HINT, Sample, sample_of_checked
 
 _FEW = 4  # channels, where images have no more
 _OTHER_AXES = {
@@ -62,15 +62,16 @@ def _refuse_other_sizes(parts: Sequence[Any]) -> None:
         )
 
 
-def images_and_labels(batch: Any, arguments: ForwardArguments | None = None) -> tuple[Tensor, Any, dict[str, Any]]:
-    """Return images, labels and `extra` of a batch as `sample_from_batch` finds them, unchecked.
+def unchecked_sample(batch: Any, arguments: ForwardArguments | None = None) -> Sample:
+    """Return images, labels, ids and `extra` of a batch as `sample_from_batch` finds them, unchecked.
 
     No value is looked at, unless several parts could be the labels: nobody waits for a device.
     """
     inputs = as_tensors(batch)
     inputs, extra = (inputs, {}) if arguments is None else split_batch(inputs, arguments)
     found = _found(inputs)
-    return found["images"], found.get("labels"), extra
+    known = {name: found.get(name) for name in ("labels", "ids")}
+    return sample_of_checked(images=found["images"], extra=extra, **known)
 
 
 def _check_layout(images: Any) -> None:

@@ -141,7 +141,7 @@ class Plan:
         case = case.with_heatmaps(target=target, masks=masks, boxes=boxes)
         explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
         with _nan_blamed_on(case.logits):
-            heatmaps = {name: explainer(classifier, sample.images, target) for name, explainer in explainers.items()}
+            heatmaps = self.heatmaps(classifier, sample.images, target, references)
             earlier = {
                 name: _comparable((previous or {}).get(name), target, previous_target, sample.images)
                 for name in heatmaps
@@ -167,6 +167,13 @@ class Plan:
             heat_shares=of_heat,
             chance_shares=of_chance,
         )
+
+    def heatmaps(
+        self, classifier: Classifier, images: Tensor, target: Tensor, references: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the raw heatmaps (N, H, W) of images by explainer; see `answers`."""
+        explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
+        return {name: explainer(classifier, images, target) for name, explainer in explainers.items()}
 
     def _scored(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from lightning_xai.probing.explained import ExplainedEpoch, Moment
+from lightning_xai.probing.failures import Failure
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.probe import Probe
 from lightning_xai.probing.validation import ValidationLogits
@@ -35,6 +36,7 @@ class Run:
         validation: Loader's index -> the logits of the whole validation, where a report wants them and they were seen.
         to_loggers: Full keys of the values that loggers get with Lightning's own row; a report adds them.
         logged: Epoch and step of an explanation -> name -> what its validation logged of the metrics that reports want.
+        failures: Loader's index -> the images of the whole validation that show most, where a report wants them.
     """
 
     trainer: Trainer
@@ -48,6 +50,7 @@ class Run:
     validation: Mapping[int, ValidationLogits] = field(default_factory=dict)
     to_loggers: set[str] = field(default_factory=set)
     logged: Mapping[Moment, Mapping[str, float]] = field(default_factory=dict)
+    failures: Mapping[int, Sequence[Failure]] = field(default_factory=dict)
 
 
 class Report(ABC):
@@ -80,6 +83,14 @@ class Report(ABC):
     def wants_logged(self, name: str) -> bool:  # noqa: ARG002
         """Return whether a metric of the user's is to be kept for ``run.logged``, by its name; none by default."""
         return False
+
+    def num_failures(self) -> int:
+        """Return how many images beside the probe it shows, for ``run.failures``; 0 by default."""
+        return 0
+
+    def followed_images(self) -> Sequence[str]:
+        """Return the ids of images that it shows whatever the model says; none by default."""
+        return ()
 
     def end_validation(self, epoch: ExplainedEpoch, run: Run) -> None:  # noqa: B027
         """Tell what needs ``run.logged`` of this epoch, which is known when its validation ends; nothing by default."""

@@ -21,7 +21,6 @@ from lightning_xai.visualization.pictures import intensity, said_where_blank, wi
 _SMALLEST_TEXT = 12
 _TEXT_FRACTION = 0.09  # size of the text in longer sides of a picture
 _ROWS_OF_A_FRAME = 2
-_SCALE = "one scale per image, over all epochs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,7 @@ class Film:
         captions: Of the images, lines separated by newlines; empty for none.
         labels: For each epoch, what stands in the corner of each image's picture; empty for none.
         cell_size: Longer side of a picture in pixels.
+        scale: What a line at the foot says about the scales.
 
     Raises:
         ValueError: If there is no image or no epoch, or numbers of epochs or images differ.
@@ -50,6 +50,7 @@ class Film:
     captions: Sequence[str] = ()
     labels: Sequence[Sequence[str]] = ()
     cell_size: int = 112
+    scale: str = "one scale per image, over all epochs"
 
     def __post_init__(self) -> None:
         """Check the numbers of images and epochs."""
@@ -88,17 +89,17 @@ class Film:
         names = [f"epoch {one.epoch}" for one, _ in known]
         return Film(pictures, [maps for maps, _ in parts], names, captions, [words for _, words in parts], cell_size)
 
-    def strip(self, epochs: Sequence[int] | None = None, *, title: str = "", notes: Sequence[str] = ()) -> Tensor:
+    def strip(self, epochs: Sequence[int] | None = None, *, title: str = "", num_blocks: int = 1) -> Tensor:
         """Return a row per image and a column per epoch, beside the image itself: uint8 (height, width, 3).
 
         Args:
             epochs: Indices of those that get a column; all if None.
             title: Above everything.
-            notes: Lines at the foot.
+            num_blocks: Blocks of rows beside each other.
         """
         shown = range(len(self.heatmaps)) if epochs is None else epochs
         columns = [PageColumn("image", self._drawn_pictures), *(self._column(epoch) for epoch in shown)]
-        return Page(columns, self._text_size, self.captions, (), title, (_SCALE, *notes)).drawn()
+        return Page(columns, self._text_size, self.captions, (), title, (self.scale,), num_blocks).drawn()
 
     def frames(self, titles: Sequence[str] = ()) -> list[Tensor]:
         """Return a page per epoch, all of one size: images beside their heatmaps."""
@@ -106,7 +107,7 @@ class Film:
         pages = []
         for epoch, title in enumerate(titles or self.names):
             columns = [PageColumn("image", self._drawn_pictures), self._column(epoch)]
-            pages.append(Page(columns, self._text_size, self.captions, (), title, (_SCALE,), blocks).drawn())
+            pages.append(Page(columns, self._text_size, self.captions, (), title, (self.scale,), blocks).drawn())
         return _of_one_size(pages)
 
     def beside(self) -> Tensor:

@@ -19,6 +19,7 @@ from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import validation_logits
 from lightning_xai.callbacks.validation_logits import WatchedValidation
 from lightning_xai.probing import Sample, ValidationLogits
+from lightning_xai.probing.sample import sample_of_checked
 from lightning_xai.reports import Report
 from tests.callbacks._runs import differing
 from tests.callbacks._tiny import DataLoader, Dicts, Module, OnlySteps, Squares, fit, tiny_net
@@ -429,7 +430,8 @@ def test_what_is_on_a_device_moves_only_when_it_is_much(monkeypatch):
     listening = WatchedValidation(nn.Flatten(), Readout())
     places = []
     for _ in range(3):
-        listening.begin_batch(0, torch.zeros(4, 1, 2, 3, device="meta"), torch.zeros(4, device="meta"))
+        images, labels = torch.zeros(4, 1, 2, 3, device="meta"), torch.zeros(4, device="meta")
+        listening.begin_batch(0, sample_of_checked(images=images, labels=labels))
         listening._rows = [torch.zeros(4, 3, device="meta")]
         monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape))
         listening.end_batch()

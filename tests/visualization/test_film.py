@@ -79,7 +79,7 @@ def test_the_file_has_a_frame_per_epoch_and_rests_on_the_last():
             read.seek(frame)
             read.load()
             durations.append(read.info["duration"])
-            shown = torch.from_numpy(np.array(read.convert("RGB")))
+            shown = torch.from_numpy(np.array(read.convert("RGB"))).int()
             assert float((shown - frames[frame]).abs().float().mean()) < 6.0
     assert durations == [100, 100, 300]
 

@@ -172,6 +172,8 @@ def _page(
         scores=scores,
         shown=_shown,
     )
+    failures = [one for one in run_pictures.failures(run) if len(one.source) < largest // 4]
+    page = partial(page, failures=failures)
     without = page(strips=[], films=[], images=list(_image_rows(run, {})), left_out=[_ANIMATED, _OF_IMAGES, _STRIPS])
     room = largest - len(without.encode()) - _MARKUP
     strips, films, images, left_out = _within(room, run_pictures.strips(run), run_pictures.films(run), _of_images(run))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lightning_xai.loggers.files import exists, joined, read_file
 from lightning_xai.probing.explained import Explained
 from lightning_xai.reports.saved_run import SavedRun
 from lightning_xai.visualization.film import Film, animated, evenly
@@ -48,6 +49,31 @@ def films(run: SavedRun) -> list[Picture]:
         source = _uri(animated(film.frames()))
         found.append(Picture(source, f"{title}, one epoch after another: {', '.join(film.names)}.", title))
     return found
+
+
+def failures(run: SavedRun) -> list[Picture]:
+    """Return what the report `Failures` drew of the last epoch, as it lies in the run's folder."""
+    last = run.epochs[-1]
+    several = len(last.loaders) > 1
+    found = []
+    for loader in last.loaders:
+        parts = [run.prefix, "failures", *([f"dataloader_idx_{loader}"] if several else [])]
+        path = joined(run.folder, *parts, f"epoch={last.epoch:04d}-step={last.step:08d}.png")
+        if exists(path):
+            content = read_file(path)
+            title = f"Epoch {last.epoch}" + (f", loader {loader}" if several else "")
+            source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+            found.append(Picture(source, _description(content) or title, title))
+    return found
+
+
+def _description(png: bytes) -> str:
+    """Return what `save_png` wrote about a picture."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.load()
+        return str(picture.info.get("Description", ""))
 
 
 def images(run: SavedRun, loader: int, explainer: str) -> dict[int, Picture]:
