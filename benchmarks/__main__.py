@@ -31,6 +31,7 @@ NAMES = (
     "metric_throughput",
     "false_stops",
     "shortcut_alarm",
+    "report_cost",
 )
 _WIDTH = 160  # a table that is cut where output goes to a file is of no use
 
