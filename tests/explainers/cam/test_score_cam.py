@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, Readout, ScoreCAM
+from lightning_xai.explainers.cam.representatives import representatives
 from tests._nets import ConvNet, calibrated, images_through
 from tests.explainers.cam import _naive
 from tests.explainers.cam._bent import assert_close, bent, maps_of
@@ -97,6 +98,51 @@ def test_costs_its_masks_and_the_images_and_never_more_than_a_chunk_at_a_time(ch
     assert max(sizes) <= chunk_size
 
 
+@pytest.mark.parametrize("weights", ["softmax", "probability"])
+@pytest.mark.parametrize("num_channels", [1, 3, 6])
+def test_channels_take_the_score_of_their_representative(weights, num_channels):
+    net, images = calibrated(ConvNet(), size=16), torch.randn(3, 3, 16, 16)
+    exact = ConvNet().double().eval()
+    exact.load_state_dict(net.state_dict())
+    classifier = Classifier(net, chunk_size=4)
+    explainer = ScoreCAM("features.5", weights=weights, num_channels=num_channels)
+    heatmaps = explainer(classifier, images, 2)
+    assert classifier.evaluations == 3 * (1 + num_channels)
+    every = exact.features[:6](images.double()).detach()
+    for heatmap, image, maps in zip(heatmaps, images.double(), every, strict=True):
+        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+        stand_in = representatives((maps - low) / (high - low), (high - low)[:, 0, 0], num_channels)
+        assert len(stand_in.unique()) == num_channels
+        scores = []
+        for channel in stand_in:
+            mask = F.interpolate(maps[channel][None, None], (16, 16), mode="bilinear")[0, 0]
+            with torch.no_grad():
+                logits = exact((image * (mask - mask.min()) / (mask.max() - mask.min()))[None])[0]
+            scores.append(logits[2] if weights == "softmax" else logits.softmax(0)[2])
+        share = torch.stack(scores).softmax(0) if weights == "softmax" else torch.stack(scores)
+        raw = (share[:, None, None] * maps).sum(0).relu()
+        assert_close(heatmap, F.interpolate(raw[None, None], (16, 16), mode="bilinear")[0, 0])
+
+
+def test_as_many_channels_as_there_are_give_score_cam():
+    net, images = calibrated(ConvNet(), size=16), torch.randn(3, 3, 16, 16)
+    whole = ScoreCAM("features.5", num_channels=None)(net, images, 2)
+    assert torch.equal(ScoreCAM("features.5", num_channels=12)(net, images, 2), whole)
+    alone = torch.cat([ScoreCAM("features.5", num_channels=4)(net, image[None], 2) for image in images])
+    torch.testing.assert_close(ScoreCAM("features.5", num_channels=4)(net, images, 2), alone)
+
+
+def test_constant_maps_are_no_representatives():
+    net, images = Masked(), torch.rand(3, 2, 4, 4)
+    images[1, 0], images[2] = 0.3, 0.7
+    classifier = Classifier(net)
+    heatmaps = ScoreCAM("maps", num_channels=1)(classifier, images, 0)
+    assert classifier.evaluations == 3 + (1 + 1 + 0)
+    torch.testing.assert_close(heatmaps[0], images[0].mean(0))  # both take one score: half the weight each
+    torch.testing.assert_close(heatmaps[1], images[1, 1])
+    assert heatmaps[2].tolist() == torch.zeros(4, 4).tolist()
+
+
 def test_a_single_logit_s_probability():
     net, images = calibrated(ConvNet(classes=1), size=16), torch.randn(2, 3, 16, 16)
     explainer = ScoreCAM(weights="probability")
@@ -109,3 +155,7 @@ def test_a_single_logit_s_probability():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="`weights` to be one of 'softmax', 'probability', but got 'logit'"):
         ScoreCAM(weights="logit")
+    with pytest.raises(ValueError, match="`num_channels` to be >= 1"):
+        ScoreCAM(num_channels=0)
+    with pytest.raises(TypeError, match="`num_channels` to be a whole number"):
+        ScoreCAM(num_channels=8.0)
