@@ -23,6 +23,8 @@ NAMES = (
     "curve_memory",
     "memory",
     "curve_error",
+    "sampling_error",
+    "channel_error",
     "perturbation_cost",
     "suite_cost",
     "probe_cost",

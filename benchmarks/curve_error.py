@@ -66,7 +66,7 @@ def _errors(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
     for steps, tolerance in _RULES:
         found = _areas(case, control, steps, tolerance, exact)
         shares = {
-            f"{name}_rms_share": _of_a_mean(getattr(found, name) - getattr(exact, name)) / error
+            f"{name}_rms_share": of_a_mean(getattr(found, name) - getattr(exact, name)) / error
             for name, error in sampling.items()
         }
         error = found.faithfulness - exact.faithfulness
@@ -84,7 +84,7 @@ def _errors(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
         }
 
 
-def _of_a_mean(error: Tensor) -> float:
+def of_a_mean(error: Tensor) -> float:
     """Return the root mean square error of a mean over `PROBE` images from the errors of some images."""
     return float((error.mean() ** 2 + error.var() / PROBE).sqrt())
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks import (
     cam_samples_cost,
+    channel_error,
     cheaper_forwards,
     curve_error,
     curve_memory,
@@ -21,14 +22,17 @@ from benchmarks import (
     memory,
     metric_throughput,
     perturbation_cost,
+    sampling_error,
     suite_cost,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.live_bytes import peak_bytes
+from benchmarks.map_error import errors
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, compare
 from benchmarks.trained import Trained
+from lightning_xai import RISE, Classifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,7 +93,61 @@ def test_errors_of_curves_stand_beside_the_sampling_error(monkeypatch):
         assert 32 <= row["evaluations"] <= 4 * 224
         assert 0 <= row["beyond_bound"] <= 1
     error = torch.tensor([0.1, -0.1, 0.3])  # of a mean: its own, and what is left of the spread
-    assert curve_error._of_a_mean(error) == pytest.approx((0.1**2 + 0.04 / 32) ** 0.5)
+    assert curve_error.of_a_mean(error) == pytest.approx((0.1**2 + 0.04 / 32) ** 0.5)
+
+
+def small_network(images=4):
+    torch.manual_seed(0)
+    setting = Setting(torch.device("cpu"), quick=True)
+    return setting, Trained(
+        "small", setting.model("small CNN"), torch.rand(images, 3, 16, 16), torch.arange(images), 0.5
+    )
+
+
+def test_errors_of_sampled_maps_are_those_of_the_explainer(monkeypatch):
+    setting, small = small_network(2)
+    monkeypatch.setattr(sampling_error, "trained_networks", lambda _: [small])
+    rows = {(row["sampling"], row["masks"]): row for row in sampling_error.run(setting).rows}
+    assert {masks for _, masks in rows} == {128, 64, 32}
+    assert {name for name, _ in rows} > {"independent", "orthogonal", "complements", "balanced cells", "Sobol"}
+    assert rows["independent", 128]["as_many_independent"] == pytest.approx(128)
+    assert rows["orthogonal", 128]["relative_rms"] < rows["independent", 128]["relative_rms"]
+    assert rows["orthogonal", 128]["faithfulness_rms_share"] >= 0
+    for way in (sampling_error._WAYS[0], sampling_error._WAYS[-1]):
+        ((name, estimate),) = list(way.estimates.items())[:1]
+        scores = sampling_error._Scores.of(small, way.draw(40, 3))
+        rise = RISE(num_masks=40, seed=3, sampling=name)(Classifier(small.model), small.images, small.target)
+        torch.testing.assert_close(estimate(*scores.first(40)).view(2, 16, 16), rise)
+
+
+@pytest.mark.parametrize("way", sampling_error._WAYS, ids=lambda way: next(iter(way.estimates)))
+def test_every_way_keeps_half_of_the_cells(way):
+    kept, places = way.draw(512, 1)
+    assert kept.shape == (512, 49)
+    assert float(kept.float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert ((places >= 0) & (places < 1)).all()
+
+
+def test_errors_of_maps_by_hand():
+    reference = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
+    shifted = errors(reference[None] + 5, reference)
+    assert (shifted.pearson, shifted.spearman, shifted.mean_square) == (pytest.approx(1), 1, pytest.approx(0))
+    swapped = errors(torch.tensor([[[[0.0, 2.0], [1.0, 3.0]]]]), reference)
+    assert (swapped.pearson, swapped.spearman) == (pytest.approx(0.8), pytest.approx(0.8))
+    assert swapped.mean_square == pytest.approx(2 / 5)  # two values are off by 1; the variance is 5/4
+
+
+def test_errors_of_channels_stand_beside_all_of_them(monkeypatch):
+    setting, small = small_network(3)
+    monkeypatch.setattr(channel_error, "trained_networks", lambda _: [small])
+    rows = {row["channels"]: row for row in channel_error.run(setting).rows}
+    assert rows["all"]["pearson"] == pytest.approx(1)
+    assert rows["none: equal weights"]["evaluations"] == 1
+    for name in ("largest activation mass", "random", "representatives"):
+        assert rows[name]["evaluations"] <= 1 + 8 < rows["all"]["evaluations"]
+    assert rows["largest gradient weight"]["evaluations"] <= 2 + 8
+    assert rows["representatives"]["pearson"] > rows["random"]["pearson"]
+    assert rows["representatives"]["max_sensitivity"] > 0
 
 
 def test_cheaper_forwards_stand_beside_the_usual_ones(monkeypatch):
