@@ -90,9 +90,12 @@ class TestPlan:
     def test_groups_of_several_sizes_are_joined(self):
         def answers(values):
             rows = torch.tensor(values)
-            shares = {"cam": {"border": rows}}, {"area": {"border": rows}, "center": {"border": rows}}
             return Answers(
-                torch.zeros(len(rows), 2), torch.zeros(len(rows), dtype=torch.int64), {}, {}, {}, {}, *shares
+                torch.zeros(len(rows), 2),
+                torch.zeros(len(rows), dtype=torch.int64),
+                *({}, {}, {}, {}),
+                heat_shares={"cam": {"border": rows}},
+                chance_shares={"area": {"border": rows}, "center": {"border": rows}},
             )
 
         whole = joined([answers([0.1, 0.3]), answers([0.2])], [[0, 2], [1]])
