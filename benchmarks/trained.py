@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from benchmarks.setting import Setting, SmallCNN
-from lightning_xai import ShapesDataset
+from lightning_xai import FashionCanvases, ShapesDataset
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts it."""
-_EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,8 @@ def _trained(
 
 
 def _garments(train: int, others: int) -> tuple[str, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return Fashion-MNIST on cluttered canvases, as in ``examples/fashion_mnist.py``."""
-    sys.path.insert(0, str(_EXAMPLES))
-    try:
-        from _shared.garments import GarmentsOnCanvas
-    finally:
-        sys.path.remove(str(_EXAMPLES))
-    return "garments", *(
-        _tensors(GarmentsOnCanvas(FASHION, split, count)) for split, count in (("train", train), ("t10k", others))
-    )
+    """Return Fashion-MNIST on cluttered canvases."""
+    return "garments", _tensors(FashionCanvases(train)), _tensors(FashionCanvases(others, train=False))
 
 
 def _digits(train: int, others: int) -> tuple[str, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

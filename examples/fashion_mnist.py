@@ -17,20 +17,15 @@ from pathlib import Path
 import lightning as L
 from _shared.classifier import ImageClassifier
 from _shared.epoch_table import EpochTable
-from _shared.garments import CLASSES, GarmentsOnCanvas
 from _shared.quiet import quiet_lightning
 from _shared.run_folder import show_paths
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from lightning_xai import ExplanationMonitor
+from lightning_xai import ExplanationMonitor, FashionCanvases
 from lightning_xai.reports import Grid, History, Scalars
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-ABSENT = """Fashion-MNIST is not in {folder}. Any of these brings it:
-  apt install dataset-fashion-mnist                    (Debian, Ubuntu)
-  python examples/fashion_mnist.py --download          (from the network, into data/)
-  python examples/fashion_mnist.py --data FOLDER       (with train-images-idx3-ubyte.gz and the other three files)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quiet_lightning()
     L.seed_everything(settings.seed, verbose=False)
     folder = download() if settings.download else settings.data
-    if not any(folder.glob("train-images-idx3-ubyte*")):
-        sys.exit(ABSENT.format(folder=folder))
-    train = GarmentsOnCanvas(folder, "train", settings.limit)
-    validation = GarmentsOnCanvas(folder, "t10k", max(settings.limit // 6, 1), seed=1)
+    try:
+        train = FashionCanvases(settings.limit, folder=folder)
+        validation = FashionCanvases(max(settings.limit // 6, 1), train=False, folder=folder)
+    except FileNotFoundError as error:
+        sys.exit(f"{error} This script's --download does so, too.")
 
-    monitor = ExplanationMonitor(reports=[Scalars(), History(), Grid(num_images=10, class_names=CLASSES)])
+    monitor = ExplanationMonitor(reports=[Scalars(), History(), Grid(num_images=10)])
     logger = TensorBoardLogger(settings.output, name="fashion_mnist")
     trainer = L.Trainer(
         max_epochs=settings.epochs,
@@ -57,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         enable_progress_bar=False,
     )
     trainer.fit(
-        ImageClassifier(num_classes=len(CLASSES)),
+        ImageClassifier(num_classes=len(train.classes)),
         DataLoader(train, batch_size=64, shuffle=True),
         DataLoader(validation, batch_size=128),
     )
