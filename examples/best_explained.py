@@ -9,21 +9,19 @@ disk. The table says of each epoch what validation accuracy and explanations wer
 """
 
 import argparse
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 from _shared.classifier import ImageClassifier
 from _shared.quiet import quiet_lightning
+from _shared.rules import highest, most_accurate, plain_stop, stop_at_a_fall, stop_without_gain
 from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationCheckpoint, ExplanationMonitor, ShapesDataset
-from lightning_xai.probing.decisions.paired import Explanation
-from lightning_xai.probing.decisions.stopping import StopDecision, falls_in_a_row, has_no_gain
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,41 +80,18 @@ def choices(
     monitor: ExplanationMonitor, accuracies: dict[int, float], keep: ExplanationCheckpoint
 ) -> dict[str, int | None]:
     """Return the epoch that each rule takes; None where it would not have stopped."""
-    gains = [Explanation(row.epoch, row.scores("faithfulness_gain")) for row in monitor.history]
-    falls = falls_in_a_row(gains)
-    able = [one for one in gains if accuracies[one.epoch] >= 0.8]
+    history = monitor.history
     best = max(keep.kept, key=lambda one: one.path == keep.best_model_path)
     return {
         "the last epoch": max(accuracies),
-        "most accurate": max(accuracies, key=lambda epoch: accuracies[epoch]),
-        "most faithful (ModelCheckpoint)": highest(monitor, "xai/faithfulness"),
-        "greatest gain": highest(monitor, "xai/faithfulness_gain"),
-        "stop: EarlyStopping on faithfulness": plain(monitor),
-        "stop: gain has fallen": next((one.epoch for one, count in zip(gains, falls, strict=True) if count >= 3), None),
-        "stop: no gain while accuracy ≥ 0.8": first_stop(able, has_no_gain),
+        "most accurate": most_accurate(accuracies),
+        "most faithful (ModelCheckpoint)": highest(history, "xai/faithfulness"),
+        "greatest gain": highest(history, "xai/faithfulness_gain"),
+        "stop: EarlyStopping on faithfulness": plain_stop(history),
+        "stop: gain has fallen": stop_at_a_fall(history),
+        "stop: no gain while accuracy ≥ 0.8": stop_without_gain(history, accuracies, 0.8),
         "ExplanationCheckpoint": best.epoch,
     }
-
-
-def highest(monitor: ExplanationMonitor, key: str) -> int:
-    return max(monitor.history, key=lambda row: row[key]).epoch
-
-
-def first_stop(
-    explanations: Sequence[Explanation], judge: Callable[[Sequence[Explanation]], StopDecision]
-) -> int | None:
-    seen = (explanations[: end + 1] for end in range(len(explanations)))
-    return next((one[-1].epoch for one in seen if judge(one).stop), None)
-
-
-def plain(monitor: ExplanationMonitor, patience: int = 3) -> int | None:
-    """Return when `EarlyStopping("xai/faithfulness", mode="max", patience=3)` stops."""
-    best, waited = -math.inf, 0
-    for row in monitor.history:
-        best, waited = (row["xai/faithfulness"], 0) if row["xai/faithfulness"] > best else (best, waited + 1)
-        if waited >= patience:
-            return row.epoch
-    return None
 
 
 def told(monitor: ExplanationMonitor, accuracies: dict[int, float], epoch: int) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from lightning_xai import ExplanationMonitor
 
 COLUMNS = {
     "accu-\nracy ↑": "val_accuracy",
-    "faithful-\nness ↑": "xai/faithfulness",
     "gain over\nrandom ↑": "xai/faithfulness_gain",
     "skill ↑": "xai/faithfulness_skill",
+    "faithful-\nness ↑": "xai/faithfulness",
     "pointing\ngame ↑": "xai/pointing_game",
     "max\nsens. ↓": "xai/max_sensitivity",
     "sec-\nonds": "xai/seconds",

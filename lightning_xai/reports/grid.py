@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -22,6 +22,7 @@ from lightning_xai.reports.report import Report, Run
 from lightning_xai.visualization.channels import MOST_COLOURS, Channels
 
 _NAME = "heatmaps"
+_HEADLINE = {"gain": "faithfulness_gain", "skill": "faithfulness_skill"}
 _ROWS_OF_A_CARD = 3  # TensorBoard's default card is 240 pixels high: letters are 9 pixels high then, with 8 rows 6
 
 Images: TypeAlias = Tensor | Sequence[Tensor]
@@ -31,6 +32,8 @@ Images: TypeAlias = Tensor | Sequence[Tensor]
 @dataclass(frozen=True)
 class Grid(Report):
     """Show images beside their heatmaps, in every logger that can show pictures, else as PNG files.
+
+    The caption, of Weights & Biases and in PNG files, tells ``faithfulness_gain`` and ``faithfulness_skill``.
 
     Args:
         num_images: Rows; 0 draws no grid. TensorBoard gets them in pages of at most three, legible on its cards:
@@ -84,7 +87,8 @@ class Grid(Report):
             count = min(self.num_images, len(found))
             if not count:
                 continue
-            name = run.keys.full(_NAME, loader=loader if run.several_loaders else None)
+            index = loader if run.several_loaders else None
+            name = run.keys.full(_NAME, loader=index)
             title, draw = _title(epoch), partial(self._drawn, epoch, run, loader)
             shows_cards = any(isinstance(one, loaded("loggers.TensorBoardLogger")) for one in run.trainer.loggers)
             num_pages = -(-count // _ROWS_OF_A_CARD) if shows_cards else 1
@@ -94,7 +98,7 @@ class Grid(Report):
                 run.trainer,
                 name,
                 draw(range(count), title),
-                caption=title,
+                caption=" · ".join([title, *_headline(epoch, run, index)]),
                 directory=run.folder,
                 files=self.files,
                 moment=(epoch.epoch, epoch.step),
@@ -192,3 +196,13 @@ def _title(epoch: ExplainedEpoch) -> str:
     """Say when the grid was drawn, and which checkpoint was validated or tested."""
     checkpoint = [] if epoch.checkpoint is None else [PurePath(epoch.checkpoint).name]
     return " · ".join([*checkpoint, f"epoch {epoch.epoch}", f"step {epoch.step}"])
+
+
+def _headline(epoch: ExplainedEpoch, run: Run, loader: int | None) -> Iterator[str]:
+    """Yield how good the heatmaps of each explainer are, as far as that is logged and defined."""
+    explainers = run.keys.plan.explainers
+    for explainer in explainers:
+        keys = {word: run.keys.full(key, explainer=explainer, loader=loader) for word, key in _HEADLINE.items()}
+        told = [f"{word} {epoch.estimates[key]}" for word, key in keys.items() if key in epoch]
+        if told:
+            yield (f"{explainer}: " if len(explainers) > 1 else "") + ", ".join(told)

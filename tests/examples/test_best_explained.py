@@ -1,7 +1,5 @@
 import re
 
-from lightning_xai.probing import ExplainedEpoch
-
 
 def test_every_rule_says_its_epoch_and_what_it_is_worth(example, tmp_path):
     printed = example(
@@ -17,20 +15,16 @@ def test_every_rule_says_its_epoch_and_what_it_is_worth(example, tmp_path):
         assert re.search(rf"│ +{seed} │ the last epoch +│ +2 │", printed)
 
 
-def test_what_lightnings_own_early_stopping_would_do(monkeypatch):
+def test_the_rules_choose_what_the_callback_chose(monkeypatch, tmp_path):
     from pathlib import Path
 
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
-    from best_explained import plain
+    from _shared.rules import explanation_checkpoint
+    from best_explained import parse, trained
 
-    from lightning_xai import Estimate
-
-    class Told:
-        def __init__(self, values):
-            self.history = [
-                ExplainedEpoch(epoch, epoch, "fit", {"xai/faithfulness": Estimate(value)})
-                for epoch, value in enumerate(values)
-            ]
-
-    assert plain(Told([0.1, 0.3, 0.2, 0.2, 0.3])) == 4
-    assert plain(Told([0.1, 0.3, 0.2, 0.2, 0.4, 0.3])) is None
+    settings = parse(["--epochs", "4", "--num-images", "64", "--num-explained", "4", "--output", str(tmp_path)])
+    monitor, accuracies, keep = trained(settings, seed=1)
+    (kept,) = (one.epoch for one in keep.kept if one.path == keep.best_model_path)
+    choice = explanation_checkpoint(monitor.history, accuracies, num_validation=16)
+    assert choice.best.epoch == kept
+    assert {one.epoch for one in keep.kept} <= {one.epoch for one in choice.kept}

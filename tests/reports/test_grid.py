@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_xai.visualization
+from lightning_xai.metrics import Estimate
 from lightning_xai.probing import Sample
 from lightning_xai.probing.answers import Answers
 from lightning_xai.probing.explained import ExplainedEpoch, explained
@@ -192,7 +195,7 @@ def test_channels_that_images_lack_are_refused_before_training():
         Grid(channels=3).check(Sample(torch.rand(1, 3, 4, 4)))
 
 
-def published(tmp_path, grid=None, *, classes=None, checkpoint=None, **more):
+def published(tmp_path, grid=None, *, classes=None, checkpoint=None, explainers="grad_cam", estimates=None, **more):
     """The files of an epoch that a grid publishes, and what the Trainer's logger got."""
     dataset = TensorDataset(IMAGES)
     dataset.classes = classes
@@ -205,12 +208,12 @@ def published(tmp_path, grid=None, *, classes=None, checkpoint=None, **more):
         **more,
     )
     found = explained(Answers(LOGITS, torch.tensor([0, 0, 0]), {}, {}, {}, {}), [1, 2, 3], [0, 0, 0], "multiclass", {})
-    epoch = ExplainedEpoch(2, 7, "validate", {}, {0: found}, checkpoint=checkpoint)
+    epoch = ExplainedEpoch(2, 7, "validate", estimates or {}, {0: found}, checkpoint=checkpoint)
     probe = Probe([(1, 0), (2, 0), (3, 0)], [Item(image, None, None, None) for image in IMAGES])
     run = Run(
         trainer,
         tmp_path,
-        Keys(Plan("grad_cam", None, "label", 0), "xai", 3),
+        Keys(Plan(explainers, None, "label", 0), "xai", 3),
         [epoch],
         {0: probe},
         {0: {"grad_cam": torch.rand(3, 8, 8)}},
@@ -233,6 +236,21 @@ def test_names_are_those_of_the_validation(drawn, tmp_path):
 def test_a_checkpoint_is_named_in_the_title(drawn, tmp_path):
     published(tmp_path, checkpoint="runs/checkpoints/best.ckpt")
     assert drawn["title"] == "best.ckpt · epoch 2 · step 7"
+
+
+def test_the_caption_tells_gain_and_skill_with_their_errors(drawn, tmp_path):
+    def caption():
+        with Image.open(tmp_path / "xai/heatmaps/epoch=0002-step=00000007.png") as picture:
+            return picture.text["Description"]
+
+    gain, undefined = Estimate(0.25, 0.0625), Estimate(math.nan)
+    published(tmp_path, estimates={"xai/faithfulness_gain": gain, "xai/faithfulness": Estimate(0.5)})
+    assert caption() == "epoch 2 · step 7 · gain 0.250 ± 0.062"
+    published(tmp_path, estimates={"xai/faithfulness_gain": gain, "xai/faithfulness_skill": undefined})
+    assert caption() == "epoch 2 · step 7 · gain 0.250 ± 0.062"
+    estimates = {"xai/grad_cam/faithfulness_gain": gain, "xai/grad_cam/faithfulness_skill": Estimate(1.5, 0.5)}
+    published(tmp_path, explainers=["grad_cam", "layer_cam"], estimates=estimates)
+    assert caption() == "epoch 2 · step 7 · grad_cam: gain 0.250 ± 0.062, skill 1.500 ± 0.500"
 
 
 def test_no_picture_of_private_images(tmp_path):
