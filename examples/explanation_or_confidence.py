@@ -1,6 +1,6 @@
 """Is it the explanation, or is the model just surer? Two experiments, as tables and pictures.
 
-    python examples/explanation_or_confidence.py                 # six trainings: about three minutes on two cores
+    python examples/explanation_or_confidence.py                 # six trainings: about seven minutes on one core
     python examples/explanation_or_confidence.py --data badge --seeds 0 1 2 3
 
 *Temperature*: the logits of a trained network times ¼ … 4. Predictions stay, and so do the heatmaps; only the

@@ -18,6 +18,7 @@ COLOURS = {
     "insertion_skill": "#cc79a7",
 }
 DASHED = ("probe_confidence",)
+LIMITS = (-0.2, 1.4)  # what leaves them is cut: ratios to small probabilities do
 
 
 def draw_temperatures(heated: Mapping[str, Sequence[Mapping[float, ExplainedEpoch]]], path: Path) -> Path:
@@ -32,6 +33,7 @@ def draw_temperatures(heated: Mapping[str, Sequence[Mapping[float, ExplainedEpoc
                 panel.plot(factors, line, style, color=colour, linewidth=0.6, alpha=0.5)
             mean = [sum(values) / len(values) for values in zip(*lines, strict=True)]
             panel.plot(factors, mean, style, color=colour, linewidth=2, marker="o", markersize=4, label=_told(score))
+        panel.set_ylim(*LIMITS)
         panel.set_xscale("log", base=2)
         panel.set_xticks(factors, [f"× {factor:g}" for factor in factors])
         panel.set_title(name, loc="left", fontsize=10)
@@ -40,7 +42,7 @@ def draw_temperatures(heated: Mapping[str, Sequence[Mapping[float, ExplainedEpoc
 
 
 def draw_epochs(runs: Mapping[str, Sequence[FinishedRun]], path: Path) -> Path:
-    """Draw a panel per run: accuracy and scores over the epochs, a star where each is highest."""
+    """Draw a panel per run: accuracy and scores over the epochs, with a star where each is highest."""
     width = max(map(len, runs.values()))
     figure, rows = _panels(len(runs), width, height=2.3 * len(runs) + 0.6)
     for row, (name, of) in zip(rows, runs.items(), strict=True):
@@ -51,7 +53,7 @@ def draw_epochs(runs: Mapping[str, Sequence[FinishedRun]], path: Path) -> Path:
                 values = [epoch.get(f"xai/{score}", math.nan) for epoch in run.history]
                 _curve(panel, run, values, _told(score), COLOURS[score])
             panel.set_title(f"{name}, run {of.index(run) + 1}", loc="left", fontsize=10)
-            panel.set_ylim(-0.25, 1.35)
+            panel.set_ylim(*LIMITS)
     for panel in rows[-1]:
         panel.set_xlabel("epoch")
     return _saved(figure, rows[0][-1], path)
@@ -63,7 +65,7 @@ def _curve(
     epochs = [epoch.epoch for epoch in run.history]
     panel.plot(epochs, values, "--" if dashed else "-", color=colour, linewidth=1.3, label=label)
     top = max(range(len(values)), key=lambda place: -math.inf if math.isnan(values[place]) else values[place])
-    panel.plot(epochs[top], values[top], "*", color=colour, markersize=10, clip_on=False)
+    panel.plot(epochs[top], min(values[top], LIMITS[1]), "*", color=colour, markersize=10, clip_on=False)
 
 
 def _told(score: str) -> str:
@@ -77,7 +79,7 @@ def _panels(num_rows: int, num_columns: int, height: float) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(3.2 * num_columns + 2.2, height), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(num_rows, num_columns, sharex=True, sharey=num_rows > 1, squeeze=False)
+    panels = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", alpha=0.3)
