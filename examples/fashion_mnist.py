@@ -5,8 +5,8 @@
 
 The canvases tell where each garment is, so that localization is measured beside faithfulness. The images come from the
 Debian package `dataset-fashion-mnist`, from any folder with the four IDX files (`--data`), or from the network
-(`--download`). Measured with `--limit 3000 --epochs 4`: accuracy rises from 0.38 to 0.64, the gain over a random heatmap
-from 0.06 ± 0.02 to 0.13 ± 0.03; the skill stays (0.74 ± 0.09, 0.69 ± 0.07).
+(`--download`). Measured with `--limit 3000 --epochs 4`: accuracy rises from 0.38 to 0.64, the gain over a random
+heatmap from 0.06 ± 0.02 to 0.13 ± 0.03; the skill stays (0.74 ± 0.09, 0.69 ± 0.07).
 """
 
 import argparse
