@@ -2,6 +2,7 @@
 from lightning_xai.callbacks.explanation_checkpoint import ExplanationCheckpoint as ExplanationCheckpoint
 from lightning_xai.callbacks.explanation_early_stopping import ExplanationEarlyStopping as ExplanationEarlyStopping
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor as ExplanationMonitor
+from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases as FashionCanvases
 from lightning_xai.datasets.shapes import ShapesDataset as ShapesDataset
 from lightning_xai.evidence.case import Case as Case
@@ -153,6 +154,7 @@ __all__ = [
     "CaptumExplainer",
     "Case",
     "CenterHeatmap",
+    "ChestXraysDataset",
     "Classifier",
     "Completeness",
     "Complexity",

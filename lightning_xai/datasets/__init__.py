@@ -1,7 +1,8 @@
-"""Images with the class, the mask and the box of the object: drawn on the spot, or pasted from files that are there."""
+"""Images with their classes and where the objects are: drawn on the spot, or pasted from files that are there."""
 
+from lightning_xai.datasets.chest_xrays import ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases
 from lightning_xai.datasets.idx import read_idx
 from lightning_xai.datasets.shapes import ShapesDataset
 
-__all__ = ["FashionCanvases", "ShapesDataset", "read_idx"]
+__all__ = ["ChestXraysDataset", "FashionCanvases", "ShapesDataset", "read_idx"]
