@@ -130,7 +130,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
     if math.isnan(value):
         return None
     effective = _effective_number(len(first), *(_autocorrelation(of_one[0]) for of_one in ranks))
-    return RankCorrelation(value, *_interval(value, effective), effective)
+    return RankCorrelation(value, *interval_of(value, effective), effective)
 
 
 def _autocorrelation(ranks: Tensor) -> float:
@@ -144,14 +144,22 @@ def _effective_number(count: int, first: float, second: float) -> float:
     return count / (1.0 + 2.0 * shared)
 
 
-def _interval(value: float, effective: float) -> tuple[float, float]:
+def interval_of(value: float, effective: float) -> tuple[float, float]:
+    """Return the 95 % interval of a correlation by the effective number of epochs; see `rank_correlation`."""
     from scipy.special import stdtrit
 
     if effective <= LEAST_EPOCHS - 1:
         return -1.0, 1.0
     error = math.sqrt((1.0 + value * value / 2.0) / (effective - 3.0))
     half = float(stdtrit(effective - 2.0, 0.5 + _LEVEL / 2.0)) * error
-    # a perfect order of few epochs is no certainty: one pair of neighbours could as well have been the other way round
-    most = 1.0 - 12.0 / (effective * (effective**2 - 1.0))
-    middle = math.atanh(max(-most, min(most, value)))
+    middle = fisher_z(value, effective)
     return min(value, math.tanh(middle - half)), max(value, math.tanh(middle + half))
+
+
+def fisher_z(value: float, effective: float) -> float:
+    """Return Fisher's z of a correlation; of a perfect one, that of an order in which two neighbours are exchanged.
+
+    A perfect order of few epochs is no certainty: one pair of neighbours could as well have been the other way round.
+    """
+    most = 1.0 - 12.0 / (effective * (effective**2 - 1.0))
+    return math.atanh(max(-most, min(most, value)))

@@ -1,5 +1,8 @@
-"""Scores of images as decisions see them, from plain lists."""
+"""Scores of images as decisions see them, from plain lists, and series of which the correlation is known."""
 
+import math
+
+import numpy as np
 import torch
 
 from lightning_xai.metrics import InsertionDeletion, MaxSensitivity
@@ -21,3 +24,14 @@ def explanations(*rows, **settings):
 
 def lower_is_better():
     return MaxSensitivity()
+
+
+def autoregressive(rng, count, persistence, correlation):
+    """Two stationary AR(1) series of equal persistence whose values have that correlation."""
+    noise = rng.standard_normal((2, count))
+    noise[1] = correlation * noise[0] + math.sqrt(1 - correlation**2) * noise[1]
+    series = np.empty_like(noise)
+    series[:, 0] = noise[:, 0] / math.sqrt(1 - persistence**2)
+    for place in range(1, count):
+        series[:, place] = persistence * series[:, place - 1] + noise[:, place]
+    return series

@@ -9,6 +9,7 @@ from scipy.stats import rankdata, spearmanr, t
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.accuracy import accuracies, likely_accuracies
 from lightning_xai.probing.decisions.alignment import Alignment, Point, rank_correlation
+from tests.probing.decisions._made import autoregressive
 
 NUM_SERIES = 600
 
@@ -18,17 +19,6 @@ def alignment(accuracies, scores, epochs=None, **settings):
     made = zip(epochs, range(len(accuracies)), accuracies, scores, strict=True)
     points = [Point(epoch, 10 * place, accuracy, Estimate(score)) for epoch, place, accuracy, score in made]
     return Alignment("val_acc", "xai/faithfulness_gain", points, **settings)
-
-
-def autoregressive(rng, count, persistence, correlation):
-    """Two stationary AR(1) series of equal persistence whose values have that correlation."""
-    noise = rng.standard_normal((2, count))
-    noise[1] = correlation * noise[0] + math.sqrt(1 - correlation**2) * noise[1]
-    series = np.empty_like(noise)
-    series[:, 0] = noise[:, 0] / math.sqrt(1 - persistence**2)
-    for place in range(1, count):
-        series[:, place] = persistence * series[:, place - 1] + noise[:, place]
-    return series
 
 
 def naive_interval(first, second):
