@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_xai._checks import shape
 from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.model.call import ForwardArguments
+from lightning_xai.model.preserve import is_preserved
 from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, plain_name
 from lightning_xai.probing.extra_in_batch import USUAL_NAMES
 from lightning_xai.probing.plan import known_labels
@@ -194,10 +195,12 @@ class WatchedStep:
                 f"alone, {self._arguments.named_below}."
             )
 
-    def _enter(self, *_: Any) -> None:
-        self._depth += 1
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self._depth += not is_preserved(module)  # else it is a call of another monitor
 
-    def _leave(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if is_preserved(module):
+            return
         self._depth -= 1
         if self._depth == 0 and self._layers is not _NOTHING:
             inputs = {key: _first_row(value) for key, value in self._arguments.named(args, kwargs).items()}
@@ -217,8 +220,8 @@ class WatchedStep:
             self._others[name] = _first_logits(output, None)
 
     def _beside(self, module: nn.Module) -> str | None:
-        """Return the name of a layer with parameters that is called outside the called module."""
-        return self._layers.get(module) if self._depth == 0 else None
+        """Return the name of a layer with parameters that is called outside the called module, by the user's step."""
+        return self._layers.get(module) if self._depth == 0 and not is_preserved(module) else None
 
 
 def _deaf_step() -> WatchedStep:

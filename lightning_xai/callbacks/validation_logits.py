@@ -17,7 +17,7 @@ from lightning_xai.callbacks.assumptions import is_compiled, outside_compiled
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.preserve import preserved
+from lightning_xai.model.preserve import is_preserved, preserved
 from lightning_xai.model.readout import Readout, called_module, logits_from_output
 from lightning_xai.probing.batches import SampleFromBatch, sample_from_batch, unchecked_sample
 from lightning_xai.probing.processes import Processes, of_all
@@ -172,10 +172,12 @@ class WatchedValidation:
             found[loader] = ValidationShare(keys, read, rows, self._complete)
         return found
 
-    def _enter(self, *_: Any) -> None:
-        self._depth += 1
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self._depth += not is_preserved(module)  # else it is a call of another monitor
 
-    def _leave(self, _: nn.Module, __: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        if is_preserved(module):
+            return
         self._depth -= 1
         if self._batch is None or self._depth != 0:
             return

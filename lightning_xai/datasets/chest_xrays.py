@@ -112,7 +112,7 @@ class ChestXraysDataset(Dataset[ChestXraysSample]):
         self.image_size, self.marker, self.seed = image_size, marker, seed
         at_once = max(1, _PIXELS_AT_ONCE // image_size**2)
         with one_thread():
-            blocks = [self._draw(keys) for keys in torch.arange(num_images).split(at_once)]
+            blocks = [self._draw(keys) for keys in torch.split(torch.arange(num_images), at_once)]
         parts = (torch.cat(part) for part in zip(*blocks, strict=True))
         self.images, self.labels, self.finding_masks, self.annotated, *others = parts
         self.marker_masks, self.border_masks, self.site_of_image = others

@@ -80,7 +80,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
         True
     """
     with torch.inference_mode(False), torch.enable_grad():
-        if any(id(model) in known for known in _entered.get()):
+        if is_preserved(model):
             yield
             return
         modules = list(model.modules())
@@ -90,6 +90,11 @@ def preserved(model: nn.Module) -> Iterator[None]:
                 yield
         finally:
             _entered.reset(token)
+
+
+def is_preserved(model: nn.Module) -> bool:
+    """Return whether `preserved` is entered for a model, or one that holds it: what calls it now is no user's code."""
+    return any(id(model) in known for known in _entered.get())
 
 
 @contextmanager

@@ -152,6 +152,18 @@ def test_what_may_be_meant_is_said_once(module, said):
     assert len(ours.history) == 2
 
 
+def test_another_monitor_is_no_part_of_the_step():
+    """Both hold the first step's call against their own, one after the other; the other's is no second call."""
+    both = [monitor(), monitor(prefix="more")]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*validation_step.*")
+        fit(*both, module=Stepping(), val=DATA.loader())
+    assert all(len(ours.history) == 1 for ours in both)
+    with pytest.warns(UserWarning, match="validation_step calls it 2 times") as caught:
+        fit(monitor(), monitor(prefix="more"), module=Twice(), val=DATA.loader())
+    assert sum("2 times" in str(one.message) for one in caught) == 2
+
+
 def centred(batch):
     return Sample((batch[0] - 0.5) / 0.25, batch[1])
 

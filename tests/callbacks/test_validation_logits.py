@@ -388,7 +388,7 @@ class TestNoTrace:
             logits = net.eval()(images[0])
             with Reads():
                 validation_logits.listen(listening, net, images, 0, validation_logits.sample_from_batch)
-                listening._enter()
+                listening._enter(net, ())
                 listening._leave(net, None, logits)
                 listening.end_batch()
         assert [name for name in found if name != "_to_copy"] == []
@@ -437,3 +437,12 @@ def test_what_is_on_a_device_moves_only_when_it_is_much(monkeypatch):
         listening.end_batch()
         places.append([part[1].device.type for part in listening._parts[0]])
     assert places == [["meta"], ["cpu", "cpu"], ["cpu", "cpu", "meta"]]
+
+
+def test_another_monitor_is_no_part_of_the_steps():
+    first, second = monitor(), monitor(prefix="more")
+    fit(first, second, module=Through(), val=DATA.loader(), max_epochs=2)
+    for one, other in zip(first.reports[0].told, second.reports[0].told, strict=True):
+        assert torch.equal(one[0].keys, other[0].keys)
+        assert torch.equal(one[0].logits, other[0].logits)
+        assert len(one[0].keys) == 14
