@@ -61,8 +61,10 @@ class Captions:
         found = self.found
         label, predicted, target = (int(of[row]) for of in (found.labels, found.predicted, found.target))
         known = [] if label < 0 else [label]
-        lines = [*self._known(row), f"predicted {self._name(predicted)}"]
-        lines.append(f"confidence {float(found.probabilities[row, predicted]):.2f}")
+        probability = float(found.probabilities[row, predicted])
+        nothing = self.task == "multilabel" and probability <= 0.5
+        said, how_sure = ("likeliest", "probability") if nothing else ("predicted", "confidence")
+        lines = [*self._known(row), f"{said} {self._name(predicted)}", f"{how_sure} {probability:.2f}"]
         if target != predicted:
             lines += [f"explained {self._name(target)}", f"probability {float(found.probabilities[row, target]):.2f}"]
         elif known not in ([], [target]):
