@@ -1,4 +1,4 @@
-"""Two real processes, started once, in which Trainers with DDP run one situation after the other."""
+"""Real processes, two or more, started once, in which Trainers with DDP run one situation after the other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,17 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
+from torchmetrics.classification import MultilabelAUROC
 
-from lightning_xai import ExplanationMonitor
+from lightning_xai import (
+    ChestXraysDataset,
+    ExplanationCheckpoint,
+    ExplanationEarlyStopping,
+    ExplanationMonitor,
+    Readout,
+)
 from lightning_xai.explainers import GradCAM
-from lightning_xai.metrics import InsertionDeletion, PointingGame, RelevanceMassAccuracy
+from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame, RelevanceMassAccuracy, Reliance
 from lightning_xai.probing import plan, sample_from_batch
 from lightning_xai.reports import AccuracyAlignment, Grid, History, Report, Scalars, accuracy_alignment, numbers
 from tests.callbacks import _runs, _scripted, _shortcut
@@ -39,16 +47,17 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT = 240.0
 
 
-def run(folder: Path, module: str = __name__):
+def run(folder: Path, module: str = __name__, num_ranks: int = 2, situations: Sequence[str] = ()):
     """Return what each rank of a module found, ``[{situation: result}, …]``; raise if one does not end well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    common |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", module, str(folder)]
+    world = {"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks), "GROUP_RANK": "0"}
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **world}
+    common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", module, str(folder), *situations]
     processes = []
-    for rank in ("0", "1"):
+    for rank in map(str, range(num_ranks)):
         with (folder / f"rank{rank}.txt").open("w") as output:
             env = {**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank}
             processes.append(subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output))
@@ -62,10 +71,15 @@ def run(folder: Path, module: str = __name__):
         for process in processes:
             process.kill()
     codes = [process.wait() for process in processes]
-    if codes != [0, 0]:
-        said = "\n".join((folder / f"rank{rank}.txt").read_text()[-4000:] for rank in (0, 1))
-        raise RuntimeError(f"Expected two processes to finish, but their exit codes are {codes}:\n{said}")
-    return [torch.load(folder / f"found{rank}.pt", weights_only=False) for rank in (0, 1)]
+    if codes != [0] * num_ranks:
+        said = "\n".join((folder / f"rank{rank}.txt").read_text()[-4000:] for rank in range(num_ranks))
+        raise RuntimeError(f"Expected {num_ranks} processes to finish, but their exit codes are {codes}:\n{said}")
+    return found_by(folder, num_ranks)
+
+
+def found_by(folder: Path, num_ranks: int):
+    """Read what each rank found."""
+    return [torch.load(folder / f"found{rank}.pt", weights_only=False) for rank in range(num_ranks)]
 
 
 class Drifting(Net):
@@ -332,7 +346,7 @@ def decisions(folder):
         OfItsOwn,
         max_epochs=6,
         limit_train_batches=1,
-        val_loader=loader(10, seed=1),
+        val_loader=loader(12, seed=1),
         num_sanity_val_steps=0,
     )
     return {
@@ -343,6 +357,47 @@ def decisions(folder):
         "kept": [(one.epoch, one.accuracy) for one in keep.kept],
         "counted": (counted.kept[-1].accuracy, counted.kept[-1].accuracy_error),
         "files": _scripted.files(folder),
+    }
+
+
+class Findings(Drifting):
+    """Says of each finding in an X-ray whether it is there; logs the AUROC of the whole validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(4, 5)
+        self.auroc = MultilabelAUROC(5, thresholds=None)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.binary_cross_entropy_with_logits(self(batch["image"]), batch["label"])
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.auroc.update(self(batch["image"]), batch["label"].int())
+        self.log("val_auroc", self.auroc, on_epoch=True)
+
+
+def findings(folder):
+    """Rows, probe and decisions of a run on X-rays with several findings, boxes for some, and named regions."""
+    metrics = [InsertionDeletion(4), PointingGame(), Reliance("effusion", "mean"), Reliance("marker"), NuisanceMass()]
+    ours = monitor(metrics=metrics, num_images=10, readout=Readout(task="multilabel"))
+    stop = ExplanationEarlyStopping(rule="no_gain", patience=2)
+    keep = ExplanationCheckpoint(
+        accuracy="val_auroc", margin=0.05, dirpath=folder / "findings", filename="{epoch}", rule="pareto"
+    )
+    data = ChestXraysDataset(24, 48, marker=0.9)  # as many for each of one, two or three processes
+    loaders = {"train_loader": DataLoader(data, 4), "val_loader": DataLoader(data, 4)}
+    run = train([ours, stop, keep], Findings, max_epochs=6, limit_train_batches=1, num_sanity_val_steps=0, **loaders)
+    return {
+        "rows": [(epoch.epoch, dict(epoch)) for epoch in ours.history],
+        "auroc": float(run.trainer.callback_metrics["val_auroc"]),
+        "probe": ours._runs["fit"].probes[0].identities,
+        "decided": {
+            "epochs": run.trainer.current_epoch,
+            "stopped": stop.stopped_epoch,
+            "best": Path(keep.best_model_path).name,
+            "kept": [one.epoch for one in keep.kept],
+        },
+        "reasons": (stop.decision.reason, keep.reason),
     }
 
 
@@ -529,6 +584,7 @@ SITUATIONS = (
     probes_and_values,
     agreement,
     decisions,
+    findings,
     one_rank_raises,
     one_rank_reads_nothing,
     forwards,
@@ -544,11 +600,11 @@ SITUATIONS = (
 )
 
 
-def main(folder: Path):
+def main(folder: Path, *names: str):
     rank = os.environ["RANK"]
     torch.set_num_threads(1)
-    _runs.QUIET.update(devices=2, strategy="ddp")
-    found = {situation.__name__: situation(folder) for situation in SITUATIONS}
+    _runs.QUIET.update(devices=int(os.environ["WORLD_SIZE"]), strategy="ddp")
+    found = {one.__name__: one(folder) for one in SITUATIONS if not names or one.__name__ in names}
     torch.save(found, folder / f"found{rank}.pt")
     leave()
 
@@ -560,4 +616,4 @@ def leave():
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

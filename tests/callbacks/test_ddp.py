@@ -1,4 +1,4 @@
-"""In two processes the monitor leaves no trace, gives the values of one, and ranks agree on everything."""
+"""In two and three processes the monitor leaves no trace, gives the values of one, and ranks agree on everything."""
 
 import csv
 import os
@@ -21,19 +21,21 @@ from tests.callbacks._two_processes import (
     Listening,
     decisions,
     drifting,
+    findings,
+    found_by,
     run,
     shortcut,
 )
 
 COUNTED = ("seconds", "model_evaluations")
+THREE = ("probes_and_values", "agreement", "decisions", "findings")
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    """What both ranks found; workers of pytest-xdist share one pair of processes."""
+def in_processes(factory, num_ranks, situations=()):
+    """Return what each rank found; workers of pytest-xdist share one set of processes."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return run(tmp_path_factory.mktemp("two_processes"))
-    folder = tmp_path_factory.getbasetemp().parent / "two_processes"
+        return run(factory.mktemp("processes"), num_ranks=num_ranks, situations=situations)
+    folder = factory.getbasetemp().parent / f"{num_ranks}_processes"
     try:
         folder.mkdir()
     except FileExistsError:
@@ -41,10 +43,22 @@ def ranks(tmp_path_factory):
             time.sleep(0.2)
     else:
         try:
-            run(folder)
+            run(folder, num_ranks=num_ranks, situations=situations)
         finally:
             (folder / "end").touch()
-    return [torch.load(folder / f"found{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return found_by(folder, num_ranks)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What both ranks found."""
+    return in_processes(tmp_path_factory, 2)
+
+
+@pytest.fixture(scope="module")
+def three_ranks(tmp_path_factory):
+    """What three ranks found where the same numbers and decisions matter most."""
+    return in_processes(tmp_path_factory, 3, THREE)
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +77,10 @@ def test_weights_are_the_same_on_both_ranks(ranks):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_values_and_probe_are_those_of_one_process(name, ranks):
+def test_values_and_probe_are_those_of_one_process(name, ranks, three_ranks):
     variant = {k: v for k, v in VARIANTS[name].items() if k != "use_distributed_sampler"}
     expected = drifting(**variant)
-    for rank in ranks:
+    for rank in (*ranks, *three_ranks):
         found = rank["probes_and_values"][name]
         assert found["probe"] == expected["probe"]
         assert len(found["rows"]) == len(expected["rows"]) == 2
@@ -142,9 +156,10 @@ class TestAnnotationsOnOneRank:
                 assert "xai/pointing_game" not in values
 
 
-def test_monitors_agree(ranks):
-    first, second = (found["agreement"] for found in ranks)
-    assert first == second
+@pytest.mark.parametrize("fixture", ["ranks", "three_ranks"])
+def test_monitors_agree(fixture, request):
+    first, *others = (found["agreement"] for found in request.getfixturevalue(fixture))
+    assert all(other == first for other in others)
     assert first["epochs"] < 8
     assert first["stopped"] == first["epochs"] - 1
     assert first["best"] in first["kept"]
@@ -152,13 +167,30 @@ def test_monitors_agree(ranks):
     assert first["told"] == []
 
 
-def test_decisions_agree_and_are_those_of_one_process(ranks, tmp_path):
-    first, second = (found["decisions"] for found in ranks)
-    assert first == second == decisions(tmp_path)
+def test_decisions_agree_and_are_those_of_one_process(ranks, three_ranks, tmp_path):
+    first, *others = (found["decisions"] for found in (*ranks, *three_ranks))
+    assert all(other == first for other in [*others, decisions(tmp_path)])
     assert first["stopped"][0][0] == first["epochs"] - 1 < 5
     assert first["best"] in first["files"]
     accuracy, error = first["counted"]
-    assert error == pytest.approx((accuracy * (1 - accuracy) / 10) ** 0.5)  # ten images, five on each rank
+    assert error == pytest.approx((accuracy * (1 - accuracy) / 12) ** 0.5)  # twelve images, on all ranks together
+
+
+def test_x_rays_have_the_history_and_decisions_of_one_process(ranks, three_ranks, tmp_path):
+    wanted = findings(tmp_path)
+    assert wanted["decided"]["stopped"] == wanted["decided"]["epochs"] - 1 < 5
+    assert wanted["decided"]["best"]
+    for found in (rank["findings"] for rank in (*ranks, *three_ranks)):
+        assert found["probe"] == wanted["probe"]
+        assert found["decided"] == wanted["decided"]
+        for (epoch, row), (same, expected) in zip(found["rows"], wanted["rows"], strict=True):
+            assert epoch == same
+            assert row.keys() == expected.keys() >= {"xai/reliance/marker", "xai/pointing_game", "xai/nuisance_mass"}
+            numbers = {key: value for key, value in expected.items() if not key.endswith(COUNTED)}
+            assert {key: row[key] for key in numbers} == pytest.approx(numbers, abs=1e-5)
+        assert found["auroc"] == pytest.approx(wanted["auroc"], abs=1e-6)
+    for same in (ranks, three_ranks):
+        assert len({rank["findings"]["reasons"] for rank in same}) == 1
 
 
 @pytest.mark.parametrize(
