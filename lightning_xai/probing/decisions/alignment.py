@@ -152,14 +152,7 @@ def interval_of(value: float, effective: float) -> tuple[float, float]:
         return -1.0, 1.0
     error = math.sqrt((1.0 + value * value / 2.0) / (effective - 3.0))
     half = float(stdtrit(effective - 2.0, 0.5 + _LEVEL / 2.0)) * error
-    middle = fisher_z(value, effective)
-    return min(value, math.tanh(middle - half)), max(value, math.tanh(middle + half))
-
-
-def fisher_z(value: float, effective: float) -> float:
-    """Return Fisher's z of a correlation; of a perfect one, that of an order in which two neighbours are exchanged.
-
-    A perfect order of few epochs is no certainty: one pair of neighbours could as well have been the other way round.
-    """
+    # a perfect order of few epochs is no certainty: one pair of neighbours could as well have been the other way round
     most = 1.0 - 12.0 / (effective * (effective**2 - 1.0))
-    return math.atanh(max(-most, min(most, value)))
+    middle = math.atanh(max(-most, min(most, value)))
+    return min(value, math.tanh(middle - half)), max(value, math.tanh(middle + half))
