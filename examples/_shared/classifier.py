@@ -28,9 +28,9 @@ class Residual(nn.Module):
         return F.relu(self.body(features) + self.projection(features))
 
 
-def small_resnet(num_classes: int) -> nn.Sequential:
+def small_resnet(num_classes: int, num_channels: int = 3) -> nn.Sequential:
     """Return a residual network of 0.15 million weights that sees 64×64 images as 16×16 features."""
-    stem = (nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    stem = (nn.Conv2d(num_channels, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
     blocks = (Residual(16, 32, stride=2), Residual(32, 64), Residual(64, 64))
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
