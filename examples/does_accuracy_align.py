@@ -1,12 +1,13 @@
 """Does accuracy align with explanation quality? Nine trainings, and what `AccuracyAlignment` says of them together.
 
-    python examples/does_accuracy_align.py              # about ten minutes of one core
+    python examples/does_accuracy_align.py              # about nine minutes of one core
     python examples/does_accuracy_align.py --seeds 0    # a third of it
 
 Three kinds of network (residual, VGG-like with a flattened classifier, vision transformer) learn the same shapes with
 three seeds each; every epoch is explained. For each network and score: Spearman's correlation with the validation
 accuracy over the epochs, with the interval that knows that neighbouring epochs resemble each other, per seed and for
-the seeds together; then what the last epoch is worth. Both tables are printed as Markdown.
+the seeds together; then what the last epoch is worth. Both tables are printed as Markdown, and stand with what they say
+in ``docs/does_accuracy_align.md``.
 """
 
 import argparse
