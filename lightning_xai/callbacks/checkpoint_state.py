@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run_state import BudgetChoice, RunState
 from lightning_xai.evidence.heat import LARGEST_KEPT
 from lightning_xai.metrics.estimate import Estimate
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.epoch_state import (
     checked_choice,
     checked_finite,
@@ -39,6 +40,8 @@ def state_of(run: RunState) -> dict[str, Any]:
         "last_epoch": run.last_epoch,
         "last_step": run.last_step,
         "channels_last": run.channels_last,
+        "time": run.time.state(),
+        "choice": None if run.choice is None else _choice_state(run.choice),
         "logged": run.logged.state(),
         "alarms": sorted(list(one) for one in run.alarms),
     }
@@ -66,12 +69,39 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
             None if state.get(name) is None else checked_whole(state[name], 0) for name in ("last_epoch", "last_step")
         )
         layout = None if state.get("channels_last") is None else checked_choice(state["channels_last"], (True, False))
+        choice = None if state.get("choice") is None else _choice(state["choice"])
+        time = state.get("time", {})
+        elapsed, explaining = (checked_finite(time.get(name, 0.0)) for name in ("elapsed", "explaining"))
     except Exception as error:  # a file can hold anything, and whatever reading it raises says that it is no state
         raise ValueError(f"Expected a monitor's state as `state_dict` returns it, but got {_short(error)}.") from error
     run.epochs, run.last_values, run.restored = epochs, last_values, restored
     run.last_epoch, run.last_step, run.channels_last = last_epoch, last_step, layout
+    run.choice = choice
+    run.time.restore(elapsed, explaining)
     run.logged.restore(logged)
     run.alarms = alarms
+
+
+def _choice_state(choice: BudgetChoice) -> dict[str, Any]:
+    efforts = {name: vars(effort).copy() for name, effort in (("asked", choice.asked), ("chosen", choice.chosen))}
+    return {
+        "max_overhead": choice.max_overhead,
+        "most_images": choice.most_images,
+        "measured": choice.measured,
+        **efforts,
+    }
+
+
+def _choice(state: Mapping[str, Any]) -> BudgetChoice:
+    asked, chosen = (_effort(state[name]) for name in ("asked", "chosen"))
+    most_images = checked_whole(state["most_images"], 1)
+    return BudgetChoice(checked_finite(state["max_overhead"]), asked, chosen, most_images, str(state["measured"]))
+
+
+def _effort(state: Mapping[str, Any]) -> Effort:
+    steps = state["every_n_steps"]
+    num_images, epochs = (checked_whole(state[name], 1) for name in ("num_images", "every_n_epochs"))
+    return Effort(num_images, epochs, None if steps is None else checked_whole(steps, 1))
 
 
 def _logged(state: Any) -> tuple[int, int, dict[str, float]]:

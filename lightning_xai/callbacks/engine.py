@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
 from lightning_xai.callbacks.alarming import Raised, tell_alarms, with_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
+from lightning_xai.callbacks.budget import Budget
 from lightning_xai.callbacks.failures import failures_of, wanted_failures, watching, with_heatmaps
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
@@ -34,9 +35,9 @@ from lightning_xai.model.restore.tensors import is_sharded
 from lightning_xai.probing.answers import Answers, joined
 from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
 from lightning_xai.probing.failures import Failure
-from lightning_xai.probing.keys import Keys, correct_on_probe
+from lightning_xai.probing.keys import OVERHEAD, Keys, correct_on_probe
 from lightning_xai.probing.plan import Plan
-from lightning_xai.probing.probe import references_of_size
+from lightning_xai.probing.probe import Probe, references_of_size
 from lightning_xai.probing.processes import (
     Processes,
     agreed_probe,
@@ -57,6 +58,23 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class _Answered:
+    """What all ranks found about some probes.
+
+    Attributes:
+        by_loader: Loader's index -> the answers about each group of images of one size.
+        classifier: The one that was asked, on this rank.
+        seconds: That it took.
+        overhead: Share of the fit's time so far that explaining took, the same on every rank; None if nobody asks.
+    """
+
+    by_loader: Mapping[int, Sequence[Answers]]
+    classifier: Classifier
+    seconds: float
+    overhead: float | None
+
+
+@dataclass(frozen=True)
 class Engine:
     """Explain, remember, log; survive errors.
 
@@ -66,6 +84,7 @@ class Engine:
         readout: How the model is read.
         reports: Who tells an explained epoch.
         on_error: Whether an error skips the values with a warning or ends the run.
+        budget: How many images are explained.
         private: Whether reports keep images and ids to themselves.
     """
 
@@ -74,6 +93,7 @@ class Engine:
     readout: Readout
     reports: Sequence[Report]
     on_error: Literal["warn", "raise"]
+    budget: Budget
     private: bool = False
 
     def try_one_image(self, trainer: Trainer, module: LightningModule, run: RunState) -> bool:
@@ -138,25 +158,21 @@ class Engine:
             The epoch, the same on every rank; None if a rank met an error: that was told, and this validation has no
             values.
         """
-        began = time.perf_counter()
-        if not all_succeeded(processes_of(trainer), run.error is None):
-            self._report_error(trainer, run, run.error)
+        began = perf_counter()
+        if not self._is_ready(trainer, module, run):
             return None
-        # before the probe is gathered, because which labels are classes is the model's to say
-        if not run.tried:
-            if not self._attempted(trainer, run, lambda: self.try_one_image(trainer, module, run)):
-                return None
-            _agree_on_layout(trainer, run)
-        if not self._attempted(trainer, run, lambda: self._gather(trainer, run)):
+        probes = self.budget.trial(trainer, run)
+        answered = self._answered(trainer, module, run, probes)
+        if answered is not None and probes is not run.probes:
+            self.budget.choose(trainer, run, processes_of(trainer), probes, answered.seconds)
+            if any(len(run.probes[loader]) > len(probe) for loader, probe in probes.items()):
+                answered = self._answered(trainer, module, run, run.probes)
+        if answered is None:
             return None
-        found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run))
-        if found is None:
-            return None
-        gathered = {i: _gathered(trainer, parts, run.probes[i].groups) for i, parts in found[0].items()}
-        validation, accuracy = self._heard(trainer, run, found[1])
-        failures = self._failures(trainer, module, run, found[1], validation)
-        seconds = time.perf_counter() - began
-        told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, gathered, found[1], seconds, accuracy))
+        validation, accuracy = self._heard(trainer, run, answered.classifier)
+        failures = self._failures(trainer, module, run, answered.classifier, validation)
+        seconds = perf_counter() - began
+        told = self._attempted(trainer, run, lambda: self._epoch(trainer, run, answered, seconds, accuracy))
         if told is None:
             return None
         epoch, raised, heatmaps = told
@@ -164,6 +180,34 @@ class Engine:
         tell_alarms(trainer, run, epoch, raised)
         self._publish(trainer, module, run, epoch, heatmaps, validation, failures)
         return epoch
+
+    def _is_ready(self, trainer: Trainer, module: LightningModule, run: RunState) -> bool:
+        """Return whether there are probes to explain; every rank must call it."""
+        if not all_succeeded(processes_of(trainer), run.error is None):
+            self._report_error(trainer, run, run.error)
+            return False
+        # before the probe is gathered, because which labels are classes is the model's to say
+        if not run.tried:
+            if not self._attempted(trainer, run, lambda: self.try_one_image(trainer, module, run)):
+                return False
+            _agree_on_layout(trainer, run)
+        return self._attempted(trainer, run, lambda: self._gather(trainer, run)) is not None
+
+    def _answered(
+        self, trainer: Trainer, module: LightningModule, run: RunState, probes: Mapping[int, Probe]
+    ) -> _Answered | None:
+        """Return the answers of all ranks about each probe; None if a rank met an error; every rank must call it."""
+        began = perf_counter()
+        found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run, probes))
+        if found is None:
+            return None
+        answers = {i: _gathered(trainer, parts, probes[i].groups) for i, parts in found[0].items()}
+        if module.device.type == "cuda":  # which answers before it has computed
+            torch.cuda.synchronize(module.device)
+        overhead = None
+        if self.keys.budgeted and run.stage == "fit":
+            overhead = max(of_all(processes_of(trainer), run.time.overhead))
+        return _Answered(answers, found[1], perf_counter() - began, overhead)
 
     def _failures(
         self,
@@ -210,24 +254,32 @@ class Engine:
         return heard, {loader: one for loader, one in accuracy.items() if one is not None}
 
     def _answers_about_share(
-        self, trainer: Trainer, module: LightningModule, run: RunState
+        self, trainer: Trainer, module: LightningModule, run: RunState, probes: Mapping[int, Probe]
     ) -> tuple[dict[int, list[Answers]], Classifier]:
         """Return the answers about this rank's share of each group of every probe, and the classifier asked."""
         # a share of each group of images of one size: so every rank makes the same number of forwards
-        shares = {loader: shares_of(processes_of(trainer), probe.groups) for loader, probe in run.probes.items()}
+        shares = {loader: shares_of(processes_of(trainer), probe.groups) for loader, probe in probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(len(places) for groups in shares.values() for places in groups)
         has_bar = trainer.progress_bar_callback is not None
         with preserved(module), evaluations_shown(trainer, total) if has_bar else nullcontext(_ignore) as count:
             classifier = self._classifier(trainer, module, run, count)
-            answers = {i: [self._answers(module, classifier, run, i, one) for one in shares[i]] for i in shares}
+            references = run.references
+            answers = {
+                i: [self._answers(module, classifier, probes[i], references.get(i, []), one) for one in shares[i]]
+                for i in shares
+            }
         run.note_images_per_forward(classifier.chunk_size, module.device)
         return answers, classifier
 
     def _answers(
-        self, module: LightningModule, classifier: Classifier, run: RunState, loader: int, places: list[int]
+        self,
+        module: LightningModule,
+        classifier: Classifier,
+        probe: Probe,
+        references: Sequence[Tensor],
+        places: list[int],
     ) -> Answers:
-        probe = run.probes[loader]
         sample = probe.sample(places, module.device)
         return self.plan.answers(
             classifier,
@@ -235,7 +287,7 @@ class Engine:
             torch.tensor(probe.labels, device=module.device)[places],
             previous=probe.previous_of(places),
             previous_target=None if probe.previous_target is None else probe.previous_target[places],
-            references=self._references(run.references.get(loader, []), sample),
+            references=self._references(references, sample),
             value_range=probe.value_range,
         )
 
@@ -266,6 +318,7 @@ class Engine:
 
     def _gather(self, trainer: Trainer, run: RunState) -> bool:
         """Agree on the probe of each loader that was looked through; return True."""
+        num_images = self.budget.effort(run).num_images
         for loader, selection in sorted(run.selections.items()):
             counts = of_all(processes_of(trainer), None if selection.offers.annotated else selection.class_counts)
             # where annotated images come first, a probe is no sample of its classes
@@ -275,7 +328,7 @@ class Engine:
                 references = agreed_probe(processes_of(trainer), selection, count, [], run.num_classes)
                 run.references[loader] = [item.image for item in references.items]
             wanted = run.wanted(loader)
-            probe = agreed_probe(processes_of(trainer), selection, self.keys.num_images, wanted, run.num_classes)
+            probe = agreed_probe(processes_of(trainer), selection, num_images, wanted, run.num_classes)
             if self.plan.target == "label" and run.num_classes is not None:
                 check_labels(probe.labels, run.num_classes)
             differences = run.accept(loader, probe)
@@ -288,13 +341,13 @@ class Engine:
         self,
         trainer: Trainer,
         run: RunState,
-        gathered: Mapping[int, Sequence[Answers]],
-        classifier: Classifier,
+        answered: _Answered,
         seconds: float,
         accuracy: Mapping[int, Accuracy],
     ) -> tuple[ExplainedEpoch, Raised, dict[int, Mapping[str, Tensor]]]:
         """Return the epoch from the answers about each group of each probe, its alarms, and the raw heatmaps."""
-        answers = {i: joined(parts, run.probes[i].groups) for i, parts in gathered.items()}
+        answers = {i: joined(parts, run.probes[i].groups) for i, parts in answered.by_loader.items()}
+        classifier = answered.classifier
         evaluations = classifier.evaluations * trainer.world_size
         loaders: dict[int, Explained] = {}
         estimates: dict[str, Estimate] = {}
@@ -310,6 +363,8 @@ class Engine:
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))
+            if answered.overhead is not None:
+                estimates[self.keys.full(OVERHEAD.name, loader=index)] = Estimate(answered.overhead)
         loaded = None if run.stage == "fit" else run.loaded
         epoch = ExplainedEpoch(
             epoch=trainer.current_epoch if loaded is None else loaded[0],
@@ -338,7 +393,7 @@ class Engine:
         on_cpu = {i: {name: maps.cpu() for name, maps in by_name.items()} for i, by_name in heatmaps.items()}
         told = run_for_reports(trainer, run, self.keys, on_cpu, validation, failures, private=self.private)
         tell(trainer, self.reports, f"epoch {epoch.epoch}", lambda report: report.publish(epoch, told))
-        _say_share_of_epoch(run, epoch)
+        self.budget.tell(run, epoch)
         values = {key: one.value for key, one in epoch.estimates.items() if math.isfinite(one.value)}
         run.last_values.update(values)
         # reports run on rank zero, but every rank has to say the same about a value
@@ -435,13 +490,3 @@ def _gathered(trainer: Trainer, answers: Sequence[Answers], groups: Sequence[Seq
     """Return the answers of all ranks about each group, in its order."""
     merge = partial(merged, processes_of(trainer))
     return [part.each(partial(merge, count=len(group))) for part, group in zip(answers, groups, strict=True)]
-
-
-def _say_share_of_epoch(run: RunState, epoch: ExplainedEpoch) -> None:
-    """Say once which share of an epoch explaining takes."""
-    if len(run.epochs) == 1 and run.epoch_began is not None:
-        whole = time.perf_counter() - run.epoch_began
-        rank_zero_info(
-            f"ExplanationMonitor took {epoch.seconds:.1f} s, {epoch.seconds / max(whole, 1e-9):.0%} of this epoch so "
-            "far. To spend less: every_n_epochs, num_images, fewer metrics."
-        )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_xai._checks import check_choice, check_count, renamed_arguments
+from lightning_xai._checks import check_choice, renamed_arguments
 from lightning_xai._lightning import Callback, MisconfigurationException, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.alarming import check_judges, checked_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep
+from lightning_xai.callbacks.budget import Budget
 from lightning_xai.callbacks.engine import Engine, processes_of
-from lightning_xai.callbacks.run_state import Runs
-from lightning_xai.callbacks.schedule import Schedule
+from lightning_xai.callbacks.run_state import Runs, RunState
 from lightning_xai.callbacks.telling import end_fit, end_validation
 from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
 from lightning_xai.callbacks.validation_logits import begin_listening, listen
@@ -29,6 +28,7 @@ from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module
 from lightning_xai.probing.batches import SampleFromBatch
 from lightning_xai.probing.batches import sample_from_batch as sample_of
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.keys import Keys, stripped_prefix
 from lightning_xai.probing.plan import Plan, TargetRule
@@ -83,6 +83,11 @@ class ExplanationMonitor(Callback):
             steps (``trainer.global_step``) after the last explained; None to count epochs.
         shortcut_alarm: Warn when a fit seems right for the wrong reason, as ``shortcut_alarm`` (0 or 1) and in words;
             see `ShortcutAlarm`. False turns it off, and there is none where no metric has a gain or is a localization.
+        max_overhead: Share of a fit's time that explaining may take, such as 0.05; None for no bound. ``num_images`` is
+            then the most and ``every_n_epochs`` (or ``every_n_steps``) the shortest interval: in the first validation,
+            times are measured, and as many images chosen as fit; only where 8 (or all) do not, the interval grows. It
+            is chosen once, on all ranks alike, kept by checkpoints, and said with the fixed settings (`effort`) that
+            give the same values. ``overhead`` is logged, the share so far.
 
     Raises:
         ModuleNotFoundError: If neither `lightning` nor `pytorch_lightning` is installed.
@@ -123,23 +128,25 @@ class ExplanationMonitor(Callback):
         private: bool = False,
         every_n_steps: int | None = None,
         shortcut_alarm: ShortcutAlarm | bool = True,
+        max_overhead: float | None = None,
     ) -> None:
         check_installed()
-        check_count(num_images, "num_images")
         check_choice(on_error, ("warn", "raise"), "on_error")
         self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
-        self.schedule = Schedule(every_n_epochs, every_n_steps)
-        self.shortcut_alarm = shortcut_alarm
+        self.shortcut_alarm, self.max_overhead = shortcut_alarm, max_overhead
+        self._budget = Budget(max_overhead, Effort(num_images, every_n_epochs, every_n_steps))
         self.plan = Plan(explainers, metrics, target, seed, checked_alarm(shortcut_alarm))
         check_judges(shortcut_alarm, self.plan)
-        self.keys = Keys(self.plan, self.prefix, num_images)
+        self.keys = Keys(self.plan, self.prefix, num_images, budgeted=max_overhead is not None)
         self.reports = _checked_reports(reports)
         for report in self.reports:
             report.check_keys(self.keys)
         self._sample_from_batch = sample_from_batch or sample_of
-        self._engine = Engine(self.plan, self.keys, readout or Readout(), self.reports, on_error, private=private)
+        self._engine = Engine(
+            self.plan, self.keys, readout or Readout(), self.reports, on_error, self._budget, private=private
+        )
         self._runs = Runs()
         self._latest: ExplainedEpoch | None = None
         self._step: WatchedStep | None = None
@@ -163,6 +170,14 @@ class ExplanationMonitor(Callback):
         return self._runs.epochs
 
     @property
+    def effort(self) -> Effort:
+        """How many images of a fit are explained, and how often: as asked, or what ``max_overhead`` was found to allow.
+
+        Set in place of ``max_overhead``, these settings give the same values.
+        """
+        return self._budget.effort(self._runs["fit"])
+
+    @property
     def state_key(self) -> str:
         """Name of the state in checkpoints; it holds the prefix, so that several monitors keep apart."""
         return f"{type(self).__qualname__}{{'prefix': {self.prefix!r}}}"  # as Lightning writes them
@@ -184,10 +199,12 @@ class ExplanationMonitor(Callback):
             )
             return
         self._runs.keep_folder(run)
-        before = run.forget_probes_unlike(self.num_images)
+        self._budget.check_restored(run)
+        num_images = self._budget.effort(run).num_images
+        before = run.forget_probes_unlike(num_images)
         if before:
             rank_zero_warn(
-                f"ExplanationMonitor explains a new probe, because num_images={self.num_images} but the checkpoint's "
+                f"ExplanationMonitor explains a new probe, because num_images={num_images} but the checkpoint's "
                 f"run had {before[0]}: heatmap drift starts anew, and earlier epochs are of other images."
             )
 
@@ -219,12 +236,14 @@ class ExplanationMonitor(Callback):
                 "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
                 "but it is empty."
             )
-        promise_keys(self.keys, trainer, pl_module, self._runs.of(trainer))
-        self.schedule.explain_itself(trainer, self.prefix)
+        run = self._runs.of(trainer)
+        promise_keys(self.keys, trainer, pl_module, run)
+        self._budget.schedule(run).explain_itself(trainer, self.prefix)
+        run.time.begin(trainer.fit_loop.total_batch_idx, trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the time, to say once which share of an epoch explaining takes."""
-        self._runs.of(trainer).epoch_began = time.perf_counter()
+        self._runs.of(trainer).time.begin_epoch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether this validation is explained."""
@@ -274,6 +293,7 @@ class ExplanationMonitor(Callback):
         """Leave no hook behind when a step fails; tell a fit that is interrupted by hand."""
         run = self._runs.of(trainer)
         run.stop_listening()
+        run.time.end()
         if isinstance(exception, KeyboardInterrupt) and run.stage == "fit":
             self.on_fit_end(trainer, pl_module)
         if self._step is not None:
@@ -298,18 +318,21 @@ class ExplanationMonitor(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Let reports tell all epochs."""
-        end_fit(trainer, self._runs.of(trainer), self.keys, self.reports, private=self._engine.private)
+        run = self._runs.of(trainer)
+        run.time.end()
+        end_fit(trainer, run, self.keys, self.reports, private=self._engine.private)
 
     def _read_logged(self, trainer: Trainer) -> None:
         run = self._runs.of(trainer)
         if run.explained is not None and not trainer.sanity_checking:
             warn_of_accuracy(trainer, run.explained, run.class_counts, run.said)
-            end_validation(trainer, run, self.keys, self.reports, run.explained, private=self._engine.private)
+            with run.time.spent():
+                end_validation(trainer, run, self.keys, self.reports, run.explained, private=self._engine.private)
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         run = self._runs.of(trainer)
         batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
-        run.begin_validation(len(batches), due=self.schedule.is_due(trainer, run))
+        run.begin_validation(len(batches), due=self._budget.schedule(run).is_due(trainer, run))
         if any(report.reads_logged for report in self.reports):
             run.logged.leave_out_earlier(trainer)
         for_reports = any(report.wants_validation_logits for report in self.reports)
@@ -337,7 +360,8 @@ class ExplanationMonitor(Callback):
                 if is_first:
                     run.note_first_batch(loader, sample)
                 if gathers:
-                    run.selection(loader, max(self.num_images, self.plan.num_references)).offer(sample)
+                    num_images = self._budget.effort(run).num_images
+                    run.selection(loader, max(num_images, self.plan.num_references)).offer(sample)
         except Exception as error:
             if is_first and not run.tried:
                 raise
@@ -367,14 +391,25 @@ class ExplanationMonitor(Callback):
         if trainer.sanity_checking:
             self._engine.check_configuration(trainer, module, run)
             return
-        epoch = run.explained = self._engine.explain(trainer, module, run) if run.due else None
-        self._latest = epoch or self._latest
-        if epoch is not None and self.schedule.is_in_step(trainer, run):
-            run.last_step = trainer.global_step
+        if run.stage == "fit" and self.max_overhead is not None:
+            run.time.note_validation(trainer.fit_loop.total_batch_idx, trainer.global_step)
+        run.explained = None
+        if run.due:
+            self._explain(trainer, module, run)
         run.first = run.first and not run.due
         run.stop_listening()
         if run.stage == "fit":
             promise_keys(self.keys, trainer, module, run)
+
+    def _explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
+        schedule = self._budget.schedule(run)
+        with run.time.spent():
+            epoch = run.explained = self._engine.explain(trainer, module, run)
+        self._latest = epoch or self._latest
+        if epoch is not None and schedule.is_in_step(trainer, run):
+            run.last_step = trainer.global_step
+        if self._budget.schedule(run) != schedule:
+            self._budget.schedule(run).warn_watchers(trainer, self.prefix)
 
 
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from lightning_xai._lightning import loaded
 from lightning_xai.callbacks.logged_beside import LoggedBeside
+from lightning_xai.callbacks.run_time import RunTime
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import FailureImages, Verdicts
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
@@ -26,6 +28,25 @@ if TYPE_CHECKING:
 
 _LEAST_ON_CPU, _MOST_ON_CPU = 8, 32  # one image at a time costs 2.9 times as much, 256 up to 1.5 times
 _SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first
+
+
+@dataclass(frozen=True)
+class BudgetChoice:
+    """What a budget was found to allow.
+
+    Attributes:
+        max_overhead: The budget, a share of a fit's time.
+        asked: The most that was to be explained.
+        chosen: What is explained; set without a budget, it gives the same values.
+        most_images: How many images there would have been to explain, at most, in one loader's probe.
+        measured: The times that it was chosen from, in words.
+    """
+
+    max_overhead: float
+    asked: Effort
+    chosen: Effort
+    most_images: int
+    measured: str
 
 
 @dataclass
@@ -44,7 +65,8 @@ class RunState:
         last_epoch: Last epoch that was explained.
         last_step: The Trainer's step at the last explanation that was in step.
         first: Whether no validation of this fit was explained (or tried) yet.
-        epoch_began: When the running training epoch began.
+        time: How long the fit has taken so far, and how much of that explaining took.
+        choice: What a budget allows; None before it was chosen, and without a budget.
         num_loaders: How many loaders the running validation has.
         due: Whether the running validation is explained.
         selections: Loader's index -> selection that goes on in the running validation.
@@ -81,7 +103,8 @@ class RunState:
     last_epoch: int | None = None
     last_step: int | None = None
     first: bool = True
-    epoch_began: float | None = None
+    time: RunTime = field(default_factory=RunTime)
+    choice: BudgetChoice | None = None
     num_loaders: int = 1
     due: bool = False
     selections: dict[int, ProbeSelection] = field(default_factory=dict)

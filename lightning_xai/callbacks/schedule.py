@@ -66,15 +66,17 @@ class Schedule:
     def explain_itself(self, trainer: Trainer, prefix: str) -> None:
         """Say, when a fit has begun, which validations are left out, and what that means for who counts them."""
         validations = self._validations(trainer)
-        if self.every_n_steps is not None:
-            warn_of_patience(trainer, prefix, validations, "validations")
-            return
-        warn_of_patience(trainer, prefix, validations, "epochs")
-        if validations > self.every_n_epochs:
+        self.warn_watchers(trainer, prefix)
+        if self.every_n_steps is None and validations > self.every_n_epochs:
             rank_zero_info(
                 f"ExplanationMonitor explains one of {validations // self.every_n_epochs} validations of an epoch, the "
                 "last; every_n_steps= explains more often."
             )
+
+    def warn_watchers(self, trainer: Trainer, prefix: str) -> None:
+        """Say what the patience of those must be who count every validation."""
+        unit = "epochs" if self.every_n_steps is None else "validations"
+        warn_of_patience(trainer, prefix, self._validations(trainer), unit)
 
     def _validations(self, trainer: Trainer) -> int:
         """Return how many validations there are to one explanation, 1 where that is not known."""
@@ -120,6 +122,11 @@ def validations_in_epoch(trainer: Trainer) -> int:
     """Return how often an epoch is validated, at least 1; where that is unknown, each validation counts as an epoch."""
     between, batches = _batches_between(trainer), trainer.num_training_batches
     return 1 if between is None or batches == math.inf else max(1, int(batches // between))
+
+
+def has_known_epochs(trainer: Trainer) -> bool:
+    """Return whether it is known how many batches an epoch has, and after how many it is validated."""
+    return _batches_between(trainer) is not None and trainer.num_training_batches != math.inf
 
 
 def is_resumed_midway(trainer: Trainer) -> bool:

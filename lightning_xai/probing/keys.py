@@ -48,6 +48,9 @@ SHARED_KEYS = (
 )
 """Keys that do not belong to one explainer."""
 
+OVERHEAD = Key("overhead", 1.0, higher_is_better=False)
+"""Share of a fit's time so far that explaining took."""
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -56,12 +59,14 @@ class Keys:
     Attributes:
         plan: What is asked.
         prefix: First part of every key.
-        num_images: Size of the probe.
+        num_images: Size of the probe, at most.
+        budgeted: Whether the share of the fit's time is among them.
     """
 
     plan: Plan
     prefix: str
     num_images: int
+    budgeted: bool = False
 
     def full(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
         """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.
@@ -102,7 +107,7 @@ class Keys:
             )
 
     def _named(self, loader: int | None, *, annotated: bool) -> Iterator[tuple[str, Key]]:
-        for key in SHARED_KEYS:
+        for key in (*SHARED_KEYS, OVERHEAD) if self.budgeted else SHARED_KEYS:
             yield self.full(key.name, loader=loader), key
         for name, metric in self.plan.metrics(annotated=annotated).items():
             for explainer in self.plan.explainers:

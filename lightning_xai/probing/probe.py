@@ -81,6 +81,19 @@ class Probe:
             places.setdefault(item.form, []).append(place)
         return list(places.values())
 
+    def first(self, num_images: int) -> Probe:
+        """Return the probe that a choice of ``num_images`` would have been; itself if it holds no more."""
+        if num_images >= len(self):
+            return self
+        return Probe(
+            self.identities[:num_images],
+            self.items[:num_images],
+            {name: maps[:num_images] for name, maps in self.previous.items()},
+            None if self.previous_target is None else self.previous_target[:num_images],
+            num_images,
+            self.kept_range,
+        )
+
     def sample(self, indices: Sequence[int], device: torch.device) -> Sample:
         """Return the images with ``indices``, which are of one size, as one batch on ``device``.
 

@@ -30,6 +30,7 @@ from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame,
 from lightning_xai.probing import plan, sample_from_batch
 from lightning_xai.reports import AccuracyAlignment, Grid, History, Report, Scalars, accuracy_alignment, numbers
 from tests.callbacks import _runs, _scripted, _shortcut
+from tests.callbacks._clock import Clock
 from tests.callbacks._runs import (
     Attendance,
     Constant,
@@ -401,6 +402,29 @@ def findings(folder):
     }
 
 
+def budgets(folder):
+    """What ranks choose whose clocks differ: the first one's epochs are slower, the second one's explanations."""
+    rank = int(os.environ["RANK"])
+    clock, patch = Clock(), pytest.MonkeyPatch()
+    with patch.context():
+        clock.started(patch)
+        slow = {"val_loader": loader(40, seed=1), "max_epochs": 2}
+        ours = monitor(clock.explainer((0.15, 0.3)[rank]), num_images=32, max_overhead=0.05)
+        train([ours, clock.training((20.0, 10.0)[rank])], Drifting, **slow)
+        fixed = monitor(clock.explainer(0.0), num_images=ours.effort.num_images)
+        train([fixed], Drifting, **slow)
+    return {
+        "effort": ours.effort,
+        "overhead": [epoch["xai/overhead"] for epoch in ours.history],
+        **{
+            name: [
+                {k: v for k, v in epoch.items() if k not in {"xai/seconds", "xai/overhead"}} for epoch in one.history
+            ]
+            for name, one in (("rows", ours), ("fixed", fixed))
+        },
+    }
+
+
 def files(folder):
     """Which ranks write, and where."""
     writes = []
@@ -585,6 +609,7 @@ SITUATIONS = (
     agreement,
     decisions,
     findings,
+    budgets,
     one_rank_raises,
     one_rank_reads_nothing,
     forwards,

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai._randomness import content_keys
 from lightning_xai.callbacks import run_state
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.processes import OneProcess, share_of
 from lightning_xai.probing.validation import Accuracy
 from tests.callbacks._runs import differing, loader, monitor, remembered, train
@@ -165,6 +166,16 @@ def test_monitors_agree(fixture, request):
     assert first["best"] in first["kept"]
     assert len(first["kept"]) == 2
     assert first["told"] == []
+
+
+def test_ranks_of_different_speed_choose_alike_by_the_slowest(ranks):
+    first, second = (found["budgets"] for found in ranks)
+    assert first == second
+    # 40 s of an epoch, 1.2 s for a rank's four of the eight images that are tried
+    assert first["effort"] == Effort(14)
+    assert first["rows"] == first["fixed"]
+    spent = [(4 + 7) * 0.3, (4 + 7 + 7) * 0.3]
+    assert first["overhead"] == pytest.approx([s / (s + 20.0 * n) for s, n in zip(spent, (1, 2), strict=True)])
 
 
 def test_decisions_agree_and_are_those_of_one_process(ranks, three_ranks, tmp_path):
