@@ -108,6 +108,13 @@ class Budget:
         measured = f"an image takes {per_image:.3g} s to explain, an {pace.unit} without explaining {per_unit:.3g} s"
         run.choice = BudgetChoice(self.max_overhead, self.asked, chosen, max(sizes), measured)
         run.probes = {loader: probe.first(images) for loader, probe in run.probes.items()}
+        length = trainer.max_steps if chosen.every_n_steps else trainer.max_epochs
+        if interval is not None and length is not None and 0 < length < interval:
+            rank_zero_warn(
+                f"ExplanationMonitor(max_overhead={self.max_overhead:g}) explains nothing in this fit after its first "
+                f"validation, because explaining {images} images takes as long as {interval} {pace.unit}s leave: ask "
+                "for fewer metrics or explainers, or for a greater share."
+            )
 
     def check_restored(self, run: RunState) -> None:
         """Keep the choice of a checkpoint only if it was made for what is asked now."""
@@ -137,7 +144,7 @@ class Budget:
         elif self.max_overhead is None and len(run.epochs) == 1 and of_epoch is not None:
             rank_zero_info(
                 f"ExplanationMonitor took {epoch.seconds:.1f} s, {epoch.seconds / max(of_epoch, 1e-9):.0%} of this "
-                "epoch so far. To spend less: max_overhead, every_n_epochs, num_images, fewer metrics."
+                "epoch so far. To spend less: every_n_epochs, num_images, fewer metrics, or a bound, max_overhead."
             )
 
 

@@ -63,7 +63,8 @@ class ExplanationMonitor(Callback):
 
     Args:
         explainers: Explainers or aliases, one or several, or a dict of names.
-        metrics: Metrics or aliases; None for the default suite, with localization where data have masks or boxes.
+        metrics: Metrics or aliases; None for the default suite, with localization where data have masks or boxes. Among
+            others, ``"default"`` stands for it: ``["default", "road"]``.
         num_images: Size of the probe: class-balanced, annotated images first, gathered in the first validation, the
             same from then on. Images may differ in size.
         every_n_epochs: Explain the last validation of every n-th epoch (and the first of a fit); where the length of an
@@ -112,7 +113,7 @@ class ExplanationMonitor(Callback):
         metrics: (
             MetricAlias
             | ExplanationMetric
-            | Sequence[MetricAlias | ExplanationMetric]
+            | Sequence[MetricAlias | Literal["default"] | ExplanationMetric]
             | Mapping[str, MetricAlias | ExplanationMetric]
             | None
         ) = None,

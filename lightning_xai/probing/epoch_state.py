@@ -102,9 +102,9 @@ def _rows_state(by_metric: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _rows(state: Mapping[str, Any], count: int, metrics: Mapping[str, ExplanationMetric]) -> dict[str, Tensor]:
-    """Return the rows by metric; those of metrics that are asked for no longer are left out."""
-    known = {name: one for name, one in _unchecked(state).items() if name in metrics}
-    return {name: checked_tensor(one, count, torch.float32) for name, one in known.items()}
+    """Return the rows in the order of the metrics; those of metrics that are asked for no longer are left out."""
+    rows = _unchecked(state)
+    return {name: checked_tensor(rows[name], count, torch.float32) for name in metrics if name in rows}
 
 
 def _unchecked(state: Mapping[str, Any]) -> dict[str, Any]:

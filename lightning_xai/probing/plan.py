@@ -30,6 +30,9 @@ Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric]
 Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
 TargetRule: TypeAlias = Literal["label", "predicted", "least_probable"] | int
 
+DEFAULT = "default"
+"""Stands for the default suite where an alias of a metric does."""
+
 _NUM_REFERENCES = 64
 
 
@@ -38,8 +41,8 @@ class Plan:
 
     Args:
         explainers: One or several explainers or aliases, or a mapping of names to these.
-        metrics: Likewise for metrics; None for the default suite: every metric that says `in_default_suite`, those on
-            annotated objects where there are annotations.
+        metrics: Likewise for metrics; None, or ``"default"`` among others in a list, for the default suite: every
+            metric that says `in_default_suite`, those on annotated objects where there are annotations.
         target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         seed: Of the random control.
         alarm: What is asked about where heat lies; None for nothing.
@@ -67,12 +70,7 @@ class Plan:
         self.explainers = _explainers_by_name(explainers)
         self.target: TargetRule = target
         self.seed = seed
-        if metrics is None:
-            default = _default_metrics()
-            self._annotated_suite = MetricSuite(default)
-            self._plain_suite = MetricSuite([metric for metric in default if "masks" not in metric.needs])
-        else:
-            self._annotated_suite = self._plain_suite = _suite_of(metrics)
+        self._annotated_suite, self._plain_suite = _suites(DEFAULT if metrics is None else metrics)
         scored = {name: metric for name, metric in self.metrics(annotated=False).items() if has_control(metric)}
         self._control_suite = MetricSuite(scored) if scored else None
         self.alarm = alarm if scored or any(map(is_localization, self.metrics(annotated=True).values())) else None
@@ -280,6 +278,17 @@ def _explainer(explainer: str | Explainer) -> Explainer:
     if not isinstance(explainer, Explainer):
         raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {type(explainer).__name__}.")
     return explainer
+
+
+def _suites(metrics: Metrics) -> tuple[MetricSuite, MetricSuite]:
+    """Return the metrics for images with and without annotations: only those of the default suite depend on these."""
+    listed = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(listed, Sequence) or not any(isinstance(one, str) and one == DEFAULT for one in listed):
+        suite = _suite_of(metrics)
+        return suite, suite
+    default, others = _default_metrics(), [one for one in listed if not (isinstance(one, str) and one == DEFAULT)]
+    without_masks = [metric for metric in default if "masks" not in metric.needs]
+    return _suite_of([*default, *others]), _suite_of([*without_masks, *others])
 
 
 def _suite_of(metrics: Metrics) -> MetricSuite:

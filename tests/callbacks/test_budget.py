@@ -172,6 +172,12 @@ class TestWhatIsSaid:
             fit(clock, monitor(clock.explainer(0.5), [HeatmapDrift()], num_images=20))
         assert "ExplanationMonitor took 10.0 s, 20% of this epoch so far." in caplog.text
 
+    def test_a_share_that_leaves_nothing(self, clock):
+        ours = budgeted(clock, 20.0)
+        with pytest.warns(UserWarning, match="explaining 8 images takes as long as 76 epochs leave: ask for fewer"):
+            fit(clock, ours, max_epochs=2)
+        assert len(ours.history) == 1
+
     def test_who_counts_validations_learns_of_a_longer_interval(self, clock):
         stop = EarlyStopping("xai/faithfulness", mode="max", patience=9)
         with pytest.warns(UserWarning, match="set patience=36 for 9 explained epochs"):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 
-from lightning_xai import ExplanationMonitor
+from lightning_xai import AccuracyAlignment, ExplanationCheckpoint, ExplanationEarlyStopping, ExplanationMonitor
 from lightning_xai.probing import sample_from_batch
 from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks._harm import (
@@ -198,6 +199,39 @@ def test_the_default_suite_of_many_explainers_leaves_no_trace():
     assert run.values() == expected.values()
     assert len(everything.history) == 2
     assert "xai/cam/pointing_game" in everything.history[0]
+
+
+def everything(folder):
+    """The monitor with a budget and all that reads it: decisions, files, the report about accuracy."""
+    reports = [Scalars(), History(), Grid(num_images=2, cell_size=32), AccuracyAlignment(table=False)]
+    explainers = ["grad_cam", Constant(draws_from_torch)]
+    watched = monitor(explainers, num_images=32, max_overhead=0.5, reports=reports)
+    key = "xai/grad_cam/faithfulness_gain"
+    stops = [
+        ExplanationEarlyStopping(key, patience=99),
+        ExplanationEarlyStopping(key, rule="no_gain", patience=99, only_if={"val_loss": ("<", 9.0)}),
+    ]
+    keep = ExplanationCheckpoint([key, "xai/grad_cam/insertion_auc"], rule="pareto", dirpath=folder, save_last=True)
+    return [watched, *stops, keep, ExplanationCheckpoint(key, dirpath=folder / "best")]
+
+
+def test_decisions_reports_and_a_budget_leave_no_trace(tmp_path, monkeypatch):
+    settings = {"val_loader": loader(40, seed=1), "max_epochs": 3, "logger": CSVLogger(tmp_path)}
+    expected = train([], lambda: Net(dropout=0.5), **settings)
+    callbacks = everything(tmp_path / "kept")
+    run = train(callbacks, lambda: Net(dropout=0.5), **settings)
+    assert differing(run.state(), expected.state()) == []
+    assert run.values() == expected.values()
+    watched, guard, stop, front, best = callbacks
+    assert watched._runs["fit"].choice is not None
+    assert guard.decision is not None
+    assert stop.decision is not None
+    assert front.best_model_path
+    assert best.best_model_path
+    assert list(tmp_path.rglob("*accuracy_alignment*/**/*.png"))
+    with unguarded(monkeypatch):
+        run = train(everything(tmp_path / "unguarded"), lambda: Net(dropout=0.5), **settings)
+    assert differing(run.state(), expected.state()) != []
 
 
 class Caching(Net):

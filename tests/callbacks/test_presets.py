@@ -26,11 +26,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:[\\s\\S]*([Dd]eprecat|No seed fo
 
 PRESETS = sorted((Path(__file__).parents[2] / "callbacks").glob("*.yaml"))
 ADDED = {
-    "explanation_monitor": ExplanationMonitor,
-    "early_stopping_on_faithfulness": EarlyStopping,
-    "checkpoint_on_faithfulness": ModelCheckpoint,
-    "explanation_early_stopping": ExplanationEarlyStopping,
-    "explanation_checkpoint": ExplanationCheckpoint,
+    "explanation_monitor": [ExplanationMonitor],
+    "early_stopping_on_faithfulness": [EarlyStopping],
+    "checkpoint_on_faithfulness": [ModelCheckpoint],
+    "explanation_early_stopping": [ExplanationEarlyStopping],
+    "explanation_checkpoint": [ExplanationCheckpoint],
+    "pareto_checkpoint": [ExplanationCheckpoint],
+    "research": [ExplanationMonitor, ExplanationEarlyStopping, ExplanationCheckpoint],
 }
 OWN = """
 trainer:
@@ -73,9 +75,8 @@ def configs(*paths):
 
 def kinds(cli):
     """The user's and our callbacks, without those that Lightning adds."""
-    shown = {"RichModelSummary", "LearningRateMonitor", *(kind.__name__ for kind in ADDED.values())} - {
-        "ModelCheckpoint"
-    }
+    ours = {kind.__name__ for added in ADDED.values() for kind in added}
+    shown = {"RichModelSummary", "LearningRateMonitor", *ours} - {"ModelCheckpoint"}
     return sorted(type(callback).__name__ for callback in cli.trainer.callbacks if type(callback).__name__ in shown)
 
 
@@ -91,40 +92,56 @@ def test_there_is_a_test_for_every_preset():
 def test_a_preset_alone_is_appended(own, preset):
     cli = parsed(*configs(own, preset))
     assert "RichModelSummary" in kinds(cli)
-    assert sum(type(callback) is ADDED[preset.stem] for callback in cli.trainer.callbacks) == 1
+    for kind in ADDED[preset.stem]:
+        assert sum(type(callback) is kind for callback in cli.trainer.callbacks) == 1
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_without_a_config_of_the_user(preset):
     cli = parsed(*configs(preset), "--trainer.accelerator=cpu", "--trainer.logger=false")
-    assert any(type(callback) is ADDED[preset.stem] for callback in cli.trainer.callbacks)
+    assert {type(callback) for callback in cli.trainer.callbacks} >= set(ADDED[preset.stem])
 
 
+def smaller(preset, folder):
+    """Return a preset whose monitor, if it has one, explains three images by two metrics."""
+    config = yaml.safe_load(preset.read_text())
+    for callback in config["trainer"]["callbacks+"]:
+        if callback["class_path"].endswith("ExplanationMonitor"):
+            callback["init_args"] |= {"num_images": 3, "metrics": ["insertion_deletion", "faithfulness_skill"]}
+            for report in callback["init_args"].get("reports", ()):
+                if "AccuracyAlignment" in str(report):
+                    report["init_args"]["scores"] = ["faithfulness_gain"]
+    path = folder / preset.name
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:ExplanationCheckpoint", "ignore:ExplanationMonitor.*explains nothing in this fit")
 @pytest.mark.parametrize("order", [PRESETS, PRESETS[::-1]], ids=["forward", "backward"])
 def test_all_presets_train_together_and_the_saved_config_trains_again(own, tmp_path, order):
-    small = ["--trainer.callbacks.num_images=3", "--trainer.callbacks.metrics=[insertion_deletion]"]
-    last = [path for path in order if path.stem != "explanation_monitor"]
-    first = [path for path in order if path.stem == "explanation_monitor"]
-    args = [*configs(own, *first), *small, *configs(*last)]
-    cli = parsed(*args, run=True, folder=tmp_path / "first")
-    ours = ["ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor"]
-    assert kinds(cli) == ["EarlyStopping", *ours, "RichModelSummary"]
+    cli = parsed(*configs(own, *(smaller(preset, tmp_path) for preset in order)), run=True, folder=tmp_path / "first")
+    ours = [
+        name for name in ("Checkpoint", "EarlyStopping", "Monitor") for _ in range(3 if name == "Checkpoint" else 2)
+    ]
+    assert kinds(cli) == ["EarlyStopping", *(f"Explanation{name}" for name in ours), "RichModelSummary"]
     checkpoint = next(c for c in cli.trainer.callbacks if type(c) is ModelCheckpoint)
-    (watched,) = monitors(cli)
+    watched, research = sorted(monitors(cli), key=lambda one: one.prefix == "research")
     best = max(row["xai/faithfulness"] for row in watched.history)
     assert checkpoint.best_model_score == pytest.approx(best)
     epoch = next(row["epoch"] for row in watched.history if row["xai/faithfulness"] == best)
     assert Path(checkpoint.best_model_path).name == f"epoch={epoch}-faithfulness={best:.3f}.ckpt"
-    keep = next(c for c in cli.trainer.callbacks if isinstance(c, ExplanationCheckpoint))
+    keep = next(c for c in cli.trainer.callbacks if getattr(c, "monitors", None) == ("xai/faithfulness_gain",))
     gain = watched.history[keep.kept[-1].epoch]["xai/faithfulness_gain"]
     assert Path(keep.kept[-1].path).name == f"epoch={keep.kept[-1].epoch}-gain={gain:.3f}.ckpt"
     assert Path(keep.best_model_path).exists()
+    assert research.history[0]["research/grad_cam/faithfulness"] == watched.history[0]["xai/faithfulness"]
     saved = tmp_path / "first" / "config.yaml"
     assert saved.exists()
     again = parsed("--config", saved, run=True, folder=tmp_path / "second")
     assert kinds(again) == kinds(cli)
-    assert monitors(again)[0].num_images == 3
-    assert [row["xai/faithfulness"] for row in monitors(again)[0].history] == [
+    watched_again, research_again = sorted(monitors(again), key=lambda one: one.prefix == "research")
+    assert (watched_again.num_images, research_again.max_overhead) == (3, 0.25)
+    assert [row["xai/faithfulness"] for row in watched_again.history] == [
         row["xai/faithfulness"] for row in watched.history
     ]
 
@@ -158,10 +175,12 @@ def test_the_command_lines_of_the_presets_comments(own, monkeypatch):
         for line in lines:
             words = re.sub(r"\\\n#", "", line).replace("your_config.yaml", str(own)).split()
             (watched,) = monitors(parsed(*words))
-            assert watched.num_images == (64 if "--trainer.callbacks.num_images=64" in words else 32)
+            asked = 128 if preset.stem == "research" else 64 if "--trainer.callbacks.num_images=64" in words else 32
+            assert watched.num_images == asked
+            assert watched.max_overhead == {128: 0.25}.get(asked, 0.05 if "max_overhead" in line else None)
             seen += 1
         assert lines, preset
-    assert seen == len(PRESETS) + 1
+    assert seen == len(PRESETS) + 2
 
 
 def test_settings_after_the_preset_on_the_command_line(own):

@@ -98,6 +98,17 @@ def test_the_control_is_scored_where_a_gain_is_logged(metrics, scored):
     assert (control and sorted(control.explanation_metrics())) == scored
 
 
+def test_the_default_suite_among_others():
+    asked, default = plan(metrics=["default", "road", PixelFlipping()]), plan()
+    for annotated in (False, True):
+        expected = [*default.metrics(annotated=annotated), "road", "pixel_flipping"]
+        assert list(asked.metrics(annotated=annotated)) == expected
+    assert "pointing_game" in asked.metrics(annotated=True)
+    assert list(plan(metrics="default").metrics(annotated=True)) == list(default.metrics(annotated=True))
+    with pytest.raises(ValueError, match="got two named 'sparseness'"):
+        plan(metrics=["default", "sparseness"])
+
+
 def test_expected_evaluations():
     assert plan().evaluations(annotated=False) <= 125 + 6  # the bound counts the unchanged image once per curve
     more = plan(["grad_cam", "hires_cam"]).evaluations(annotated=False) - plan().evaluations(annotated=False)
