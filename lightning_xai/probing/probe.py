@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,13 +85,13 @@ class Probe:
         """Return the probe that a choice of ``num_images`` would have been; itself if it holds no more."""
         if num_images >= len(self):
             return self
-        return Probe(
-            self.identities[:num_images],
-            self.items[:num_images],
-            {name: maps[:num_images] for name, maps in self.previous.items()},
-            None if self.previous_target is None else self.previous_target[:num_images],
-            num_images,
-            self.kept_range,
+        return replace(
+            self,
+            identities=self.identities[:num_images],
+            items=self.items[:num_images],
+            previous={name: maps[:num_images] for name, maps in self.previous.items()},
+            previous_target=None if self.previous_target is None else self.previous_target[:num_images],
+            num_images=num_images,
         )
 
     def sample(self, indices: Sequence[int], device: torch.device) -> Sample:

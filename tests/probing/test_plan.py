@@ -101,8 +101,8 @@ def test_the_control_is_scored_where_a_gain_is_logged(metrics, scored):
 def test_the_default_suite_among_others():
     asked, default = plan(metrics=["default", "road", PixelFlipping()]), plan()
     for annotated in (False, True):
-        expected = [*default.metrics(annotated=annotated), "road", "pixel_flipping"]
-        assert list(asked.metrics(annotated=annotated)) == expected
+        expected = {*default.metrics(annotated=annotated), "road", "pixel_flipping"}
+        assert set(asked.metrics(annotated=annotated)) == expected
     assert "pointing_game" in asked.metrics(annotated=True)
     assert list(plan(metrics="default").metrics(annotated=True)) == list(default.metrics(annotated=True))
     with pytest.raises(ValueError, match="got two named 'sparseness'"):
