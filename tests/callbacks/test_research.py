@@ -6,13 +6,8 @@ from lightning_xai.probing.decisions.effort import Effort
 from tests.callbacks._research import ACCURACIES, runs
 
 
-@pytest.fixture(scope="module")
-def ends(tmp_path_factory):
-    return runs(tmp_path_factory.mktemp("research"))
-
-
-def test_a_run_that_is_killed_ends_like_one_that_is_not(ends):
-    whole, killed = ends
+def test_a_run_that_is_killed_ends_like_one_that_is_not(tmp_path):
+    whole, killed = ends = runs(tmp_path)
     overhead = [found.pop("overhead") for found in ends]
     assert killed.keys() == whole.keys()
     for part in whole:
@@ -22,10 +17,10 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(ends):
     assert whole["effort"] == Effort(2)
     assert overhead[1][0] == pytest.approx(overhead[0][0])
     assert all(0.0 < fast < slow for fast, slow in zip(overhead[1][1:], overhead[0][1:], strict=True))
+    assert_everything_was_there(whole)
 
 
-def test_every_decision_was_made_on_something(ends):
-    whole, _ = ends
+def assert_everything_was_there(whole):
     images = whole["tables"]["research_images.csv"]
     assert len({tuple(row.values()) for row in images}) == len(images)
     assert {row["explainer"] for row in images} > {"grad_cam", "integrated_gradients", "center_heatmap", "control"}
@@ -34,3 +29,4 @@ def test_every_decision_was_made_on_something(ends):
     assert whole["best"][0] in whole["files"]
     assert "last.ckpt" in whole["files"]
     assert whole["stop"][0] is not None
+    assert len(whole["logged"]) == len(ACCURACIES)
