@@ -67,12 +67,9 @@ class Budget:
 
     def trial(self, trainer: Trainer, run: RunState) -> Mapping[int, Probe]:
         """Return the images to explain first: a few of each probe if the choice is to be made now, else all."""
-        if (
-            run.stage != "fit"
-            or self.max_overhead is None
-            or run.choice is not None
-            or _pace(trainer, run, self.asked) is None
-        ):
+        is_decided = run.stage != "fit" or self.max_overhead is None or run.choice is not None
+        has_images = any(map(len, run.probes.values()))
+        if is_decided or not has_images or _pace(trainer, run, self.asked) is None:
             return run.probes
         return {loader: probe.first(LEAST_IMAGES) for loader, probe in run.probes.items()}
 

@@ -146,7 +146,7 @@ class ExplanationMonitor(Callback):
             report.check_keys(self.keys)
         self._sample_from_batch = sample_from_batch or sample_of
         self._engine = Engine(
-            self.plan, self.keys, readout or Readout(), self.reports, on_error, self._budget, private=private
+            self.plan, self.keys, readout or Readout(), self.reports, on_error, budget=self._budget, private=private
         )
         self._runs = Runs()
         self._latest: ExplainedEpoch | None = None

@@ -232,8 +232,9 @@ class TestOverhead:
         assert ours.effort == Effort(14)
 
     def test_without_a_budget_there_is_none(self, clock):
-        ours = monitor(num_images=20)
-        fit(clock, ours)
+        ours = monitor(clock.explainer(1.0), [HeatmapDrift()], num_images=20)
+        fit(clock, ours, max_epochs=1)
+        assert clock.now == 1000.0 + 40.0 + 20.0  # no image is explained to be timed
         assert not any("overhead" in key for key in ours.history[0])
         assert ours.effort == Effort(20)
         assert ours.state_dict()["choice"] is None
@@ -257,6 +258,15 @@ class TestErrors:
         assert sum(looks) == 8 + 8 + 14 + 14
         assert [epoch["epoch"] for epoch in ours.history] == [1, 2]
         assert ours.effort == Effort(14)
+
+    def test_a_loader_without_images(self, clock):
+        class Nothing(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return iter(())
+
+        ours = budgeted(clock, 0.15)
+        fit(clock, ours, val_loader=torch.utils.data.DataLoader(Nothing()), max_epochs=1)
+        assert ours.effort == Effort(32)
 
     @pytest.mark.parametrize(
         ("value", "kind", "text"),
