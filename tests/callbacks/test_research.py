@@ -25,6 +25,7 @@ def assert_everything_was_there(whole):
     assert len({tuple(row.values()) for row in images}) == len(images)
     assert {row["explainer"] for row in images} > {"grad_cam", "integrated_gradients", "center_heatmap", "control"}
     assert {"research/grad_cam/faithfulness_skill", "research/layer_cam/road"} < whole["history"][-1].keys()
+    assert len(whole["maps"]) >= len(ACCURACIES)
     assert len(whole["kept"]) > 1
     assert whole["best"][0] in whole["files"]
     assert "last.ckpt" in whole["files"]
