@@ -15,6 +15,7 @@ _LAYERS = {
     "model": ("Classifier", "Readout", "preserved"),
     "reports": (
         "AccuracyAlignment",
+        "Breakdown",
         "Failures",
         "Filmstrip",
         "Grid",

@@ -85,6 +85,7 @@ from lightning_xai.metrics.faithfulness.sufficiency import Sufficiency as Suffic
 from lightning_xai.metrics.localization.attribution_localization import AttributionLocalization as AttributionLocalization
 from lightning_xai.metrics.localization.binarized_precision import BinarizedPrecision as BinarizedPrecision
 from lightning_xai.metrics.localization.box_localization import BoxLocalization as BoxLocalization
+from lightning_xai.metrics.localization.heat_share import HeatShare as HeatShare
 from lightning_xai.metrics.localization.localization_auc import LocalizationAUC as LocalizationAUC
 from lightning_xai.metrics.localization.nuisance_mass import NuisanceMass as NuisanceMass
 from lightning_xai.metrics.localization.pointing_game import PointingGame as PointingGame
@@ -121,6 +122,7 @@ from lightning_xai.probing.explained import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
+from lightning_xai.reports.breakdown import Breakdown as Breakdown
 from lightning_xai.reports.failures import Failures as Failures
 from lightning_xai.reports.filmstrip import Filmstrip as Filmstrip
 from lightning_xai.reports.grid import Grid as Grid
@@ -150,6 +152,7 @@ __all__ = [
     "AvgSensitivity",
     "BinarizedPrecision",
     "BoxLocalization",
+    "Breakdown",
     "CAM",
     "CaptumExplainer",
     "Case",
@@ -191,6 +194,7 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "HAAS",
+    "HeatShare",
     "HeatmapDrift",
     "HiResCAM",
     "History",

@@ -65,6 +65,7 @@ MetricAlias: TypeAlias = (
         "faithfulness_skill",
         "fidelity",
         "haas",
+        "heat_share",
         "heatmap_drift",
         "infidelity",
         "insertion_auc",

@@ -818,6 +818,35 @@ def haas(
         ValueError: If a setting is out of range.
     """
 
+def heat_share(
+    heatmaps: Tensor,
+    regions: Mapping[str, Tensor | Sequence[Tensor]],
+    *,
+    region: str = 'object',
+) -> Tensor:
+    """How much of the heat lies on a named region, such as a lesion, a marker or the border?
+
+    Positive heat inside the region over all positive heat, in [0, 1], without a better direction: that depends on what
+    the region is. Undefined without positive heat or where an image lacks the region. Chance, and Fake-CAM's score, is
+    the region's share of the image. Heat is not reliance: a marker may carry little heat and much of the score, as
+    `Reliance` shows. Logged as ``heat_in/<region>``, one metric per region; the monitor scores it by itself for every
+    region that `Reliance` or `NuisanceMass` names.
+
+    See `HeatShare` for costs, source and deviations.
+
+    Args:
+        heatmaps: Floating point (N, H, W), raw.
+        regions: Named areas: name -> masks (N, H, W), boolean, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4).
+        region: Name of the region, one of the case's ``regions``.
+
+    Returns:
+        float32 (N,) in [0, 1]; NaN where undefined.
+
+    Raises:
+        TypeError: If ``region`` is no name.
+        ValueError: If ``region`` cannot be part of a key.
+    """
+
 def heatmap_drift(
     heatmaps: Tensor,
     previous_heatmaps: Tensor,

@@ -9,6 +9,7 @@ from tests import _frozen
 CASES = list(_frozen.cases())
 NEW = {  # did not exist when the file was written
     "faithfulness_skill",
+    "heat_share",
     "insertion_skill",
     "mst_compactness",
     "normalized",

@@ -18,6 +18,7 @@ from lightning_xai.probing.epoch_state import (
     checked_number,
     checked_range,
     checked_tensor,
+    checked_texts,
     checked_whole,
     epoch_of,
     epoch_state,
@@ -125,7 +126,8 @@ def _epoch_of_version_1(row: Mapping[str, Any]) -> ExplainedEpoch:
 def _checked_probe(state: Mapping[str, Any]) -> dict[str, Any]:
     keys, classes = checked_list(state["keys"]), checked_list(state["classes"])
     count, target, asked = len(keys), state["previous_target"], state.get("num_images")
-    if len(classes) != count or len(set(zip(keys, classes, strict=True))) != count:
+    groups = checked_texts(state.get("groups"), count)
+    if len(classes) != count or len(set(zip(keys, classes, groups or [""] * count, strict=True))) != count:
         raise ValueError(f"{count} keys and {len(classes)} classes of a probe")
     previous = {
         str(name): checked_tensor(maps, count, torch.float16, ndim=3) for name, maps in state["previous"].items()
@@ -136,6 +138,7 @@ def _checked_probe(state: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "keys": [checked_whole(key) for key in keys],
         "classes": [checked_whole(label) for label in classes],
+        "groups": groups,
         "previous": previous,
         "previous_target": None if target is None else checked_tensor(target, count, torch.int64, ndim=1),
         "num_images": None if asked is None else checked_whole(asked, 1),

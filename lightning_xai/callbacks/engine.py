@@ -201,7 +201,7 @@ class Engine:
         found = self._attempted(trainer, run, lambda: self._answers_about_share(trainer, module, run, probes))
         if found is None:
             return None
-        answers = {i: _gathered(trainer, parts, probes[i].groups) for i, parts in found[0].items()}
+        answers = {i: _gathered(trainer, parts, probes[i].places_by_size) for i, parts in found[0].items()}
         if module.device.type == "cuda":  # which answers before it has computed
             torch.cuda.synchronize(module.device)
         overhead = None
@@ -258,7 +258,7 @@ class Engine:
     ) -> tuple[dict[int, list[Answers]], Classifier]:
         """Return the answers about this rank's share of each group of every probe, and the classifier asked."""
         # a share of each group of images of one size: so every rank makes the same number of forwards
-        shares = {loader: shares_of(processes_of(trainer), probe.groups) for loader, probe in probes.items()}
+        shares = {loader: shares_of(processes_of(trainer), probe.places_by_size) for loader, probe in probes.items()}
         cost = self.plan.evaluations(annotated=run.annotated)
         total = None if cost is None else cost * sum(len(places) for groups in shares.values() for places in groups)
         has_bar = trainer.progress_bar_callback is not None
@@ -346,7 +346,7 @@ class Engine:
         accuracy: Mapping[int, Accuracy],
     ) -> tuple[ExplainedEpoch, Raised, dict[int, Mapping[str, Tensor]]]:
         """Return the epoch from the answers about each group of each probe, its alarms, and the raw heatmaps."""
-        answers = {i: joined(parts, run.probes[i].groups) for i, parts in answered.by_loader.items()}
+        answers = {i: joined(parts, run.probes[i].places_by_size) for i, parts in answered.by_loader.items()}
         classifier = answered.classifier
         evaluations = classifier.evaluations * trainer.world_size
         loaders: dict[int, Explained] = {}
@@ -359,7 +359,7 @@ class Engine:
             ids = None if self.private else probe.ids
             of_probe = accuracy_of(correct_on_probe(told, classifier.task), told.labels)
             right = accuracy.get(loader, of_probe)
-            loaders[loader] = replace(told, value_range=probe.value_range, ids=ids, accuracy=right)
+            loaders[loader] = replace(told, value_range=probe.value_range, ids=ids, groups=probe.groups, accuracy=right)
             estimates |= self.keys.values(loaders[loader], classifier.task, index)
             estimates[self.keys.full("seconds", loader=index)] = Estimate(seconds)
             estimates[self.keys.full("model_evaluations", loader=index)] = Estimate(float(evaluations))

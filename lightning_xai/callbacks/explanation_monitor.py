@@ -14,6 +14,7 @@ from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.alarming import check_judges, checked_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep
+from lightning_xai.callbacks.batch_reader import BatchReader
 from lightning_xai.callbacks.budget import Budget
 from lightning_xai.callbacks.engine import Engine, processes_of
 from lightning_xai.callbacks.run_state import Runs, RunState
@@ -23,17 +24,17 @@ from lightning_xai.callbacks.validation_logits import begin_listening, listen
 from lightning_xai.callbacks.watchers import agree, check_prefix, check_trainer, check_watchers, promise_keys
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.model.call import ForwardArguments
-from lightning_xai.model.preserve import preserved
-from lightning_xai.model.readout import Readout, called_module
+from lightning_xai.model.readout import Readout
 from lightning_xai.probing.batches import SampleFromBatch
 from lightning_xai.probing.batches import sample_from_batch as sample_of
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.groups_in_batch import Groups, check_groups
 from lightning_xai.probing.keys import Keys, stripped_prefix
 from lightning_xai.probing.plan import Plan, TargetRule
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment
+from lightning_xai.reports.breakdown import Breakdown
 from lightning_xai.reports.filmstrip import Filmstrip
 from lightning_xai.reports.grid import Grid
 from lightning_xai.reports.html.html_report import HtmlReport
@@ -72,8 +73,8 @@ class ExplanationMonitor(Callback):
         target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         readout: How the model is read; `Readout()` if None.
         reports: Who tells an explained epoch; if None ``[Scalars(), History(), Maps(), Grid(), Filmstrip(),
-            AccuracyAlignment(), HtmlReport()]``. Each fails alone, and monitors see the values whatever reports there
-            are.
+            Breakdown(), AccuracyAlignment(), HtmlReport()]``. Each fails alone, and monitors see the values whatever
+            reports there are.
         sample_from_batch: A function of a batch that returns a `Sample`, for batches of unusual form.
         prefix: First part of every key; two monitors of a Trainer need two.
         on_error: ``"warn"`` skips an epoch's values with one warning; ``"raise"`` ends the run. Errors of configuration
@@ -89,6 +90,10 @@ class ExplanationMonitor(Callback):
             times are measured, and as many images chosen as fit; only where 8 (or all) do not, the interval grows. It
             is chosen once, on all ranks alike, kept by checkpoints, and said with the fixed settings (`effort`) that
             give the same values. ``overhead`` is logged, the share so far.
+        groups: Site, scanner or background of each image: a key of the batch, or a function of it that returns a whole
+            number or a text per image. The probe is balanced over class × group, and values are told by group.
+        breakdown: Names such as ``"faithfulness_gain"`` of which ``worst_class/…``, ``worst_group/…`` and ``gap/…``
+            (best minus worst group; class without groups) are logged, among those with two or more defined images.
 
     Raises:
         ModuleNotFoundError: If neither `lightning` nor `pytorch_lightning` is installed.
@@ -130,8 +135,11 @@ class ExplanationMonitor(Callback):
         every_n_steps: int | None = None,
         shortcut_alarm: ShortcutAlarm | bool = True,
         max_overhead: float | None = None,
+        groups: Groups | None = None,
+        breakdown: str | Sequence[str] | None = None,
     ) -> None:
         check_installed()
+        check_groups(groups)
         check_choice(on_error, ("warn", "raise"), "on_error")
         self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
@@ -140,11 +148,14 @@ class ExplanationMonitor(Callback):
         self._budget = Budget(max_overhead, Effort(num_images, every_n_epochs, every_n_steps))
         self.plan = Plan(explainers, metrics, target, seed, checked_alarm(shortcut_alarm))
         check_judges(shortcut_alarm, self.plan)
-        self.keys = Keys(self.plan, self.prefix, num_images, budgeted=max_overhead is not None)
+        self.groups, self.breakdown = groups, _names(breakdown)
+        self.keys = Keys(
+            self.plan, self.prefix, num_images, breakdown=self.breakdown, budgeted=max_overhead is not None
+        )
         self.reports = _checked_reports(reports)
         for report in self.reports:
             report.check_keys(self.keys)
-        self._sample_from_batch = sample_from_batch or sample_of
+        self._reader = BatchReader(sample_from_batch or sample_of, groups, readout or Readout())
         self._engine = Engine(
             self.plan, self.keys, readout or Readout(), self.reports, on_error, budget=self._budget, private=private
         )
@@ -346,17 +357,14 @@ class ExplanationMonitor(Callback):
     def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
         run = self._runs.of(trainer)
         if run.listening is not None:
-            listen(run.listening, module, batch, loader, self._sample_from_batch)
+            listen(run.listening, module, batch, loader, self._reader.sample_from_batch)
         is_first = batch_idx == 0
         gathers = run.due and loader not in run.probes and not trainer.sanity_checking
         if not is_first and not gathers:
             return
         try:
-            # Reading a batch in the usual way disturbs nothing, and guarding the module costs more than choosing.
-            usual = self._sample_from_batch is sample_of
-            with torch.inference_mode(False) if usual else preserved(module):
-                arguments = ForwardArguments(called_module(module, self._engine.readout.forward)) if usual else None
-                sample = sample_of(batch, arguments) if usual else self._sample_from_batch(batch)
+            sample = self._reader.read(module, batch, run)
+            with torch.inference_mode(False):
                 run.note_labels(sample)
                 if is_first:
                     run.note_first_batch(loader, sample)
@@ -387,7 +395,7 @@ class ExplanationMonitor(Callback):
         if run.due or not run.annotated_loaders:
             agree(processes_of(trainer), run)
         if run.stage == "fit" and run.due and not run.tried:
-            keys = self.keys.all(annotated=run.annotated, loaders=run.loaders)
+            keys = self.keys.all(annotated=run.annotated, grouped=run.grouped, loaders=run.loaders)
             check_watchers(trainer, self.prefix, keys)
         if trainer.sanity_checking:
             self._engine.check_configuration(trainer, module, run)
@@ -413,9 +421,17 @@ class ExplanationMonitor(Callback):
             self._budget.schedule(run).warn_watchers(trainer, self.prefix)
 
 
+def _names(breakdown: str | Sequence[str] | None) -> tuple[str, ...]:
+    names = (breakdown,) if isinstance(breakdown, str) else tuple(breakdown or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"Expected `breakdown` to hold names of metrics, but got {type(name).__name__}.")
+    return names
+
+
 def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:
     if reports is None:
-        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), AccuracyAlignment(), HtmlReport())
+        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), Breakdown(), AccuracyAlignment(), HtmlReport())
     given = (reports,) if isinstance(reports, Report) else tuple(reports)
     for report in given:
         if not isinstance(report, Report):

@@ -84,7 +84,7 @@ def with_heatmaps(
     shown = [one.candidate for one in failures]
     images = Probe([(one.key, one.label) for one in shown], [one.item for one in shown])
     made = list(failures)
-    for places in images.groups:
+    for places in images.places_by_size:
         sample = images.sample(places, device)
         height, width = sample.images.shape[2:]
         resized = references_of_size(references, (height, width)) if plan.num_references else None

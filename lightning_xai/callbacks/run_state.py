@@ -72,6 +72,7 @@ class RunState:
         selections: Loader's index -> selection that goes on in the running validation.
         samples: Loader's index -> first image that was last seen.
         annotated_loaders: Loader's index -> whether some rank's images have masks or boxes, agreed once.
+        grouped_loaders: Loader's index -> whether some rank's images have groups, agreed once.
         chunk_size: Greatest first batch seen.
         tried: Whether one image went through everything, so that later errors are none of configuration.
         failures: Validations in a row that could not be explained.
@@ -110,6 +111,7 @@ class RunState:
     selections: dict[int, ProbeSelection] = field(default_factory=dict)
     samples: dict[int, Sample] = field(default_factory=dict)
     annotated_loaders: dict[int, bool] = field(default_factory=dict)
+    grouped_loaders: dict[int, bool] = field(default_factory=dict)
     chunk_size: int = 1
     tried: bool = False
     failures: int = 0
@@ -206,10 +208,15 @@ class RunState:
         """Whether the images of some loader have masks or boxes."""
         return any(self.annotated_loaders.values())
 
+    @property
+    def grouped(self) -> bool:
+        """Whether the images of some loader have groups."""
+        return any(self.grouped_loaders.values())
+
     def wanted(self, loader: int) -> list[Identity]:
         """Return the images of the restored probe that a loader is searched for."""
         state = self.restored.get(loader)
-        return [] if state is None else list(zip(state["keys"], state["classes"], strict=True))
+        return [] if state is None else _restored(state)
 
     def forget_probes_unlike(self, num_images: int) -> list[int]:
         """Look no longer for restored probes of another number of images; return these numbers."""
@@ -219,7 +226,8 @@ class RunState:
             # an older checkpoint does not say how many were asked for: there may have been no more images
             if count > num_images or asked not in {None, num_images}:
                 others.append(count if asked is None else asked)
-                nothing: dict[str, Any] = {"keys": [], "classes": [], "previous": {}, "previous_target": None}
+                nothing: dict[str, Any] = {"keys": [], "classes": [], "groups": None}
+                nothing |= {"previous": {}, "previous_target": None}
                 self.restored[loader] = {**state, **nothing, "num_images": num_images}
         return others
 
@@ -236,16 +244,23 @@ class RunState:
                 probe.kept_range = before
             else:
                 differences = [f"takes noise as a share of the range {probe.own_range} from now on (it was {before})"]
-        if list(zip(state["keys"], state["classes"], strict=True)) == probe.identities:
+        if _restored(state) == probe.identities:
             probe.previous = dict(state["previous"])
             probe.previous_target = state["previous_target"]
         elif state["keys"]:
             differences.insert(
                 0,
-                "did not find the images of the restored probe again (other data, precision or preprocessing): it "
-                "explains a new probe, and heatmap drift starts anew",
+                "did not find the images of the restored probe again (other data, groups, precision or "
+                "preprocessing): it explains a new probe, and heatmap drift starts anew",
             )
         return differences
+
+
+def _restored(state: dict[str, Any]) -> list[Identity]:
+    """Return the images of a probe's state, with their groups where they have any."""
+    images = list(zip(state["keys"], state["classes"], strict=True))
+    groups = state.get("groups") or [""] * len(images)
+    return [(*image, group) if group else image for image, group in zip(images, groups, strict=True)]
 
 
 def _are_alike(first: tuple[float, float], second: tuple[float, float]) -> bool:

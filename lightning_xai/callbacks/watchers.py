@@ -152,16 +152,18 @@ def _listed(names: Iterable[str]) -> str:
 def agree(processes: Processes, run: RunState) -> None:
     """Agree on what each rank saw of the data in a part; every rank must call it.
 
-    Which loaders have annotations, and so which keys there are, is settled once.
+    Which loaders have annotations or groups, and so which keys there are, is settled once.
     """
-    seen = {loader: sample.annotated for loader, sample in run.samples.items()}
+    seen = {loader: (sample.annotated, sample.groups is not None) for loader, sample in run.samples.items()}
     of_ranks = of_all(processes, (seen, run.labels_are_distributions, run.chunk_size))
     known = [labels for _, labels, _ in of_ranks if labels is not None]
     run.labels_are_distributions = all(known) if known else None
     run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
-    loaders = sorted({loader for annotated, *_ in of_ranks for loader in annotated})
-    agreed = {loader: any(annotated.get(loader, False) for annotated, *_ in of_ranks) for loader in loaders}
-    run.annotated_loaders = run.annotated_loaders or agreed
+    loaders = sorted({loader for seen, *_ in of_ranks for loader in seen})
+    of_loaders = {loader: [seen[loader] for seen, *_ in of_ranks if loader in seen] for loader in loaders}
+    if not run.annotated_loaders:
+        run.annotated_loaders = {i: any(annotated for annotated, _ in found) for i, found in of_loaders.items()}
+        run.grouped_loaders = {i: any(grouped for _, grouped in found) for i, found in of_loaders.items()}
 
 
 def promise_keys(keys: Keys, trainer: Trainer, module: LightningModule, run: RunState) -> None:
@@ -170,8 +172,10 @@ def promise_keys(keys: Keys, trainer: Trainer, module: LightningModule, run: Run
     Loggers never see these; a value that is logged replaces them, and an error leaves the last one.
     """
     for loader, agreed in run.annotated_loaders.items():
-        annotated = agreed or (loader in run.probes and run.probes[loader].annotated)
-        for name, key in keys.of_loader(run.index_in_keys(loader), annotated=annotated).items():
+        probe, index = run.probes.get(loader), run.index_in_keys(loader)
+        annotated = agreed or (probe is not None and probe.annotated)
+        grouped = run.grouped_loaders.get(loader, False) or (probe is not None and probe.groups is not None)
+        for name, key in keys.of_loader(index, annotated=annotated, grouped=grouped).items():
             run.last_values.setdefault(name, key.worst)
     for name, value in run.last_values.items():
         trainer.callback_metrics.setdefault(name, torch.tensor(value, device=module.device))

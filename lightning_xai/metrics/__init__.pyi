@@ -40,6 +40,7 @@ from lightning_xai.metrics.faithfulness.sufficiency import Sufficiency as Suffic
 from lightning_xai.metrics.localization.attribution_localization import AttributionLocalization as AttributionLocalization
 from lightning_xai.metrics.localization.binarized_precision import BinarizedPrecision as BinarizedPrecision
 from lightning_xai.metrics.localization.box_localization import BoxLocalization as BoxLocalization
+from lightning_xai.metrics.localization.heat_share import HeatShare as HeatShare
 from lightning_xai.metrics.localization.localization_auc import LocalizationAUC as LocalizationAUC
 from lightning_xai.metrics.localization.nuisance_mass import NuisanceMass as NuisanceMass
 from lightning_xai.metrics.localization.pointing_game import PointingGame as PointingGame
@@ -95,6 +96,7 @@ __all__ = [
     "FaithfulnessSkill",
     "Fidelity",
     "HAAS",
+    "HeatShare",
     "HeatmapDrift",
     "IROF",
     "Infidelity",

@@ -138,6 +138,11 @@ class ExplanationMetric(Configured, Metric):
         """
         return frozenset(_GIVEN_BESIDE[name] for name in self.all_inputs if name in _GIVEN_BESIDE)
 
+    @property
+    def named_regions(self) -> tuple[str, ...]:
+        """Names of the case's ``regions`` that it asks about; none unless overridden."""
+        return ()
+
     @abstractmethod
     def score(self, case: Case) -> Tensor:
         """Return one value per image, float (N,), NaN where undefined (or rows (N, D) for `aggregate`)."""

@@ -40,6 +40,7 @@ METRICS: Registry[ExplanationMetric] = Registry(
         "faithfulness_skill": "faithfulness.faithfulness_skill:FaithfulnessSkill",
         "fidelity": "faithfulness.fidelity:Fidelity",
         "haas": "faithfulness.haas:HAAS",
+        "heat_share": "localization.heat_share:HeatShare",
         "heatmap_drift": "robustness.heatmap_drift:HeatmapDrift",
         "infidelity": "faithfulness.infidelity:Infidelity",
         "insertion_auc": "faithfulness.insertion_auc:InsertionAUC",

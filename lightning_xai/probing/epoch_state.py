@@ -88,6 +88,7 @@ def _explained_state(found: Explained) -> dict[str, Any]:
         "heat_shares": {name: _rows_state(rows) for name, rows in found.heat_shares.items()},
         "chance_shares": {name: _rows_state(rows) for name, rows in found.chance_shares.items()},
         "accuracy": None if found.accuracy is None else list(astuple(found.accuracy)),
+        "groups": None if found.groups is None else list(found.groups),
     }
 
 
@@ -147,7 +148,8 @@ def _explained(state: Mapping[str, Any], metrics: Mapping[str, ExplanationMetric
         control_rows=control,
         metrics={name: metric for name, metric in metrics.items() if name in scored},
         value_range=checked_range(state.get("value_range")),
-        ids=_ids(state.get("ids"), count),
+        ids=checked_texts(state.get("ids"), count),
+        groups=checked_texts(state.get("groups"), count),
         accuracy=_accuracy(state.get("accuracy")),
         heat_shares=_shares(state.get("heat_shares", {}), count),
         chance_shares=_shares(state.get("chance_shares", {}), count),
@@ -166,10 +168,11 @@ def _of_explainers(state: Mapping[str, Any], count: int, dtype: torch.dtype, ndi
     return {str(name): checked_tensor(one, count, dtype, ndim=ndim) for name, one in state.items()}
 
 
-def _ids(ids: Any, count: int) -> list[str] | None:
-    if ids is not None and len(ids) != count:
-        raise ValueError(f"{len(ids)} ids of {count} images")
-    return None if ids is None else [str(one) for one in ids]
+def checked_texts(texts: Any, count: int) -> list[str] | None:
+    """Return an id, or a group, of each image, if there are as many of them; None for None."""
+    if texts is not None and len(texts) != count:
+        raise ValueError(f"{len(texts)} texts of {count} images")
+    return None if texts is None else [str(one) for one in texts]
 
 
 def checked_tensor(

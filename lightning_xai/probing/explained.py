@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from lightning_xai.probing.answers import Answers
 from lightning_xai.probing.validation import Accuracy
 
 Moment: TypeAlias = tuple[int, int]
+Name = TypeVar("Name", int, str)
 
 GAIN = "_gain"
 ERROR = "_se"
@@ -49,6 +50,20 @@ class ImageScores:
         found = self.metric.difference(self.rows, self.control_rows)
         return replace(found, value=self.sign * found.value)
 
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Direction of the number; of a gain always up."""
+        return True if self.control_rows is not None else self.metric.higher_is_better
+
+    def by(self, names: Sequence[Name]) -> dict[Name, ImageScores]:
+        """Return the scores of the images of each name, such as a class or a group, numbers and names in order.
+
+        Args:
+            names: Of each image; those below 0, and empty ones, are none.
+        """
+        known = sorted({name for name in names if name not in ("", -1)}, key=_in_order)
+        return {one: self.at(torch.tensor([i for i, name in enumerate(names) if name == one])) for one in known}
+
     def at(self, places: Tensor) -> ImageScores:
         """Return the scores of some images, by their places (n,)."""
         control = None if self.control_rows is None else self.control_rows[places]
@@ -79,6 +94,8 @@ class Explained:
         chance_shares: ``"area"`` and ``"center"`` -> area -> the share that is chance, (N,).
         accuracy: Of the whole validation, as its own steps computed it for a `ShortcutAlarm`, else of the probe; None
             without labels, or if read from an old checkpoint.
+        groups: To which group each image belongs, such as its site, empty where it has none; None without groups. A
+            group is no id: ``private=True`` keeps it.
     """
 
     keys: Tensor
@@ -96,6 +113,7 @@ class Explained:
     heat_shares: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     chance_shares: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     accuracy: Accuracy | None = None
+    groups: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -125,6 +143,26 @@ class Explained:
         base = name.removesuffix(GAIN)
         sign = 1.0 if self.metrics[base].higher_is_better else -1.0
         return ImageScores(self.keys, self.target, rows[base], self.metrics[base], self.control_rows[base], sign)
+
+    def by_class(self, name: str, explainer: str | None = None) -> dict[int, Estimate]:
+        """Return the value for the images of each class, with its error; in multi-label data the class they stand for.
+
+        Args:
+            name: As of `scores`.
+            explainer: As of `scores`.
+        """
+        classes: list[int] = self.labels.clamp(min=-1).tolist()
+        return {one: scores.estimate() for one, scores in self.scores(name, explainer).by(classes).items()}
+
+    def by_group(self, name: str, explainer: str | None = None) -> dict[str, Estimate]:
+        """Return the value for the images of each group, with its error; nothing without groups.
+
+        Args:
+            name: As of `scores`.
+            explainer: As of `scores`.
+        """
+        scores = self.scores(name, explainer)
+        return {one: of_one.estimate() for one, of_one in scores.by(self.groups or [""] * len(self)).items()}
 
     def numbers_only(self) -> Explained:
         """Return what is kept of a past epoch: no heatmaps, no probabilities."""
@@ -162,8 +200,19 @@ class ExplainedEpoch(Mapping[str, float]):
 
     def scores(self, name: str, explainer: str | None = None, loader: int = 0) -> ImageScores:
         """Return the values per image of a metric or a gain; see `Explained.scores`."""
+        return self._loader(loader).scores(name, explainer)
+
+    def by_class(self, name: str, explainer: str | None = None, loader: int = 0) -> dict[int, Estimate]:
+        """Return a metric's, or a gain's, value for each class with its error; see `Explained.by_class`."""
+        return self._loader(loader).by_class(name, explainer)
+
+    def by_group(self, name: str, explainer: str | None = None, loader: int = 0) -> dict[str, Estimate]:
+        """Return a metric's, or a gain's, value for each group with its error; see `Explained.by_group`."""
+        return self._loader(loader).by_group(name, explainer)
+
+    def _loader(self, loader: int) -> Explained:
         check_choice(loader, list(self.loaders), "loader")
-        return self.loaders[loader].scores(name, explainer)
+        return self.loaders[loader]
 
     def numbers_only(self) -> ExplainedEpoch:
         """Return what is kept of a past epoch: no heatmaps, no probabilities."""
@@ -190,6 +239,12 @@ class ExplainedEpoch(Mapping[str, float]):
         numbers = {key: estimate.value for key, estimate in self.estimates.items()}
         errors = {key + ERROR: estimate.error for key, estimate in self.estimates.items()}
         return row | {key: float(number) for key, number in (numbers | errors).items() if math.isfinite(number)}
+
+
+def _in_order(name: int | str) -> tuple[bool, int, str]:
+    """Return by what names are sorted: 2 before 10, also as texts, and both before words."""
+    is_number = str(name).removeprefix("-").isdecimal()
+    return not is_number, int(name) if is_number else 0, str(name)
 
 
 def moment_of(epoch: ExplainedEpoch) -> Moment:

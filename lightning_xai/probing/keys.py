@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_name
+from lightning_xai._checks import check_choice, check_name
 from lightning_xai.metrics.estimate import Estimate, standard_error
 from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.probing.breakdown import GAP, WORST_CLASS, WORST_GROUP, breakdown_values
 from lightning_xai.probing.explained import GAIN, Explained
 from lightning_xai.probing.plan import Plan, has_control
 
@@ -61,12 +62,17 @@ class Keys:
         prefix: First part of every key.
         num_images: Size of the probe, at most.
         budgeted: Whether the share of the fit's time is among them.
+        breakdown: Names of metrics and gains of which the worst class and group, and the gap, are logged.
+
+    Raises:
+        ValueError: If two values have one key, or ``breakdown`` names what is not logged or has no better direction.
     """
 
     plan: Plan
     prefix: str
     num_images: int
     budgeted: bool = False
+    breakdown: tuple[str, ...] = ()
 
     def full(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
         """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.
@@ -80,25 +86,32 @@ class Keys:
         suffix = None if loader is None else f"dataloader_idx_{loader}"
         return "/".join(part for part in (self.prefix, named, key, suffix) if part is not None)
 
-    def all(self, *, annotated: bool, loaders: Sequence[int] = (0,)) -> dict[str, Key]:
+    @property
+    def names(self) -> list[str]:
+        """Names of the metrics that are scored, and of their gains, such as ``"faithfulness_gain"``."""
+        return sorted(_directions(self.plan))
+
+    def all(self, *, annotated: bool, grouped: bool = True, loaders: Sequence[int] = (0,)) -> dict[str, Key]:
         """Return every key that will be logged, by its full name.
 
         Args:
             annotated: Whether images have masks or boxes.
+            grouped: Whether images have groups.
             loaders: Indices of the validation loaders.
         """
         keys: dict[str, Key] = {}
         for loader in loaders:
-            keys.update(self.of_loader(loader if len(loaders) > 1 else None, annotated=annotated))
+            keys.update(self.of_loader(loader if len(loaders) > 1 else None, annotated=annotated, grouped=grouped))
         return keys
 
-    def of_loader(self, loader: int | None, *, annotated: bool) -> dict[str, Key]:
+    def of_loader(self, loader: int | None, *, annotated: bool, grouped: bool = True) -> dict[str, Key]:
         """Return the keys of one loader by their full names; ``loader`` is None where there is one."""
-        return dict(self._named(loader, annotated=annotated))
+        return dict(self._named(loader, annotated=annotated, grouped=grouped))
 
     def __post_init__(self) -> None:
-        """Check that no two values have one key."""
-        counts = Counter(name for name, _ in self._named(None, annotated=True))
+        """Check that no two values have one key, and that what is broken down can be."""
+        _check_breakdown(self.breakdown, self.plan)
+        counts = Counter(name for name, _ in self._named(None, annotated=True, grouped=True))
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
             raise ValueError(
@@ -106,12 +119,13 @@ class Keys:
                 f"{', '.join(map(repr, twice))}."
             )
 
-    def _named(self, loader: int | None, *, annotated: bool) -> Iterator[tuple[str, Key]]:
+    def _named(self, loader: int | None, *, annotated: bool, grouped: bool) -> Iterator[tuple[str, Key]]:
         for key in (*SHARED_KEYS, OVERHEAD) if self.budgeted else SHARED_KEYS:
             yield self.full(key.name, loader=loader), key
         for name, metric in self.plan.metrics(annotated=annotated).items():
             for explainer in self.plan.explainers:
-                for key in metric_keys(name, metric, self.num_images):
+                own = metric_keys(name, metric, self.num_images)
+                for key in (*own, *breakdown_keys(own, metric, self.breakdown, grouped=grouped)):
                     yield self.full(key.name, explainer=explainer, loader=loader), key
             for key in control_keys(name, metric):
                 yield self.full(key.name, loader=loader), key
@@ -123,7 +137,8 @@ class Keys:
         shared = {**probe_values(found, task), **control_values(found)}
         values = {self.full(key, loader=loader): value for key, value in shared.items()}
         for explainer in found.rows:
-            for key, value in metric_values(found, explainer).items():
+            broken_down = breakdown_values(found, explainer, self.breakdown)
+            for key, value in (metric_values(found, explainer) | broken_down).items():
                 values[self.full(key, explainer=explainer, loader=loader)] = value
         return values
 
@@ -137,6 +152,26 @@ def metric_keys(name: str, metric: ExplanationMetric, num_images: int) -> list[K
     if metric.can_be_undefined:
         keys.append(Key(_UNDEFINED + name, float(num_images), higher_is_better=False))
     return keys
+
+
+def breakdown_keys(
+    keys: Sequence[Key], metric: ExplanationMetric, names: Sequence[str], *, grouped: bool
+) -> Iterator[Key]:
+    """Yield the keys of the worst class, of the worst group, and of the gap, of those keys of a metric that are named.
+
+    Args:
+        keys: Of the metric, its own first.
+        metric: Whose range says how wide the gap can be.
+        names: Of those that are broken down.
+        grouped: Whether images have groups.
+    """
+    spread = metric.range[1] - metric.range[0]
+    for key in keys:
+        if key.name in names:
+            for part in (WORST_CLASS, WORST_GROUP) if grouped else (WORST_CLASS,):
+                yield Key(part + key.name, key.worst, key.higher_is_better)
+            widest = spread if key is keys[0] else 2 * spread
+            yield Key(GAP + key.name, _finite(widest), higher_is_better=False)
 
 
 def control_keys(name: str, metric: ExplanationMetric) -> list[Key]:
@@ -203,6 +238,28 @@ def stripped_prefix(prefix: object) -> str:
     if not prefix.strip("/"):
         raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
     return check_name(prefix.strip("/"), "prefix")
+
+
+def _directions(plan: Plan) -> dict[str, bool | None]:
+    """Return the names of metrics and gains, and whether higher is better."""
+    return {
+        key.name: key.higher_is_better
+        for name, metric in plan.metrics(annotated=True).items()
+        for key in metric_keys(name, metric, 0)
+        if not key.name.startswith(_UNDEFINED)
+    }
+
+
+def _check_breakdown(names: Sequence[str], plan: Plan) -> None:
+    known = _directions(plan)
+    for name in names:
+        check_choice(name, sorted(known), "breakdown")
+        if known[name] is None:
+            directed = ", ".join(sorted(one for one, higher in known.items() if higher is not None))
+            raise ValueError(
+                f"Expected `breakdown` to name metrics of which a worst value is known, {directed}, but got {name!r}, "
+                "which has no better direction."
+            )
 
 
 def _worst(metric: ExplanationMetric) -> float:

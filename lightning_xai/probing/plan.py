@@ -17,6 +17,7 @@ from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.reference_area import RandomControl, ReferenceArea
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import EXPLAINERS
+from lightning_xai.metrics.localization.heat_share import HeatShare
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.registry import METRICS
 from lightning_xai.metrics.suite import MetricSuite
@@ -42,7 +43,8 @@ class Plan:
     Args:
         explainers: One or several explainers or aliases, or a mapping of names to these.
         metrics: Likewise for metrics; None, or ``"default"`` among others in a list, for the default suite: every
-            metric that says `in_default_suite`, those on annotated objects where there are annotations.
+            metric that says `in_default_suite`, those on annotated objects where there are annotations. Beside a metric
+            that names a region stands the share of the heat on it, `HeatShare`.
         target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
         seed: Of the random control.
         alarm: What is asked about where heat lies; None for nothing.
@@ -302,7 +304,16 @@ def _suite_of(metrics: Metrics) -> MetricSuite:
             f"Expected `metrics` to hold metrics of explanations, but got {', '.join(foreign)}. Log it in your module, "
             "as without the monitor."
         )
-    return suite
+    return _with_heat_shares(suite)
+
+
+def _with_heat_shares(suite: MetricSuite) -> MetricSuite:
+    """Add the share of the heat on every region that a metric names, which costs no evaluation."""
+    scored = suite.explanation_metrics()
+    regions = dict.fromkeys(name for metric in scored.values() for name in metric.named_regions)
+    known = {metric.region for metric in scored.values() if isinstance(metric, HeatShare)}
+    missing = [HeatShare(region) for region in regions if region not in known]
+    return MetricSuite(scored | {one.key: one for one in missing if one.key not in scored}) if missing else suite
 
 
 def _supplied(explainer: Explainer, references: Tensor | None) -> Explainer:

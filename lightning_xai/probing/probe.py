@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ from lightning_xai.probing.sample import Sample, sample_of_checked
 
 _ROUNDING = 1e-3
 
-Identity = tuple[int, int]
-"""Content key and class of an image."""
+Identity: TypeAlias = tuple[int, int] | tuple[int, int, str]
+"""Content key and class of an image, and its group where it has one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Item:
     id: str | None = None
     extra: dict[str, Any] | None = None
     regions: dict[str, Tensor] | None = None
+    group: str | None = None
 
     @property
     def form(self) -> tuple[int, ...]:
@@ -49,7 +50,7 @@ class Probe:
     """Images that are explained every epoch, in the order of their selection; they may differ in size.
 
     Attributes:
-        identities: Content key and class of each image.
+        identities: Content key and class of each image, and its group where it has one.
         items: Each image with what is known about it.
         previous: Explainer's name -> compact heatmaps (N, h, w) of the last explained epoch, float16; where images
             differ in size, NaN beyond the edges of the smaller ones.
@@ -74,7 +75,7 @@ class Probe:
         return self._has_masks or self._has_boxes
 
     @cached_property
-    def groups(self) -> list[list[int]]:
+    def places_by_size(self) -> list[list[int]]:
         """Places of the images that can be one batch, because they are of one size; the same on every rank."""
         places: dict[tuple[int, ...], list[int]] = {}
         for place, item in enumerate(self.items):
@@ -102,6 +103,7 @@ class Probe:
         """
         items = [self.items[i] for i in indices]
         ids = [item.id for item in items if item.id is not None]
+        groups = [item.group for item in items if item.group is not None]
         boxes = [torch.zeros(0, 4) if item.boxes is None else item.boxes for item in items]
         box_labels = [_box_labels(item, len(own)) for item, own in zip(items, boxes, strict=True)]
         planes = self._num_planes
@@ -121,6 +123,7 @@ class Probe:
             ids=ids if len(ids) == len(items) else None,
             extra=checked_extra(from_rows(extras), len(items), device=device) if extras else None,
             regions=regions or None,
+            groups=groups if len(groups) == len(items) else None,
         )
 
     def previous_of(self, places: Sequence[int]) -> dict[str, Tensor]:
@@ -172,20 +175,27 @@ class Probe:
         return known if known and len(known) == len(self.items) else None
 
     @property
+    def groups(self) -> list[str] | None:
+        """Group of each image, empty where it has none; None if none has."""
+        groups = [item.group or "" for item in self.items]
+        return groups if any(groups) else None
+
+    @property
     def keys(self) -> list[int]:
         """Content key of each image."""
-        return [key for key, _ in self.identities]
+        return [identity[0] for identity in self.identities]
 
     @property
     def labels(self) -> list[int]:
         """Class that each image stands for, -1 where none."""
-        return [label for _, label in self.identities]
+        return [identity[1] for identity in self.identities]
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, in plain numbers, lists and tensors; no images."""
         return {
             "keys": self.keys,
             "classes": self.labels,
+            "groups": self.groups,
             "previous": {name: maps.clone() for name, maps in self.previous.items()},
             "previous_target": None if self.previous_target is None else self.previous_target.clone(),
             "num_images": self.num_images,
@@ -227,6 +237,7 @@ def item_of(sample: Sample, row: int) -> Item:
         box_labels=copied(sample.box_labels),
         class_masks=copied(sample.class_masks),
         id=None if sample.ids is None else sample.ids[row],
+        group=None if sample.groups is None else str(sample.groups[row]),
         extra=None if sample.extra is None else row_of(sample.extra, row),
         regions=None if sample.regions is None else {n: area[row].cpu().clone() for n, area in sample.regions.items()},
     )

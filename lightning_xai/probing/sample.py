@@ -39,6 +39,8 @@ class Sample:
         regions: Named areas that metrics such as `Reliance` ask about one by one: name -> masks (N, H, W), boolean or
             numbers, or boxes (N, 4), (N, M, 4) or a sequence of (M_i, 4), kept as masks; an image may lack one. None if
             the batch names none.
+        groups: To which group each image belongs, such as its site or scanner: N whole numbers or texts, kept as texts;
+            None if the batch does not say.
     """
 
     images: Tensor
@@ -50,6 +52,7 @@ class Sample:
     ids: Sequence[str] | None = None
     extra: Mapping[str, Any] | None = None
     regions: Mapping[str, Any] | None = None
+    groups: Sequence[int | str] | Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the images and bring everything else into its one form."""
@@ -66,6 +69,7 @@ class Sample:
             "ids": None if self.ids is None else _ids(self.ids, images),
             "extra": checked_extra(self.extra, len(images), device=images.device) if self.extra else None,
             "regions": _regions(self.regions, images),
+            "groups": None if self.groups is None else checked_groups(self.groups, len(images)),
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)
@@ -214,6 +218,39 @@ def _ids(given: Any, images: Tensor) -> tuple[str, ...]:
     if len(names) != len(images):
         raise ValueError(f"Expected `ids` of the batch for {len(images)} images, but got {len(names)}.")
     return tuple(map(str, names))
+
+
+def checked_groups(given: Any, count: int, name: str = "groups") -> tuple[str, ...]:
+    """Return the group of each image as a text.
+
+    Args:
+        given: Whole numbers or texts, one per image.
+        count: How many images there are.
+        name: What the error calls it.
+
+    Raises:
+        TypeError: If one is neither.
+        ValueError: If there is not one per image, or one is empty.
+    """
+    is_array = hasattr(given, "tolist") and not isinstance(given, (str, bytes))
+    listed = given.tolist() if is_array else given
+    if isinstance(listed, (str, bytes, Mapping)) or not isinstance(listed, Sequence):
+        raise TypeError(f"Expected `{name}` to be a group for each image of the batch, but got {_kind(given)}.")
+    labels = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in listed]  # a column
+    labels = [one.tolist() if hasattr(one, "tolist") else one for one in labels]
+    if len(labels) != count:
+        raise ValueError(f"Expected `{name}` of the batch for {count} images, but got {len(labels)}.")
+    for one in labels:
+        is_whole = isinstance(one, float) and one.is_integer()
+        if not isinstance(one, (str, int)) and not is_whole:
+            raise TypeError(f"Expected `{name}` to be whole numbers or texts, but got {one!r}, {_kind(one)}.")
+        if one == "":
+            raise ValueError(f"Expected `{name}` to name every image's group, such as 'unknown', but got ''.")
+    return tuple(str(int(one)) if isinstance(one, float) else str(one) for one in labels)
+
+
+def _kind(given: Any) -> str:
+    return f"a Tensor of shape {shape(given)}" if isinstance(given, Tensor) else type(given).__name__
 
 
 def _regions(given: Any, images: Tensor) -> dict[str, Tensor] | None:

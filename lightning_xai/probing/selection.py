@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -18,13 +19,14 @@ from lightning_xai.probing.sample import VOID, Sample
 class ProbeSelection:
     """Choose images while batches pass by; the choice depends on the set of images only.
 
-    Classes take turns. Inside a class, and inside a round, images whose annotation marks something come first (of the
-    class that the image stands for, where annotations have classes), then the smallest content key is next; equal
-    images of one class count once. Images that stand for no class, such as those without a finding, take no turn: they
-    fill what is left. Those whose label says to ignore them, below -1 or 255 where the model has no such class, are
-    chosen only where there are no others. Of equal images the least id is kept. Whatever the order, batch size,
-    shuffling or number of ranks, the same images are chosen, and never more than ``num_images`` are held, beside those
-    that a resumed run is looking for, and as many of each label to ignore.
+    Classes take turns, and inside a class its groups, if images have groups; which class and group is first in a round
+    depends on their names alone. Inside a group, or a class and a round without groups, images whose annotation marks
+    something come first (of the class that the image stands for, where annotations have classes), then the smallest
+    content key is next; equal images of one class and group count once. Images that stand for no class, such as those
+    without a finding, take no turn: they fill what is left. Those whose label says to ignore them, below -1 or 255
+    where the model has no such class, are chosen only where there are no others. Of equal images the least id is kept.
+    Whatever the order, batch size, shuffling or number of ranks, the same images are chosen, and never more than
+    ``num_images`` are held, beside those that a resumed run is looking for, and as many of each label to ignore.
 
     Args:
         num_images: How many to choose.
@@ -47,7 +49,7 @@ class ProbeSelection:
         stands_for, marked = _classes(sample, keys)
         self.class_counts.update(stands_for)
         annotated = set(self._annotated)
-        new = self._news(sample, list(zip(keys, stands_for, strict=True)), marked, annotated)
+        new = self._news(sample, _identities(keys, stands_for, sample.groups), marked, annotated)
         labels = stands_for if sample.labels is None or sample.labels.ndim > 1 else sample.labels.tolist()
         to_ignore = {one for one, row in new.items() if labels[row] < -1 or stands_for[row] == labels[row] == VOID}
         self._chosen = turns({*self._chosen, *(new.keys() - to_ignore)}, self._num_images, annotated)
@@ -127,24 +129,48 @@ def winners_of(
 
 
 def turns(identities: Iterable[Identity], count: int, annotated: Container[Identity] = ()) -> list[Identity]:
-    """Return the first ``count`` images when classes take turns, annotated ones and small content keys first.
+    """Return the first ``count`` images when classes, and inside a class its groups, take turns.
+
+    Inside a group annotated images and small content keys are first.
 
     Example:
         >>> turns([(5, 0), (1, 0), (9, 1), (2, 0)], 3)
         [(1, 0), (9, 1), (2, 0)]
         >>> turns([(5, 0), (1, 0), (9, 1), (2, 0), (0, -1)], 3, annotated=[(5, 0)])
         [(5, 0), (9, 1), (1, 0)]
+        >>> turns([(1, 0, "here"), (2, 0, "here"), (3, 0, "there"), (9, 1, "here")], 3)
+        [(9, 1, 'here'), (3, 0, 'there'), (1, 0, 'here')]
     """
-    by_class: dict[int, list[tuple[bool, int]]] = defaultdict(list)
-    for key, label in set(identities):
-        by_class[label].append(((key, label) not in annotated, key))
-    # Ordered by the same pair inside a class and inside a round: else what is dropped would depend on the order.
-    ranked = [
-        (label < 0, turn, *image, label)
-        for label, images in by_class.items()
-        for turn, image in enumerate(sorted(images))
+    by_class: dict[int, list[tuple[int, int, bool, Identity]]] = defaultdict(list)
+    for cell, images in _by_cell(set(identities)).items():
+        ranked = sorted((one not in annotated, one) for one in images)
+        by_class[cell[0]] += [(turn, _place_of(cell), *image) for turn, image in enumerate(ranked)]
+    # Ordered by the same inside a class and inside a round: else what is dropped would depend on the order.
+    places = [
+        (label < 0, turn, image)
+        for label, images_of_class in by_class.items()
+        for turn, image in enumerate(sorted(images_of_class))
     ]
-    return [(key, label) for *_, key, label in sorted(ranked)[:count]]
+    return [image[-1] for *_, image in sorted(places)[:count]]
+
+
+def _by_cell(identities: Iterable[Identity]) -> dict[tuple[int] | tuple[int, str], list[Identity]]:
+    """Return the images by class and, where they have one, group."""
+    cells: dict[tuple[int] | tuple[int, str], list[Identity]] = defaultdict(list)
+    for one in identities:
+        cells[one[1:]].append(one)
+    return cells
+
+
+def _place_of(cell: tuple[int] | tuple[int, str]) -> int:
+    """Return by what the groups of a class, and those of a round, are ordered: a number that belongs to their names.
+
+    It is another one in each class. Ordered by name, or by their images, some group would always come first, and where
+    there are few turns others never. Without groups, images are ordered by themselves.
+    """
+    if len(cell) == 1:
+        return 0
+    return int.from_bytes(blake2b(repr(cell).encode(), digest_size=8).digest(), "big")
 
 
 def _of_each_class(identities: Iterable[Identity], count: int, annotated: Container[Identity]) -> list[Identity]:
@@ -153,6 +179,13 @@ def _of_each_class(identities: Iterable[Identity], count: int, annotated: Contai
     for one in identities:
         by_class[one[1]].append(one)
     return [one for label in sorted(by_class) for one in turns(by_class[label], count, annotated)]
+
+
+def _identities(keys: Sequence[int], classes: Sequence[int], groups: Iterable[object] | None) -> list[Identity]:
+    """Return what images are known by."""
+    if groups is None:
+        return list(zip(keys, classes, strict=True))
+    return [(key, label, str(group)) for key, label, group in zip(keys, classes, groups, strict=True)]
 
 
 def keys_of_images(images: Tensor, extra: Extra | None) -> Tensor:

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "AccuracyAlignment": "accuracy_alignment",
+        "Breakdown": "breakdown",
         "Failures": "failures",
         "Filmstrip": "filmstrip",
         "Grid": "grid",

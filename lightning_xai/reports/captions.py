@@ -77,7 +77,8 @@ class Captions:
 
     def _identity(self, row: int) -> list[str]:
         sample, place = self._places[row]
-        return [] if sample.ids is None else [f"id {sample.ids[place]}"]
+        ids = [] if sample.ids is None else [f"id {sample.ids[place]}"]
+        return ids if sample.groups is None else [*ids, f"group {sample.groups[place]}"]
 
     def _labels(self, row: int, known: list[int]) -> list[str]:
         """Return the line, or two, about the labels, the class that the image stands for first."""

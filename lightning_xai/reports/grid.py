@@ -108,7 +108,7 @@ class Grid(Report):
     def _drawn(self, epoch: ExplainedEpoch, run: Run, loader: int, places: range, title: str) -> Tensor:
         """Return the grid of some images of a probe."""
         found, probe = epoch.loaders[loader], run.probes[loader]
-        one_size = len(probe.groups) == 1
+        one_size = len(probe.places_by_size) == 1
         samples = [
             probe.sample(some, torch.device("cpu")) for some in ([places] if one_size else [[i] for i in places])
         ]
@@ -149,7 +149,7 @@ class Grid(Report):
         from lightning_xai.visualization import heatmap_grid
 
         captions = Captions(sample, found, task, self.class_names)
-        images, masks, boxes, maps = _parts(sample, heatmaps)
+        images, masks, boxes, maps, regions = _parts(sample, heatmaps)
         mean, std = self.mean, self.std
         notes: tuple[str, ...] = ()
         if self.channels is not None or len(images[0]) > MOST_COLOURS:
@@ -173,15 +173,16 @@ class Grid(Report):
             cell_size=self.cell_size,
             title=title,
             notes=notes,
+            regions=regions,
         )
 
 
 def _parts(
     sample: Sample | Sequence[Sample], heatmaps: Mapping[str, Tensor]
-) -> tuple[Images, Images | None, Images | None, Mapping[str, Images]]:
-    """Return images, masks, boxes and heatmaps, each as one tensor or as one per image."""
+) -> tuple[Images, Images | None, Images | None, Mapping[str, Images], Mapping[str, Images]]:
+    """Return images, masks, boxes, heatmaps and regions, each as one tensor or as one per image."""
     if isinstance(sample, Sample):
-        return sample.images, sample.masks, sample.boxes, heatmaps
+        return sample.images, sample.masks, sample.boxes, heatmaps, sample.regions or {}
     images = [one.images[0] for one in sample]
     masks = [one.masks[0] for one in sample if one.masks is not None]
     boxes = [one.boxes[0] for one in sample if one.boxes is not None]
@@ -189,7 +190,9 @@ def _parts(
         name: [one[: image.shape[1], : image.shape[2]] for one, image in zip(maps, images, strict=True)]
         for name, maps in heatmaps.items()
     }
-    return images, masks if len(masks) == len(images) else None, boxes if len(boxes) == len(images) else None, maps
+    regions = {name: [one.regions[name][0] for one in sample if one.regions] for name in sample[0].regions or ()}
+    known = [parts if len(parts) == len(images) else None for parts in (masks, boxes)]
+    return images, known[0], known[1], maps, regions
 
 
 def _title(epoch: ExplainedEpoch) -> str:

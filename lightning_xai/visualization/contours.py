@@ -11,6 +11,8 @@ from torch.nn import functional as F
 Boxes = Tensor | Sequence[Tensor]
 
 _NO_CONTOUR, _BLACK, _WHITE = -1, 0, 255
+_COLOURS = ((0, 229, 255), (80, 255, 80), (200, 140, 255), (70, 130, 255))  # none that strong heat has
+_DASH, _GAP = 8, 4  # pixels
 
 
 def outlined(pictures: Tensor, masks: Tensor, *, width: int = 1) -> Tensor:
@@ -82,6 +84,24 @@ def with_contours(pictures: Tensor, contours: Tensor) -> Tensor:
     """Draw contours, shape (N, H, W), gray values or below 0 for none, on uint8 pictures, shape (N, H, W, 3)."""
     gray = contours.unsqueeze(-1)
     return torch.where(gray >= 0, gray, pictures.cpu()).to(torch.uint8)
+
+
+def region_colour(number: int) -> tuple[tuple[int, int, int], bool]:
+    """Return the colour of the outline of the n-th region, and whether it is dashed: eight pairs, then anew."""
+    return _COLOURS[number % len(_COLOURS)], bool(number // len(_COLOURS) % 2 != number % 2)
+
+
+def with_region(pictures: Tensor, contours: Tensor, number: int) -> Tensor:
+    """Draw the contours of the n-th region, shape (N, H, W), in its colour on uint8 pictures, shape (N, H, W, 3)."""
+    colour, dashed = region_colour(number)
+    line, edge = contours == _WHITE, contours == _BLACK
+    if dashed:
+        height, width = contours.shape[1:]
+        diagonal = torch.arange(height)[:, None] + torch.arange(width)[None]
+        gap = line & (diagonal % (_DASH + _GAP) >= _DASH)
+        line, edge = line & ~gap, edge | gap
+    drawn = torch.where(edge[..., None], _BLACK, pictures.cpu())
+    return torch.where(line[..., None], torch.tensor(colour, dtype=torch.uint8), drawn.to(torch.uint8))
 
 
 def contours_of_masks(masks: Tensor, line_width: int) -> Tensor:

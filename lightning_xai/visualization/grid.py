@@ -16,6 +16,7 @@ from lightning_xai.visualization.contours import (
     contours_of_boxes,
     contours_of_masks,
     with_contours,
+    with_region,
 )
 from lightning_xai.visualization.page import ColumnLegend, Page, PageColumn
 from lightning_xai.visualization.page_layout import PictureSize
@@ -35,7 +36,7 @@ _SMALLEST_CELL, _SMALLEST_TEXT = 32, 12
 _TEXT_FRACTION = 0.075  # size of the text in longer sides of a picture
 _BAR_HEIGHT = 0.65  # height of a colour bar in sizes of the text
 _WIDE_LINES_FROM = 112  # pixels of a picture's longer side from which lines of annotations are two pixels wide
-_LEGEND_GRAY = 160
+_LEGEND_GRAY, _DARK_GRAY = 160, 70
 _OWN_SCALES = "each heatmap has its own scale"
 _MOST_ROWS = 4  # above each other
 _LARGER_TEXT = 1.5  # times, where more than one block is shrunk into a card
@@ -54,6 +55,7 @@ def heatmap_grid(
     cell_size: int = 160,
     title: str | None = None,
     notes: Sequence[str] = (),
+    regions: Mapping[str, Tensor | Sequence[Tensor]] | None = None,
 ) -> Tensor:
     r"""Lay out images and their heatmaps: a row per image, a column for the image and one for every explainer.
 
@@ -78,6 +80,8 @@ def heatmap_grid(
             that are longer than two squares get longer cells, at most three times as long.
         title: A line above everything, such as ``"epoch 3 · step 120"``.
         notes: Lines at the foot.
+        regions: Named areas, masks with shapes as of heatmaps: thin outlines, each region in a colour of its own, whose
+            name stands at the foot.
 
     Returns:
         uint8, shape (height, width, 3), on the CPU.
@@ -91,9 +95,9 @@ def heatmap_grid(
         >>> grid.dtype, grid.shape[2]
         (torch.uint8, 3)
     """
-    _check(images, heatmaps, masks, cell_size)
+    _check(images, heatmaps, masks, regions or {}, cell_size)
     _check_lengths(len(images), captions=captions, correct=correct)
-    sizes = _sizes(images, masks, boxes, cell_size, mean, std)
+    sizes = _sizes(images, masks, boxes, regions or {}, cell_size, mean, std)
     num_blocks = -(-len(images) // _MOST_ROWS)
     longer_side, width = max(one.size.longer_side for one in sizes), max(one.size.width for one in sizes)
     text_size = max(_SMALLEST_TEXT, round(_TEXT_FRACTION * min(longer_side, cell_size)))
@@ -112,7 +116,9 @@ def heatmap_grid(
     if num_channels > MOST_COLOURS:
         notes = [*notes, Channels().described(num_channels)]
     marks = () if correct is None else tuple(None if right is None else bool(right) for right in correct)
-    return Page(columns, text_size, captions or (), marks, title or "", (_OWN_SCALES, *notes), num_blocks).drawn()
+    legends = [_legend_of_region(name, number, text_size) for number, name in enumerate(regions or {})]
+    notes = (_OWN_SCALES, *notes)
+    return Page(columns, text_size, captions or (), marks, title or "", notes, num_blocks, legends).drawn()
 
 
 @dataclass(frozen=True)
@@ -124,12 +130,14 @@ class _OneSize:
         size: At which they are drawn.
         pictures: uint8 (n, h, w, 3) of that size.
         contours: Of their annotations; None where there is nothing to draw.
+        regions: Contours of each named region.
     """
 
     places: list[int]
     size: PictureSize
     pictures: Tensor
     contours: Tensor | None
+    regions: Sequence[Tensor] = ()
 
     def of(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the maps (n, H, W) of these images."""
@@ -137,6 +145,8 @@ class _OneSize:
 
     def annotated(self, pictures: Tensor) -> Tensor:
         """Draw the annotations on pictures of these images."""
+        for number, contours in enumerate(self.regions):
+            pictures = with_region(pictures, contours, number)
         return pictures if self.contours is None else with_contours(pictures, self.contours)
 
 
@@ -144,6 +154,7 @@ def _sizes(
     images: Tensor | Sequence[Tensor],
     masks: Tensor | Sequence[Tensor] | None,
     boxes: Boxes | None,
+    regions: Mapping[str, Tensor | Sequence[Tensor]],
     cell_size: int,
     mean: ChannelValues | None,
     std: ChannelValues | None,
@@ -159,7 +170,12 @@ def _sizes(
         size = PictureSize(height, width, cell_size)
         of_size = None if masks is None else torch.stack([masks[row] for row in rows])
         contours = _contours(size, len(rows), of_size, None if corners is None else [corners[row] for row in rows])
-        sizes.append(_OneSize(rows, size, size.resized_pictures(pictures[rows, :height, :width]), contours))
+        of_regions = [
+            contours_of_masks(size.resized_masks(torch.stack([area[row] for row in rows])), 1)
+            for area in regions.values()
+        ]
+        drawn = size.resized_pictures(pictures[rows, :height, :width])
+        sizes.append(_OneSize(rows, size, drawn, contours, of_regions))
     return sizes
 
 
@@ -182,6 +198,7 @@ def _check(
     images: Tensor | Sequence[Tensor],
     heatmaps: Mapping[str, Tensor | Sequence[Tensor]],
     masks: Tensor | Sequence[Tensor] | None,
+    regions: Mapping[str, Tensor | Sequence[Tensor]],
     cell_size: int,
 ) -> None:
     if cell_size < _SMALLEST_CELL:
@@ -191,6 +208,7 @@ def _check(
     if (not isinstance(images, Tensor) or images.ndim == 4) and not len(images):
         raise ValueError("Expected `images` to hold at least one image, but it is empty.")
     named = {f'heatmaps["{name}"]': maps for name, maps in heatmaps.items()}
+    named |= {f'regions["{name}"]': maps for name, maps in regions.items()}
     for name, maps in (named if masks is None else {**named, "masks": masks}).items():
         if isinstance(images, Tensor) and isinstance(maps, Tensor):
             check_shape_of_maps(images, maps, name)
@@ -225,6 +243,13 @@ def _legend_of_contours(text_size: int) -> ColumnLegend:
     side = text_size - 1
     gray = torch.full((1, side, side, 3), _LEGEND_GRAY, dtype=torch.uint8)
     return ColumnLegend("", with_contours(gray, contours_of_masks(torch.ones(1, side, side), 1))[0], "annotation")
+
+
+def _legend_of_region(name: str, number: int, text_size: int) -> ColumnLegend:
+    side = 2 * text_size
+    gray = torch.full((1, text_size - 1, side, 3), _DARK_GRAY, dtype=torch.uint8)
+    contours = contours_of_masks(torch.ones(gray.shape[:3]), 2)
+    return ColumnLegend("", with_region(gray, contours, number)[0], name)
 
 
 def legend_of_heat(text_size: int, picture_width: int, *, signed: bool) -> ColumnLegend:

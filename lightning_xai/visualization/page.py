@@ -69,6 +69,7 @@ class Page:
         correct: One per row, marked by a green or a red bar and sign, None for no mark; empty for none.
         title: Stands above everything; empty for none.
         notes: Stand at the foot of the page.
+        legends: Stand above the notes, beside each other.
         num_blocks: Blocks of rows beside each other.
 
     """
@@ -80,6 +81,7 @@ class Page:
     title: str = ""
     notes: Sequence[str] = ()
     num_blocks: int = 1
+    legends: Sequence[ColumnLegend] = ()
 
     @cached_property
     def layout(self) -> PageLayout:
@@ -99,7 +101,8 @@ class Page:
         )
         bold = font(self.text_size, bold=True)
         header_lines = max(len(wrapped(column.name, bold, layout.column_width)) for column in self.columns)
-        return replace(layout, header_lines=header_lines, note_lines=len(self._lines_of_notes(layout)))
+        note_lines = len(self._lines_of_legends(layout)) + len(self._lines_of_notes(layout))
+        return replace(layout, header_lines=header_lines, note_lines=note_lines)
 
     def drawn(self) -> Tensor:
         """Draw the page: uint8, shape (height, width, 3)."""
@@ -121,6 +124,7 @@ class Page:
                 self._mark_row(pen, row)
             if self.captions:
                 self._write_caption(pen, row)
+        self._draw_legends(image, pen)
         self._write_notes(pen)
         return torch.from_numpy(np.array(image))
 
@@ -154,15 +158,17 @@ class Page:
             pen.text(middle, line, fill=_TEXT, font=bold, anchor="mm")
 
     def _draw_legend(self, image: Image, pen: ImageDraw, center: int, legend: ColumnLegend) -> None:
+        left = center - sum(self._widths(self.layout, legend)) // 2
+        self._draw_legend_at(image, pen, left, self.layout.legend_center, legend)
+
+    def _draw_legend_at(self, image: Image, pen: ImageDraw, left: int, middle: int, legend: ColumnLegend) -> None:
         from PIL.Image import fromarray
 
-        layout, small = self.layout, font(self.text_size - 1)
-        height, width = legend.picture.shape[:2]
-        before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
-        left = center - (before + width + after) // 2
-        image.paste(fromarray(legend.picture.numpy()), (left + before, layout.legend_center - height // 2))
-        pen.text((left, layout.legend_center), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
-        right = (left + before + width + after, layout.legend_center)
+        small, height = font(self.text_size - 1), legend.picture.shape[0]
+        before, width, after = self._widths(self.layout, legend)
+        image.paste(fromarray(legend.picture.numpy()), (left + before, middle - height // 2))
+        pen.text((left, middle), legend.before, fill=_PALE_TEXT, font=small, anchor="lm")
+        right = (left + before + width + after, middle)
         pen.text(right, legend.after, fill=_PALE_TEXT, font=small, anchor="rm")
 
     def _write_labels(self, pen: ImageDraw, index: int, column: PageColumn) -> None:
@@ -170,6 +176,34 @@ class Page:
             self._write_label(pen, row, index, label)
         for row, label in enumerate(column.corner_labels):
             self._write_corner_label(pen, row, index, label)
+
+    def _widths(self, layout: PageLayout, legend: ColumnLegend) -> tuple[int, int, int]:
+        """Return the widths of the word before, the picture, and the word after it, with the gaps between them."""
+        small = font(self.text_size - 1)
+        before, after = (text_width(word, small) + layout.gap if word else 0 for word in (legend.before, legend.after))
+        return before, legend.picture.shape[1], after
+
+    def _lines_of_legends(self, layout: PageLayout) -> list[list[ColumnLegend]]:
+        """Return the legends at the foot line by line, as many beside each other as there is room for."""
+        lines: list[list[ColumnLegend]] = []
+        room, between = 0, 2 * layout.gap
+        for legend in self.legends:
+            needed = sum(self._widths(layout, legend)) + between
+            if not lines or needed > room:
+                lines.append([])
+                room = layout.width - 2 * layout.margin + between
+            lines[-1].append(legend)
+            room -= needed
+        return lines
+
+    def _draw_legends(self, image: Image, pen: ImageDraw) -> None:
+        layout = self.layout
+        for index, line in enumerate(self._lines_of_legends(layout)):
+            left = layout.margin
+            for legend in line:
+                middle = layout.first_note_center + index * layout.line
+                self._draw_legend_at(image, pen, left, middle, legend)
+                left += sum(self._widths(layout, legend)) + 2 * layout.gap
 
     def _write_label(self, pen: ImageDraw, row: int, index: int, label: str) -> None:
         if not label:
@@ -199,7 +233,7 @@ class Page:
 
     def _write_notes(self, pen: ImageDraw) -> None:
         layout, small = self.layout, font(self.text_size - 1)
-        for index, line in enumerate(self._lines_of_notes(layout)):
+        for index, line in enumerate(self._lines_of_notes(layout), start=len(self._lines_of_legends(layout))):
             start = (layout.margin, layout.first_note_center + index * layout.line)
             pen.text(start, line, fill=_PALE_TEXT, font=small, anchor="lm")
 

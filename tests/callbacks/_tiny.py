@@ -185,3 +185,8 @@ class Data(L.LightningDataModule):
 def read_batch(batch):
     """Stand for a user's own reading of a batch, named by its path on a command line."""
     return sample_from_batch(batch)
+
+
+def halves_of_batch(batch):
+    """Stand for a user's own groups."""
+    return ["first" if 2 * i < len(batch[0]) else "second" for i in range(len(batch[0]))]

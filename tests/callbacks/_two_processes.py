@@ -132,6 +132,7 @@ VARIANTS = {
     "table": {"table": True, "explainers": "expected_grad_cam", "shuffle": True},
     "references": {"explainers": "expected_grad_cam", "num_images": 3},
     "several_sizes": {"batch_size": 1, "masks": False, "change": "size"},
+    "groups": {"groups": True, "shuffle": True, "num_images": 6, "stages": ("validate",)},
 }
 LOCALIZATION = ["pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"]
 
@@ -140,6 +141,11 @@ def of_another_size(image):
     """Enlarge an image to one of three sizes, which its own values decide."""
     height, width = ((8, 8), (12, 8), (12, 16))[int(1000 * image[0, 0, 0]) % 3]
     return torch.nn.functional.interpolate(image[None], (height, width))[0]
+
+
+def sites(batch):
+    """Return the group of each image, which its own values decide."""
+    return ["ab"[int(1000 * image[0, 0, 0]) % 2] for image in batch[0]]
 
 
 def drifting(
@@ -151,11 +157,13 @@ def drifting(
     masks=False,
     change=None,
     table=False,
+    groups=False,
     stages=(),
     **settings,
 ):
     """Return history and probe of a run on seven images, the same on any number of processes."""
-    ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images)
+    by_site = {"groups": sites, "breakdown": ["faithfulness_gain"]} if groups else {}
+    ours = monitor(explainers, [*small_metrics(), *LOCALIZATION * masks], num_images=num_images, **by_site)
     change = of_another_size if change == "size" else None
     data = loader(7, seed=1, batch_size=batch_size, shuffle=shuffle, masks=masks, change=change)
     training, module = loader(8, masks=masks), Drifting
@@ -164,7 +172,7 @@ def drifting(
         module = OfTable
     run = train([ours], module, train_loader=training, val_loader=data, **settings)
     probe = ours._runs["fit"].probes[0]
-    found = {"rows": remembered(ours), "probe": probe.identities, "groups": probe.groups}
+    found = {"rows": remembered(ours), "probe": probe.identities, "groups": probe.places_by_size}
     for name in stages:
         (values,) = getattr(run.trainer, name)(run.module, data, verbose=False)
         found[name] = {key: value for key, value in values.items() if key.startswith("xai/")}

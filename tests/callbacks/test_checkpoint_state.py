@@ -134,6 +134,9 @@ BROKEN = {
     "a list for a tensor": lambda s: _with(s, [1, 2, 3, 4], "epochs", 0, "loaders", "0", "keys"),
     "fewer ids than images": lambda s: _with(s, ["a"], "epochs", 0, "loaders", "0", "ids"),
     "a number for ids": lambda s: _with(s, 3, "epochs", 0, "loaders", "0", "ids"),
+    "fewer groups than images": lambda s: _with(s, ["a"], "epochs", 0, "loaders", "0", "groups"),
+    "fewer groups than keys": lambda s: _with(s, ["a"], "probes", "0", "groups"),
+    "a number for groups": lambda s: _with(s, 3, "probes", "0", "groups"),
     "fewer classes than keys": lambda s: _with(s, [0], "probes", "0", "classes"),
     "a map that expands": lambda s: _with(
         s, {"grad_cam": torch.zeros(1, 1, 1).half().expand(4, 30000, 30000)}, "probes", "0", "previous"

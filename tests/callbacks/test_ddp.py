@@ -112,6 +112,14 @@ def test_masks_reach_the_metrics(ranks):
         assert f"xai/{key}" in ranks[1]["probes_and_values"]["masks"]["validate"]
 
 
+def test_groups_are_merged(ranks):
+    first, second = (rank["probes_and_values"]["groups"] for rank in ranks)
+    assert first["probe"] == second["probe"]
+    assert {identity[2] for identity in first["probe"]} == {"a", "b"}
+    for values in (*first["rows"].values(), first["validate"]):
+        assert values.keys() >= {f"xai/{one}/faithfulness_gain" for one in ("worst_class", "worst_group", "gap")}
+
+
 def test_images_of_several_sizes_are_in_groups(ranks):
     groups = [rank["probes_and_values"]["several_sizes"]["groups"] for rank in ranks]
     assert groups[0] == groups[1]

@@ -154,7 +154,7 @@ class TestValues:
 
     def test_the_mean_of_different_images_would_show_another_order(self, explained):
         ours, _, epochs = explained  # control: rows in the order of the groups are not those of the probe
-        groups = ours._runs["fit"].probes[0].groups
+        groups = ours._runs["fit"].probes[0].places_by_size
         places = [place for group in groups for place in group]
         assert places != sorted(places)
         rows = epochs[1].loaders[0].rows["grad_cam"]["faithfulness"]
@@ -196,7 +196,7 @@ def test_other_mixtures(sizes):
     module = Module()
     fit(ours, module=module, val=loader(sizes=sizes), max_epochs=2)
     probe = ours._runs["fit"].probes[0]
-    assert len(probe.groups) == len(set(sizes))
+    assert len(probe.places_by_size) == len(set(sizes))
     expected = one_by_one(module.eval(), probe, InsertionDeletion(4))
     assert ours.latest["xai/faithfulness"] == pytest.approx(expected.mean().item(), abs=1e-4)
     assert "xai/heatmap_drift" in ours.latest

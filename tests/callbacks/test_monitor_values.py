@@ -327,6 +327,13 @@ def test_named_regions_of_a_batch_reach_the_metrics():
         images, target = data.images[rows], data.labels[rows]
         suite.update(model=module, images=images, target=target, explainer=get_explainer(explainer), regions=regions)
         agree(values(trainer), {f"{explainer}/{name}": value.item() for name, value in suite.compute().items()})
+        for name, area in regions.items():
+            heat = get_explainer(explainer)(module, images, target).relu()
+            shares = (heat * area).sum((1, 2)) / heat.sum((1, 2))
+            found = watched.latest.estimates[f"xai/{explainer}/heat_in/{name}"]
+            assert (found.value, found.error) == pytest.approx(
+                (float(shares.mean()), float(shares.std()) / COUNT**0.5), rel=1e-4
+            )
     assert values(trainer)["grad_cam/reliance/shape"] != 0.0
     assert values(trainer)["grad_cam/undefined/reliance/corner"] == 0.0
     assert watched.latest.scores("reliance/shape", "grad_cam").rows.shape == (COUNT, 2)

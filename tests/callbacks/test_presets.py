@@ -20,7 +20,7 @@ from lightning_xai import (
 )
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import InsertionDeletion, Sparseness
-from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, read_batch
+from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, halves_of_batch, read_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:[\\s\\S]*([Dd]eprecat|No seed found)")
 
@@ -222,6 +222,8 @@ trainer:
               std: [0.25]
               cell_size: 48
         sample_from_batch: tests.callbacks._tiny.read_batch
+        groups: tests.callbacks._tiny.halves_of_batch
+        breakdown: [faithfulness]
         prefix: val/xai
         on_error: raise
         seed: 5
@@ -248,7 +250,10 @@ def test_every_setting_from_yaml(own, tmp_path):
     grid = watched.reports[-1]
     assert (grid.num_images, grid.cell_size, list(grid.class_names)) == (1, 48, ["circle", "square", "star"])
     assert (list(grid.mean), list(grid.std)) == ([0.5], [0.25])
-    assert watched._sample_from_batch is read_batch
+    assert watched._reader.sample_from_batch is read_batch
+    assert watched.groups is halves_of_batch
+    assert watched.breakdown == ("faithfulness",)
+    assert "val/xai/grad_cam/worst_group/faithfulness" in watched.history[0]
     assert watched.plan.seed == 5
     assert watched.plan.alarm == ShortcutAlarm(4, border=False)
     assert {"val/xai/grad_cam/faithfulness", "val/xai/random_heatmap/sparseness"} <= watched.history[0].keys()
@@ -258,6 +263,14 @@ def test_every_setting_from_yaml(own, tmp_path):
     assert reloaded._engine.readout == watched._engine.readout
     assert list(reloaded.plan.explainers) == list(watched.plan.explainers)
     assert reloaded.plan.alarm == watched.plan.alarm
+
+
+def test_groups_by_a_key_from_the_command_line(own, tmp_path):
+    (preset,) = (path for path in PRESETS if path.stem == "explanation_monitor")
+    given = ["--trainer.callbacks.groups=site", "--trainer.callbacks.breakdown=[faithfulness_gain]"]
+    cli = parsed(*configs(own, preset), *given)
+    (watched,) = monitors(cli)
+    assert (watched.groups, watched.breakdown) == ("site", ("faithfulness_gain",))
 
 
 def _steps():

@@ -12,10 +12,11 @@ from lightning_xai import ExplanationMonitor
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GROUPS = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def tables():
@@ -25,7 +26,7 @@ def tables():
     return module
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", [*blocks("python"), *blocks("python", GROUPS)])
 @pytest.mark.filterwarnings("ignore:[\\s\\S]*litlogger")
 def test_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -75,7 +76,8 @@ def test_every_logged_key_is_explained():
     groups = {key.removesuffix("…") for key in explained if key.endswith("…")}
     logged = {key.removeprefix("xai/") for key in ExplanationMonitor(max_overhead=0.05).keys.all(annotated=True)}
     singles = {key for key in logged if not key.startswith(tuple(groups))}
-    assert groups == {"control/", "undefined/"}
+    by_settings = {"heat_in/", "reliance/", "worst_class/", "worst_group/", "gap/"}
+    assert groups == {"control/", "undefined/"} | by_settings
     assert explained - {f"{group}…" for group in groups} == singles
 
 

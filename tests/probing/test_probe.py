@@ -337,7 +337,7 @@ class TestSeveralSizes:
     def test_groups_are_in_the_order_of_the_probe(self):
         sizes = [(3, 3), (4, 3), (3, 3), (3, 4), (4, 3)]
         probe = Probe([(i, 0) for i in range(5)], [self.item(size) for size in sizes])
-        assert probe.groups == [[0, 2], [1, 4], [3]]
+        assert probe.places_by_size == [[0, 2], [1, 4], [3]]
         assert probe.sample([1, 4], CPU).images.shape == (2, 1, 4, 3)
 
     def test_parts_of_a_batch_do_not_depend_on_its_images(self):

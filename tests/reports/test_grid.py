@@ -257,3 +257,21 @@ def test_the_caption_tells_gain_and_skill_with_their_errors(drawn, tmp_path):
 def test_no_picture_of_private_images(tmp_path):
     assert published(tmp_path, private=True) == []
     assert published(tmp_path) == ["xai/heatmaps/epoch=0002-step=00000007.png"]
+
+
+@pytest.mark.parametrize("one_size", [True, False])
+def test_regions_and_groups_are_shown(drawn, one_size):
+    marker = torch.rand(3, 8, 8) > 0.5
+    parts = {"regions": {"marker": marker}, "groups": ["north", "south", "south"], "ids": ["a", "b", "c"]}
+    sample = Sample(IMAGES, **parts)
+    singles = [
+        Sample(IMAGES[[i]], regions={"marker": marker[[i]]}, groups=parts["groups"][i : i + 1], ids=[parts["ids"][i]])
+        for i in range(3)
+    ]
+    draw([0, 1, 0], [0, 1, 0], sample=sample if one_size else singles)
+    assert torch.equal(torch.stack(list(drawn["regions"]["marker"])), marker)
+    assert [caption.splitlines()[:2] for caption in drawn["captions"]] == [
+        ["id a", "group north"],
+        ["id b", "group south"],
+        ["id c", "group south"],
+    ]

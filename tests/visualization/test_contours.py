@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_xai.visualization import boxed, outlined
+from lightning_xai.visualization.contours import contours_of_masks, region_colour, with_region
 
 _GRAY = 100
 
@@ -77,6 +78,36 @@ def test_pictures_may_have_different_numbers_of_boxes():
 @pytest.mark.parametrize("box", [[3.0, 3, 3, 6], [6.0, 6, 3, 3], [0.0, 0, 0, 0], [float("nan")] * 4])
 def test_boxes_without_area_are_not_drawn(box):
     assert torch.equal(boxed(canvas(1, 8, 8), torch.tensor([box])), canvas(1, 8, 8))
+
+
+class TestRegions:
+    """Outlines in a colour for each region, with a black edge."""
+
+    MASK = torch.zeros(1, 20, 20)
+    MASK[0, 4:16, 4:16] = 1
+
+    def test_the_line_has_its_colour_and_the_rest_stays(self):
+        contours = contours_of_masks(self.MASK, 1)
+        drawn = with_region(canvas(1, 20, 20), contours, 0)
+        line, edge = contours[0] == 255, contours[0] == 0
+        assert {tuple(pixel) for pixel in drawn[0][line].tolist()} == {(0, 229, 255)}
+        assert {tuple(pixel) for pixel in drawn[0][edge].tolist()} == {(0, 0, 0)}
+        assert torch.equal(drawn[0][~line & ~edge], canvas(1, 20, 20)[0][~line & ~edge])
+
+    def test_eight_regions_differ_and_neighbours_differ_in_dashes(self):
+        looks = [region_colour(number) for number in range(9)]
+        assert len(set(looks[:8])) == 8
+        assert looks[8] == looks[0]
+        assert [dashed for _, dashed in looks[:4]] == [False, True, False, True]
+
+    def test_a_dashed_line_is_black_between_its_dashes(self):
+        contours = contours_of_masks(self.MASK, 1)
+        drawn = with_region(canvas(1, 20, 20), contours, 1)
+        line = drawn[0][contours[0] == 255].tolist()
+        colour, dashed = region_colour(1)
+        assert dashed
+        assert {tuple(pixel) for pixel in line} == {colour, (0, 0, 0)}
+        assert sum(tuple(pixel) == colour for pixel in line) > len(line) / 2
 
 
 def test_errors():

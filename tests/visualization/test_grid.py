@@ -8,8 +8,9 @@ import torch
 
 import lightning_xai.visualization
 from lightning_xai.visualization import as_pictures, boxed, heatmap_grid, overlay
+from lightning_xai.visualization.contours import contours_of_masks, with_region
 from lightning_xai.visualization.page import Page
-from lightning_xai.visualization.page_layout import PageLayout, font, text_width
+from lightning_xai.visualization.page_layout import PageLayout, PictureSize, font, text_width
 
 _PAPER = 255
 
@@ -295,3 +296,47 @@ def test_what_is_written_at_the_foot(monkeypatch):
         ("each heatmap has its own scale",),
         ("each heatmap has its own scale", "a note", "channels 0, 1, 2 of 6, stretched from 2 % to 98 %"),
     ]
+
+
+class TestRegions:
+    """Named areas are outlined in colours, and their names stand at the foot."""
+
+    def regions(self, images):
+        areas = torch.zeros(2, len(images), *images.shape[2:])
+        areas[0, :, 2:8, 2:8], areas[1, :1, 10:14, 1:9] = 1, 1
+        return dict(zip(("lesion", "marker"), areas, strict=True))
+
+    def test_only_outlines_are_drawn(self):
+        images, heatmaps = batch(num=2)
+        layout = PageLayout(2, 2, 160, 160, has_legend=True)
+        regions = self.regions(images)
+        plain = cells(heatmap_grid(images, {"map": heatmaps}), layout)
+        drawn = cells(heatmap_grid(images, {"map": heatmaps}, regions=regions), layout)
+        size = PictureSize(*images.shape[2:], 160)
+        for row in range(2):
+            for column in range(2):
+                expected = plain[row, column]
+                for number, area in enumerate(regions.values()):
+                    contours = contours_of_masks(size.resized_masks(area[row : row + 1]), 1)
+                    expected = with_region(expected[None], contours, number)[0]
+                assert torch.equal(drawn[row, column], expected)
+        assert not torch.equal(drawn[0, 0], drawn[1, 0])  # which lacks the second region
+
+    def test_names_at_the_foot_stand_beside_each_other_as_far_as_there_is_room(self):
+        images, heatmaps = batch(num=1)
+        one, several = self.regions(images), {f"region {i}": torch.ones(1, *images.shape[2:]) for i in range(8)}
+        heights = [heatmap_grid(images, {"map": heatmaps}, regions=given).shape[0] for given in ({}, one, several)]
+        line = PageLayout(1, 2, 160, 160).line
+        assert heights[1] - heights[0] == line
+        assert heights[2] - heights[0] >= 2 * line
+
+    def test_images_of_several_sizes(self):
+        images = [torch.rand(1, 16, 16), torch.rand(1, 16, 32)]
+        maps = [image[0] for image in images]
+        drawn = heatmap_grid(images, {"map": maps}, regions={"marker": [map_ > 0.5 for map_ in maps]})
+        assert not torch.equal(drawn, heatmap_grid(images, {"map": maps}, regions={"marker": [m > 9 for m in maps]}))
+
+    def test_another_shape_is_said(self):
+        images, heatmaps = batch(num=2)
+        with pytest.raises(ValueError, match=r'Expected `regions\["marker"\]` to have shape'):
+            heatmap_grid(images, {"map": heatmaps}, regions={"marker": torch.zeros(2, 3, 3)})

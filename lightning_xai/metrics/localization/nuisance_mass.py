@@ -62,6 +62,11 @@ class NuisanceMass(ExplanationMetric):
         """Fields of a case that the metric reads: the heatmaps, and the regions if it names some."""
         return super().all_inputs if self.names is None else super().all_inputs | {"regions"}
 
+    @property
+    def named_regions(self) -> tuple[str, ...]:
+        """The regions; none of the border, which needs no annotation."""
+        return self.names or ()
+
     def score(self, case: Case) -> Tensor:
         """Return the heat on the regions over their share of the image, (N,)."""
         area = border_of(case.heatmaps) if self.names is None else self._named(case.regions)

@@ -77,6 +77,11 @@ class Reliance(ExplanationMetric):
         self.hidden = HiddenRegion(region, baseline, seed)
         self.key = f"reliance/{region}"  # type: ignore[misc] # one of several metrics of this class in a suite
 
+    @property
+    def named_regions(self) -> tuple[str, ...]:
+        """The region."""
+        return (self.region,)
+
     def score(self, case: Case) -> Tensor:
         """Return the reliance, and the share of the positive heat on the region (−1 without any), (N, 2)."""
         hidden, control = (
