@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.photographs import PHOTOGRAPHS, photographed
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained, trained_networks
@@ -33,7 +34,10 @@ def run(setting: Setting) -> Result:
         f"Error of areas against {FINEST} equal parts, as a share of the standard error over {PROBE} images",
         f"num_steps='radau': root mean square at most {LIMIT:.2f} of the standard error",
     )
-    for network in trained_networks(setting):
+    for network in (*trained_networks(setting), photographed(setting)):
+        if network is None:
+            result.add(network=f"{PHOTOGRAPHS}: pip install 'lightning-xai[studies]'")
+            continue
         for row in _errors(setting, network):
             result.add(network=network.name, **row)
     return result
@@ -59,7 +63,7 @@ class _Areas:
 
 def _errors(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
     images, target = network.images, network.target
-    case = Case(Classifier(network.model, chunk_size=32), images, target, explainer=GradCAM())
+    case = Case(Classifier(network.model, chunk_size=32, channels_last=True), images, target, explainer=GradCAM())
     control = case.with_heatmaps(explainer=RandomHeatmap())
     exact = _areas(case, control, FINEST, None)
     sampling = {name: float(getattr(exact, name).std()) / PROBE**0.5 for name in ("faithfulness", "gain")}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 Run = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,20 @@ def timed(run: Run, repeats: int, device: torch.device) -> Times:
     run()
     gc.collect()
     return _times([_timed(run, device) for _ in range(repeats)])
+
+
+def in_turns(runs: Mapping[Name, Run], rounds: int, device: torch.device) -> dict[Name, list[float]]:
+    """Return the seconds of each in every round, of CPU time or on a GPU of the clock; each was warmed up before.
+
+    All take turns, in the other direction in every other round, so that a busy machine slows all of a round.
+    """
+    seconds: dict[Name, list[float]] = {name: [] for name in runs}
+    gc.collect()
+    for number in range(rounds):
+        for name in reversed(runs) if number % 2 else runs:
+            wall, cpu = _timed(runs[name], device)
+            seconds[name].append(wall if device.type == "cuda" else cpu)
+    return seconds
 
 
 def _timed(run: Run, device: torch.device) -> tuple[float, float]:

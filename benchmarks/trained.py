@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Trained:
     Attributes:
         name: Data and epochs.
         model: In eval mode.
-        images: (N, 3, 64, 64).
+        images: (N, 3, side, side), of 64 pixels for the small CNN.
         target: Their labels, (N,).
         accuracy: On them.
     """
@@ -40,30 +40,46 @@ class Trained:
 def trained_networks(setting: Setting) -> Iterator[Trained]:
     """Yield a network trained on drawn shapes, and one on garments (or digits), early and late."""
     train, others = setting.size(cpu=4096, gpu=4096, quick=64), setting.size(cpu=256, gpu=512, quick=8)
-    shapes = _tensors(ShapesDataset(train)), _tensors(ShapesDataset(others, seed=2))
-    yield from _trained(setting, "shapes", *shapes, epochs=(setting.size(cpu=10, gpu=10, quick=1),))
+    drawn = shapes(train), shapes(others, seed=2)
+    yield from trained(setting, "shapes", *drawn, epochs=(setting.size(cpu=10, gpu=10, quick=1),))
     name, *data = _garments(train, others) if FASHION.exists() else _digits(train, others)
-    yield from _trained(setting, name, *data, epochs=(1, setting.size(cpu=6, gpu=6, quick=1)))
+    yield from trained(setting, name, *data, epochs=(1, setting.size(cpu=6, gpu=6, quick=1)))
 
 
-def _trained(
-    setting: Setting, name: str, train: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor], epochs: tuple[int, ...]
+def trained(
+    setting: Setting,
+    name: str,
+    train: tuple[Tensor, Tensor],
+    others: tuple[Tensor, Tensor],
+    epochs: tuple[int, ...],
+    build: Callable[[], nn.Module] = SmallCNN,
+    lr: float = 2e-3,
+    batch_size: int = 64,
+    in_bf16: bool = False,
 ) -> Iterator[Trained]:
+    """Yield one network after some of its epochs; the same weights in every run."""
     torch.manual_seed(0)
-    model = SmallCNN().to(setting.device)
+    model = build().to(setting.device)
     images, target = (tensor.to(setting.device) for tensor in train)
     unseen, labels = (tensor.to(setting.device) for tensor in others)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
     for epoch in range(1, max(epochs) + 1):
         model.train()
-        for chosen in torch.randperm(len(images)).split(64):
+        for chosen in torch.randperm(len(images)).split(batch_size):
             optimizer.zero_grad()
-            F.cross_entropy(model(images[chosen]), target[chosen]).backward()
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=in_bf16):
+                logits = model(images[chosen])
+            F.cross_entropy(logits.float(), target[chosen]).backward()
             optimizer.step()
         if epoch in epochs:
             with torch.no_grad():
                 accuracy = float((model.eval()(unseen).argmax(1) == labels).float().mean())
             yield Trained(f"{name}, epoch {epoch}", model.eval(), unseen, labels, accuracy)
+
+
+def shapes(count: int, *, seed: int = 0, size: int = 64) -> tuple[Tensor, Tensor]:
+    """Return drawn shapes and their labels."""
+    return _tensors(ShapesDataset(count, size, seed=seed))
 
 
 def _garments(train: int, others: int) -> tuple[str, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

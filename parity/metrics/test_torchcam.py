@@ -91,8 +91,8 @@ def test_difference_points_of_a_curve():
     metric.update(images()[:1], [0])
     assert sum(seen) == 1 + 1 + 2 * 28  # unchanged, empty, and the points between of both curves
     classifier = Classifier(network())
-    deletion_auc(classifier, images()[:1], heatmaps()[:1], 0)
-    insertion_auc(classifier, images()[:1], heatmaps()[:1], 0, baseline=0.0)
+    deletion_auc(classifier, images()[:1], heatmaps()[:1], 0, num_steps=32)
+    insertion_auc(classifier, images()[:1], heatmaps()[:1], 0, num_steps=32, baseline=0.0)
     assert classifier.evaluations == 2 * (1 + 32)
 
 
