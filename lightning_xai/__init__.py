@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 _LAYERS = {
     "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor"),
+    "comparison": ("Comparison", "ComparisonTable"),
     "datasets": ("ChestXraysDataset", "FashionCanvases", "ShapesDataset"),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
     "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),

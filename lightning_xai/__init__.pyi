@@ -2,6 +2,8 @@
 from lightning_xai.callbacks.explanation_checkpoint import ExplanationCheckpoint as ExplanationCheckpoint
 from lightning_xai.callbacks.explanation_early_stopping import ExplanationEarlyStopping as ExplanationEarlyStopping
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor as ExplanationMonitor
+from lightning_xai.comparison.comparison import Comparison as Comparison
+from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases as FashionCanvases
 from lightning_xai.datasets.shapes import ShapesDataset as ShapesDataset
@@ -159,6 +161,8 @@ __all__ = [
     "CenterHeatmap",
     "ChestXraysDataset",
     "Classifier",
+    "Comparison",
+    "ComparisonTable",
     "Completeness",
     "Complexity",
     "Contrastivity",

@@ -34,7 +34,7 @@ ORDER = (
     "studies",
     "cli",
 )
-WITHOUT_LIGHTNING = ("datasets", "model", "explainers", "evidence", "metrics", "probing", "visualization")
+WITHOUT_LIGHTNING = ("datasets", "model", "explainers", "evidence", "metrics", "probing", "visualization", "comparison")
 HEAVY = [
     "lightning",
     "pytorch_lightning",
@@ -152,7 +152,18 @@ def test_explaining_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".model", ".explainers", ".evidence", ".metrics", ".probing", ".reports", ".callbacks", ".functional"],
+    [
+        "",
+        ".model",
+        ".explainers",
+        ".evidence",
+        ".metrics",
+        ".probing",
+        ".reports",
+        ".comparison",
+        ".callbacks",
+        ".functional",
+    ],
     ids=str,
 )
 def test_every_public_name_resolves(name):

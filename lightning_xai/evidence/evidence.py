@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -26,7 +26,11 @@ class Evidence(ABC, Generic[Result]):
         inputs: Fields of a case that `collect` reads. What reads nothing but model, images and their regions is shared
             by cases of the same images with other heatmaps or targets.
         reads: Other evidence that `collect` reads once each, so that it is freed after its last reader.
+        numbers_version: Raised when what is collected for the same settings changes, so that stored values of the
+            metrics that read it are computed anew.
     """
+
+    numbers_version: ClassVar[int] = 1
 
     if TYPE_CHECKING:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,8 +32,10 @@ class Explainer(Configured, ABC):
         refuses: Networks that it cannot explain, in words; empty for none.
         shares_passes: Whether the images of a chunk share passes of other images, such as references: then images that
             come with `extra` are explained one by one, because such an image takes the extra of the explained one.
+        numbers_version: Raised when the heatmaps of the same settings change, so that stored ones are made anew.
     """
 
+    numbers_version: ClassVar[int] = 1
     alias: str
     family: str
     class_discriminative: bool = True

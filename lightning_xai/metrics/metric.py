@@ -62,6 +62,7 @@ class ExplanationMetric(Configured, Metric):
         can_be_undefined: Whether an image can lack a value although its heatmap is fine in shape and finite, and no
             number is too large for float32.
         in_default_suite: Whether the monitor scores it by default (where data have what it needs).
+        numbers_version: Raised when the values for the same settings change, so that stored ones are computed anew.
 
     Example:
         >>> class Peak(ExplanationMetric):
@@ -88,6 +89,7 @@ class ExplanationMetric(Configured, Metric):
     logs_gain: ClassVar[bool] = False
     can_be_undefined: ClassVar[bool] = False
     in_default_suite: ClassVar[bool] = False
+    numbers_version: ClassVar[int] = 1
     _evidence_of_class: ClassVar[tuple[Evidence[Any], ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

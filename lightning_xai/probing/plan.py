@@ -68,7 +68,7 @@ class Plan:
         seed: int = 0,
         alarm: ShortcutAlarm | None = None,
     ) -> None:
-        _check_target_rule(target)
+        check_target_rule(target)
         self.explainers = _explainers_by_name(explainers)
         self.target: TargetRule = target
         self.seed = seed
@@ -122,23 +122,11 @@ class Plan:
             value_range: Least and greatest value of the probe's images, of which noise is a share; see `Case`.
 
         Raises:
-            ValueError: If the labels are to be explained and there are none.
+            ValueError: If the labels are to be explained and there are none, or they do not fit the model.
             FloatingPointError: If there are no heatmaps because logits are NaN or infinite.
         """
-        if self.target == "label" and sample.labels is None:
-            strings = "" if sample.ids is None else ": its strings are taken for names of the images, not for classes"
-            raise ValueError(
-                f"Expected batches with labels, because target='label' explains them, but found none{strings}. Pass "
-                "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
-            )
-        classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
-        case = Case(classifier, sample.images, value_range=value_range, control_seed=self.seed, regions=sample.regions)
-        _check_columns(sample, case.logits, classifier.task)
-        if self.target == "label":
-            labels = known_labels(labels, case.logits.shape[1])
-        target = _targets(self.target, labels, classifier.probabilities(case.logits))
-        masks, boxes = _annotations(sample, target, case.logits.shape[1])
-        case = case.with_heatmaps(target=target, masks=masks, boxes=boxes)
+        case = case_of(classifier, sample, labels, self.target, value_range=value_range, seed=self.seed)
+        classifier, target = case.classifier, case.target
         explainers = {name: _supplied(explainer, references) for name, explainer in self.explainers.items()}
         with _nan_blamed_on(case.logits):
             heatmaps = self.heatmaps(classifier, sample.images, target, references)
@@ -212,6 +200,44 @@ class Plan:
         return self._annotated_suite if annotated else self._plain_suite
 
 
+def case_of(
+    classifier: Classifier,
+    sample: Sample,
+    labels: Tensor,
+    target: TargetRule,
+    *,
+    value_range: tuple[float, float] | None = None,
+    seed: int = 0,
+) -> Case:
+    """Return the case of a batch in which a rule says which class of each image is explained; without heatmaps.
+
+    Args:
+        classifier: The model.
+        sample: Images with what is annotated.
+        labels: Class that each image stands for, int64 (N,), -1 where none.
+        target: The rule; see `Plan`.
+        value_range: Least and greatest value of all images, of which noise is a share; see `Case`.
+        seed: Of the random control.
+
+    Raises:
+        ValueError: If the labels are to be explained and there are none, or they do not fit the model.
+    """
+    if target == "label" and sample.labels is None:
+        strings = "" if sample.ids is None else ": its strings are taken for names of the images, not for classes"
+        raise ValueError(
+            f"Expected batches with labels, because target='label' explains them, but found none{strings}. Pass "
+            "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
+        )
+    classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
+    case = Case(classifier, sample.images, value_range=value_range, control_seed=seed, regions=sample.regions)
+    _check_columns(sample, case.logits, classifier.task)
+    if target == "label":
+        labels = known_labels(labels, case.logits.shape[1])
+    classes = _targets(target, labels, classifier.probabilities(case.logits))
+    masks, boxes = _annotations(sample, classes, case.logits.shape[1])
+    return case.with_heatmaps(target=classes, masks=masks, boxes=boxes)
+
+
 @contextmanager
 def _nan_blamed_on(logits: Tensor) -> Iterator[None]:
     """Say of heatmaps that cannot be made whether the logits (N, K) are no numbers: it is no setting's fault then."""
@@ -246,7 +272,8 @@ def is_localization(metric: ExplanationMetric) -> bool:
     return metric.family == "localization" and "masks" in metric.needs and metric.higher_is_better is True
 
 
-def _check_target_rule(target: object) -> None:
+def check_target_rule(target: object) -> None:
+    """Raise ValueError or TypeError if ``target`` is no rule; see `Plan`."""
     if isinstance(target, str):
         check_choice(target, ("label", "predicted", "least_probable"), "target")
     else:

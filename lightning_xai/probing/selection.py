@@ -194,6 +194,12 @@ def keys_of_images(images: Tensor, extra: Extra | None) -> Tensor:
     return joined_keys(keys, keys_of(extra).to(keys.device)) if extra else keys
 
 
+def identities_of(sample: Sample) -> list[Identity]:
+    """Return the content key of each image and the class that it stands for, -1 where none."""
+    keys: list[int] = keys_of_images(sample.images, sample.extra).tolist()
+    return list(zip(keys, _classes(sample, keys)[0], strict=True))
+
+
 def _classes(sample: Sample, keys: list[int]) -> tuple[list[int], list[bool]]:
     """Return the class that each image stands for, and whether its annotation marks something of that class.
 

@@ -1,0 +1,19 @@
+"""Explainers compared by metrics, over models and images: one tidy table with its statistics."""
+
+from lightning_xai._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Cell": "cell",
+        "CellHeatmaps": "results",
+        "CellValues": "results",
+        "Comparison": "comparison",
+        "ComparisonTable": "table",
+        "Failure": "cell",
+        "ImageFacts": "results",
+        "ImageFolder": "image_folder",
+        "Records": "records",
+        "Setting": "cell",
+    },
+)

@@ -1,0 +1,230 @@
+"""Models × data × explainers × metrics: one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from lightning_xai._checks import check_count, check_name
+from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
+from lightning_xai.comparison.images import ComparedImages, DataSource, Transform, data_by_name, images_of
+from lightning_xai.comparison.lease import SECONDS
+from lightning_xai.comparison.models import Models, models_by_name
+from lightning_xai.comparison.progress import cells_shown
+from lightning_xai.comparison.results import CellHeatmaps, CellValues
+from lightning_xai.comparison.storage import FolderStorage, MemoryStorage, Storage
+from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.comparison.worker import Task, Worker
+from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
+from lightning_xai.explainers.controls.fake_cam import FakeCAM
+from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
+from lightning_xai.explainers.explainer import Explainer
+from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.model.readout import Readout
+from lightning_xai.probing.batches import SampleFromBatch
+from lightning_xai.probing.plan import Explainers, Metrics, Plan, TargetRule, check_target_rule
+
+_BETWEEN = frozenset({"previous_heatmaps", "other_heatmaps"})
+
+
+class Comparison:
+    """Compare explainers by metrics, over models, images, transforms and explained classes.
+
+    Every explainer explains every image of every setting (a model, data, a transform, a rule which class is explained)
+    once; all metrics score these heatmaps and share what costs evaluations. Controls that explain nothing run beside
+    them, always: a random map (`RandomHeatmap`), `FakeCAM`, and `CenterHeatmap` where objects are annotated.
+
+    With ``output``, each finished part is a file, named by the fingerprint of all that decides its numbers: settings,
+    weights, every pixel, ``numbers_version`` of the classes. So a run that was killed goes on where it was, a further
+    metric computes that metric, a changed setting is another file, and nothing that is finished is computed again.
+    Start the same comparison in several processes, or on several machines with a shared folder, and they share the
+    work: each returns the whole table.
+
+    Args:
+        models: One or several: modules, functions that return one, checkpoints, class paths, names of torchvision and
+            timm (see ``docs/comparison.md``), or a mapping of names to these.
+        data: Likewise: a `Sample`, a dataset, a loader, a DataModule, the path of a folder of images (see
+            `ImageFolder`), a class path, or a mapping of names to these.
+        explainers: One or several explainers or aliases, or a mapping of names to these.
+        metrics: Likewise for metrics; None for the monitor's default suite.
+        targets: Which classes are explained: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index; several.
+        transforms: Name -> a function of a `Sample` that returns another one, such as a rotation of images and masks;
+            ``{"none": None}`` keeps the unchanged images among them. Unchanged images alone if None.
+        num_images: How many of each data, chosen as the monitor chooses; all, which are held in memory, if None.
+        output: Folder of the files; nothing is written if None.
+        readout: How the models are read.
+        seed: Of the random control and of random transforms.
+        device: Where models run; if None, modules stay where they are and others are loaded to the CPU.
+        sample_from_batch: Makes a `Sample` of a batch, where the usual forms do not do.
+        lease: Seconds after which other processes take over the work of one that died.
+        progress: Whether a bar shows finished cells; on a terminal only.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a name is unknown, two entries share one, a metric compares epochs or explainers with each other,
+            or no metric applies to any data.
+        ModuleNotFoundError: If pyarrow is missing and ``output`` given.
+
+    Example:
+        >>> from lightning_xai import ShapesDataset
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
+        >>> net = torch.nn.Sequential(*net, torch.nn.Flatten())
+        >>> table = Comparison(net, ShapesDataset(4), "grad_cam", ["sparseness", "pointing_game"]).run()
+        >>> table.explainers
+        ('grad_cam', 'random_heatmap', 'fake_cam', 'center_heatmap')
+        >>> len(table.mean()), len(table.failures)
+        (8, 0)
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        data: DataSource | Mapping[str, DataSource],
+        explainers: Explainers,
+        metrics: Metrics | None = None,
+        targets: TargetRule | Iterable[TargetRule] = "label",
+        transforms: Mapping[str, Transform | None] | None = None,
+        *,
+        num_images: int | None = None,
+        output: str | Path | None = None,
+        readout: Readout | None = None,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        sample_from_batch: SampleFromBatch | None = None,
+        lease: float = SECONDS,
+        progress: bool = True,
+    ) -> None:
+        self.models = models_by_name(models)
+        self.data = data_by_name(data)
+        plan = Plan(explainers, metrics)
+        self.explainers = plan.explainers
+        self.metrics = _comparable(plan.metrics(annotated=True), chosen=metrics is not None)
+        self.targets = _targets(targets)
+        self.transforms = {NO_TRANSFORM: None} if transforms is None else _named_transforms(transforms)
+        if num_images is not None:
+            check_count(num_images, "num_images")
+        self.num_images = num_images
+        self.output = output
+        self.readout = readout
+        self.seed = seed
+        self.device = None if device is None else torch.device(device)
+        self.sample_from_batch = sample_from_batch
+        self.progress = progress
+        self._storage: Storage = MemoryStorage() if output is None else FolderStorage(output, lease)
+
+    def run(self) -> ComparisonTable:
+        """Compute what is missing and return the whole table.
+
+        A model or an explainer that fails leaves its reason in `ComparisonTable.failures`; the rest goes on.
+
+        Raises:
+            OSError: If a file cannot be written; what is finished stays.
+        """
+        cells = self.cells()
+        self._storage.begin()
+        with cells_shown(len(cells), show=self.progress) as told:
+            worker = Worker(self.task, self._storage, told)
+            worker.work()
+        found = {(cell, metric): worker.values(cell, metric) for cell in cells for metric in self.metrics}
+        failures = tuple(one for one in found.values() if isinstance(one, Failure))
+        about = {cell: worker.about_heatmaps(cell) for cell in cells}
+        return ComparisonTable(
+            values={place: one for place, one in found.items() if isinstance(one, CellValues)},
+            heatmaps={cell: one for cell, one in about.items() if isinstance(one, CellHeatmaps)},
+            metrics=self.metrics,
+            explainers_by_name=self.task.explainers,
+            controls=self.controls,
+            failures=failures,
+        )
+
+    def cells(self) -> list[Cell]:
+        """Return every cell, in the order of the table: setting by setting, explainers as given, then controls."""
+        return [Cell(setting, name) for setting in self.task.settings for name in self.task.explainers]
+
+    @property
+    def evaluations(self) -> int | None:
+        """About how many evaluations all cells cost; None if an explainer cannot tell."""
+        costs = [self.task.evaluations(cell) for cell in self.cells()]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @cached_property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the explainers that explain nothing: those that are added, and those among the given ones."""
+        return tuple(name for name, explainer in self.task.explainers.items() if explainer.family == "controls")
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked, with the images loaded.
+
+        Raises:
+            ValueError: If no metric applies to any data.
+        """
+        images: dict[tuple[str, str], ComparedImages] = {}
+        for name, source in self.data.items():
+            original = images_of(source, self.num_images, self.sample_from_batch)
+            for title, transform in self.transforms.items():
+                images[name, title] = original if transform is None else original.transformed(transform, self.seed)
+        is_annotated = any("masks" in of_data.known for of_data in images.values())
+        task = Task(
+            models=self.models,
+            images=images,
+            targets=self.targets,
+            explainers=_with_controls(self.explainers, self.seed, annotated=is_annotated),
+            metrics=self.metrics,
+            readout=self.readout,
+            seed=self.seed,
+            device=self.device,
+        )
+        if not any(task.metrics_of(setting) for setting in task.settings):
+            raise ValueError(
+                f"Expected `metrics` of which some apply to the data, but {', '.join(self.metrics)} need masks, boxes "
+                "or regions, and the data have none."
+            )
+        return task
+
+
+def _with_controls(explainers: Mapping[str, Explainer], seed: int, *, annotated: bool) -> dict[str, Explainer]:
+    """Return the explainers and after them the controls that are not among them."""
+    given = {type(explainer) for explainer in explainers.values()}
+    controls: list[Explainer] = [RandomHeatmap(seed=seed), FakeCAM(), *([CenterHeatmap()] if annotated else [])]
+    return {**explainers, **{one.alias: one for one in controls if type(one) not in given}}
+
+
+def _comparable(metrics: Mapping[str, ExplanationMetric], *, chosen: bool) -> dict[str, ExplanationMetric]:
+    """Return the metrics of one heatmap at a time; of the default suite those that are others are left out.
+
+    Raises:
+        ValueError: If a chosen metric reads heatmaps of another epoch or explainer.
+    """
+    others = [name for name, metric in metrics.items() if metric.needs & _BETWEEN]
+    if chosen and others:
+        raise ValueError(
+            f"Expected `metrics` of one explainer's heatmaps, but {', '.join(others)} reads those of another epoch or "
+            "of other explainers as well: leave it out."
+        )
+    return {name: metric for name, metric in metrics.items() if name not in others}
+
+
+def _targets(targets: TargetRule | Iterable[TargetRule]) -> tuple[TargetRule, ...]:
+    rules: tuple[TargetRule, ...] = (targets,) if isinstance(targets, (str, int)) else tuple(targets)
+    for rule in rules:
+        check_target_rule(rule)
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError(f"Expected `targets` to hold at least one rule, each once, but got {list(rules)}.")
+    return rules
+
+
+def _named_transforms(transforms: Mapping[str, Transform | None]) -> dict[str, Transform | None]:
+    for name, transform in transforms.items():
+        check_name(name, "transforms")
+        if transform is not None and not callable(transform):
+            raise TypeError(
+                f"Expected `transforms` to map names to functions of a Sample, but {name!r} is a "
+                f"{type(transform).__name__}."
+            )
+    if not transforms:
+        raise ValueError("Expected `transforms` to hold at least one, but got none: leave it out for unchanged images.")
+    return dict(transforms)

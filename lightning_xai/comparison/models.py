@@ -1,0 +1,180 @@
+"""Networks of a comparison, by name: modules, factories, checkpoints, class paths, names of torchvision and timm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from lightning_xai._checks import check_name, nearest
+from lightning_xai._registry import alias_of
+
+ModelSource: TypeAlias = nn.Module | str | Path | Callable[[], nn.Module]
+Models: TypeAlias = ModelSource | Iterable[ModelSource] | Mapping[str, ModelSource]
+
+_CHECKPOINT = ".ckpt"
+_FOLDERS_ABOVE = 3  # lightning_logs/version_0/checkpoints/a.ckpt has its config.yaml two above
+FORMS = (
+    "a module, a function that returns one, a checkpoint (`runs/a.ckpt` of a LightningCLI run, or "
+    "`my_package.MyModule@runs/a.ckpt`), a class path (`my_package.MyModule`), `torchvision/resnet18` or "
+    "`timm/resnet50`"
+)
+
+
+def models_by_name(models: Models) -> dict[str, ModelSource]:
+    """Return what each model comes from by a name: the file's, the class's, or the given one.
+
+    Raises:
+        TypeError: If an entry is none of the forms that are known.
+        ValueError: If there is none, or two have one name.
+    """
+    if isinstance(models, Mapping):
+        named = {check_name(name, "models"): source for name, source in models.items()}
+    else:
+        named = {}
+        sources = [models] if isinstance(models, (nn.Module, str, Path)) or callable(models) else models
+        for source in sources:
+            name = _name_of(source)
+            if name in named:
+                raise ValueError(f"Expected `models` with different names, but got two {name!r}. Pass a dict.")
+            named[name] = source
+    if not named:
+        raise ValueError("Expected `models` to hold at least one model, but got none.")
+    for source in named.values():
+        if not (isinstance(source, (nn.Module, str, Path)) or callable(source)):
+            raise TypeError(f"Expected each of `models` to be {FORMS}, but got {type(source).__name__}.")
+    return named
+
+
+def loaded_model(source: ModelSource) -> nn.Module:
+    """Return the module that a source stands for.
+
+    Raises:
+        ValueError: If a name is unknown, or a checkpoint does not say of which class it is.
+        TypeError: If a factory returns no module.
+    """
+    if isinstance(source, nn.Module):
+        return source
+    model = _from_words(str(source)) if isinstance(source, (str, Path)) else source()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"Expected {source!r} to return a torch.nn.Module, but got {type(model).__name__}.")
+    return model
+
+
+def _name_of(source: ModelSource) -> str:
+    if isinstance(source, nn.Module):
+        return alias_of(type(source))
+    if isinstance(source, (str, Path)):
+        text = str(source).removesuffix("/")
+        return Path(text).stem if _is_checkpoint(text) else check_name(text.rpartition("/")[2], "models")
+    return getattr(source, "__name__", type(source).__name__).strip("<>")
+
+
+def _is_checkpoint(text: str) -> bool:
+    return text.endswith(_CHECKPOINT) or Path(text).is_dir()
+
+
+def _from_words(text: str) -> nn.Module:
+    package, _, name = text.partition("/")
+    if package == "torchvision" and name:
+        return _from_torchvision(*_name_and_weights(name))
+    if package == "timm" and name:
+        return _from_timm(*_name_and_weights(name))
+    if _is_checkpoint(text):
+        return _from_checkpoint(text)
+    if "." in text:
+        model: nn.Module = imported(text)()
+        return model
+    return _from_torchvision(*_name_and_weights(text))
+
+
+def _name_and_weights(text: str) -> tuple[str, str]:
+    name, _, weights = text.partition("/")
+    return name, weights or "DEFAULT"
+
+
+def _from_torchvision(name: str, weights: str) -> nn.Module:
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        hint = nearest(name, list_models())
+        raise ValueError(f"Expected each of `models` to be {FORMS}, but got {name!r}.{hint}")
+    model: nn.Module = get_model(name, weights=None if weights == "none" else weights)
+    return model
+
+
+def _from_timm(name: str, weights: str) -> nn.Module:
+    try:
+        from timm import create_model
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Expected timm for `timm/...`, but it is not installed: pip install timm") from error
+    return create_model(name, pretrained=weights != "none")
+
+
+def _from_checkpoint(text: str) -> nn.Module:
+    class_path, _, place = text.rpartition("@")
+    path = _checkpoint_in(Path(place))
+    config = _config_near(path)
+    arguments: dict[str, Any] = config.get("init_args", {} if "class_path" in config else config)
+    if not class_path:
+        class_path = config.get("class_path", "")
+    if not class_path:
+        raise ValueError(
+            f"Expected {text!r} to say of which class it is: no config.yaml of a LightningCLI with `model.class_path` "
+            f"is near it. Pass `my_package.MyModule@{place}`."
+        )
+    kind = imported(class_path)
+    made = {name: _instantiated(value) for name, value in arguments.items()}
+    model: nn.Module = kind.load_from_checkpoint(path, map_location="cpu", **made)
+    return model
+
+
+def _checkpoint_in(place: Path) -> Path:
+    """Return the checkpoint that is meant: the file itself, or the only one, else ``last.ckpt``, of a run's folder."""
+    if not place.is_dir():
+        return place
+    found = sorted(place.rglob(f"*{_CHECKPOINT}"))
+    last = [path for path in found if path.stem == "last"]
+    if len(found) == 1 or len(last) == 1:
+        return found[0] if len(found) == 1 else last[0]
+    listed = ", ".join(str(path.relative_to(place)) for path in found) or "none"
+    raise ValueError(f"Expected one checkpoint, or one `last.ckpt`, below {place}, but found {listed}: name the file.")
+
+
+def _config_near(path: Path) -> dict[str, Any]:
+    """Return ``model`` of the config that a LightningCLI wrote for a checkpoint's run; empty if there is none."""
+    for folder in list(path.parents)[:_FOLDERS_ABOVE]:
+        file = folder / "config.yaml"
+        if file.is_file():
+            import yaml
+
+            config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            model: dict[str, Any] = config.get("model") or {}
+            return model
+    return {}
+
+
+def _instantiated(value: Any) -> Any:
+    """Return an argument of a config, with what it describes by a class path made."""
+    if isinstance(value, list):
+        return [_instantiated(part) for part in value]
+    if isinstance(value, dict):
+        parts = {name: _instantiated(part) for name, part in value.items() if name != "class_path"}
+        return imported(value["class_path"])(**parts.get("init_args", {})) if "class_path" in value else parts
+    return value
+
+
+def imported(path: str) -> Any:
+    """Return the object of a dotted path, such as ``my_package.module.MyModule`` (a colon may precede the last name).
+
+    Raises:
+        ValueError: If there is none.
+    """
+    module, _, name = path.replace(":", ".").rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"Expected {path!r} to be the path of something that can be imported: {error}.") from error
