@@ -96,7 +96,7 @@ def _resampled(metric: ExplanationMetric, first: Tensor, second: Tensor, places:
 def signed_means(table: ComparisonTable, setting: Setting, metric: str, explainers: Sequence[str]) -> list[float]:
     """Return the means of explainers by a metric, so that higher is better; of equal methods that of the first."""
     sign = 1.0 if table.metrics[metric].higher_is_better else -1.0
-    first = {name: group[0] for group in tied(table, setting) for name in group}
+    first = {name: group[0] for group in table.equal_methods(setting) for name in group}
     found = []
     for explainer in explainers:
         value = table.estimate(setting, explainer, metric).value
@@ -122,18 +122,26 @@ def compared(table: ComparisonTable, *, controls: bool) -> list[str]:
 
 def ranks(table: ComparisonTable, *, controls: bool) -> Records:
     """See `ComparisonTable.ranks`."""
-    rows: list[tuple[Any, ...]] = []
-    names = compared(table, controls=controls)
-    for setting in table.settings:
-        found: dict[str, list[float]] = {name: [] for name in names}
-        for metric in ranking_metrics(table):
-            of_metric = ranks_of(signed_means(table, setting, metric, names), higher_is_better=True)
-            for name, rank in zip(names, of_metric, strict=True):
-                if not math.isnan(rank):
-                    rows.append((*of_setting(setting), name, metric, rank))
-                    found[name].append(rank)
-        rows += [(*of_setting(setting), n, MEAN_RANK, sum(own) / len(own)) for n, own in found.items() if own]
+    rows = [
+        (*of_setting(setting), explainer, metric, rank)
+        for setting in table.settings
+        for (explainer, metric), rank in ranks_in(table, setting, controls=controls).items()
+    ]
     return Records((*_OF_SETTING, "explainer", "metric", "rank"), tuple(rows), "Ranks")
+
+
+def ranks_in(table: ComparisonTable, setting: Setting, *, controls: bool) -> dict[tuple[str, str], float]:
+    """Return (explainer, metric) -> rank in a setting; of the metric `MEAN_RANK` the mean over all others."""
+    names = compared(table, controls=controls)
+    found: dict[tuple[str, str], float] = {}
+    for metric in ranking_metrics(table):
+        of_metric = ranks_of(signed_means(table, setting, metric, names))
+        found |= {(n, metric): rank for n, rank in zip(names, of_metric, strict=True) if not math.isnan(rank)}
+    for name in names:
+        own = [rank for (explainer, _), rank in found.items() if explainer == name]
+        if own:
+            found[name, MEAN_RANK] = sum(own) / len(own)
+    return found
 
 
 def correlations(table: ComparisonTable, between: str, how: Correlation, *, controls: bool) -> Records:
@@ -152,7 +160,7 @@ def correlations(table: ComparisonTable, between: str, how: Correlation, *, cont
 
 def repeated(table: ComparisonTable, setting: Setting) -> set[str]:
     """Return the explainers that are one method with an earlier one."""
-    return {name for group in tied(table, setting) for name in group[1:]}
+    return {name for group in table.equal_methods(setting) for name in group[1:]}
 
 
 _Place = tuple[Setting, str]
@@ -178,18 +186,22 @@ def _pairs_of_settings(table: ComparisonTable, field: str) -> Iterator[_Pair]:
 
 def ties(table: ComparisonTable) -> Records:
     """See `ComparisonTable.ties`."""
-    rows = [(*of_setting(setting), " = ".join(group)) for setting in table.settings for group in tied(table, setting)]
+    rows = [
+        (*of_setting(setting), " = ".join(group))
+        for setting in table.settings
+        for group in table.equal_methods(setting)
+    ]
     return Records((*_OF_SETTING, "explainers"), tuple(rows), "Explainers that are one method")
 
 
-def tied(table: ComparisonTable, setting: Setting) -> list[list[str]]:
+def equal_methods(table: ComparisonTable, setting: Setting) -> list[list[str]]:
     """Return the groups of explainers with equal heatmaps in a setting."""
     groups: list[list[str]] = []
     for name in table.explainers:
         own = table.heatmaps.get(Cell(setting, name))
         if own is None:
             continue
-        equal = (g for g in groups if same_method(own, table.heatmaps[Cell(setting, g[0])]))
+        equal = (group for group in groups if same_method(own, table.heatmaps[Cell(setting, group[0])]))
         group = next(equal, None)
         if group is None:
             groups.append([name])

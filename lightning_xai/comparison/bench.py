@@ -119,6 +119,12 @@ class Bench:
         }
         return Scores(values, errors)
 
+    def forward_first(self) -> int:
+        """Send the first batch through the model, and return its number of images."""
+        sample = self.images.sample(self.images.chunks[0], self._device)
+        self._classifier.with_extra(sample.extra).logits(sample.images).sum().item()  # waits for the device
+        return len(sample.images)
+
     def facts(self) -> ImageFacts:
         """Return what is known of the images and their explained classes."""
         cases = [self._case(number) for number in range(len(self.images.chunks))]

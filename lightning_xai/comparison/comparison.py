@@ -10,6 +10,7 @@ import torch
 
 from lightning_xai._checks import check_count, check_name
 from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
+from lightning_xai.comparison.forecast import Forecast, forecast
 from lightning_xai.comparison.images import ComparedImages, DataSource, Transform, data_by_name, images_of
 from lightning_xai.comparison.lease import SECONDS
 from lightning_xai.comparison.models import Models, models_by_name
@@ -17,7 +18,8 @@ from lightning_xai.comparison.progress import cells_shown
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
 from lightning_xai.comparison.storage import FolderStorage, MemoryStorage, Storage
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.comparison.worker import Task, Worker
+from lightning_xai.comparison.task import Task
+from lightning_xai.comparison.worker import Worker
 from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
 from lightning_xai.explainers.controls.fake_cam import FakeCAM
 from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
@@ -144,11 +146,10 @@ class Comparison:
         """Return every cell, in the order of the table: setting by setting, explainers as given, then controls."""
         return [Cell(setting, name) for setting in self.task.settings for name in self.task.explainers]
 
-    @property
-    def evaluations(self) -> int | None:
-        """About how many evaluations all cells cost; None if an explainer cannot tell."""
-        costs = [self.task.evaluations(cell) for cell in self.cells()]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+    def forecast(self) -> Forecast:
+        """Return how much is left to do, and about how long it takes here; models are loaded, nothing is explained."""
+        self._storage.begin()
+        return forecast(Worker(self.task, self._storage))
 
     @cached_property
     def controls(self) -> tuple[str, ...]:

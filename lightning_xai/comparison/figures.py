@@ -16,7 +16,7 @@ from lightning_xai.comparison.aggregates import (
     found_metrics,
     of_setting,
     ranking_metrics,
-    ranks,
+    ranks_in,
     repeated,
     signed_means,
 )
@@ -95,11 +95,7 @@ def _means(table: ComparisonTable, setting: Setting) -> HeatTable:
 
 def _ranks(table: ComparisonTable, setting: Setting) -> HeatTable:
     metrics = [*_ranking(table, setting), MEAN_RANK]
-    found = {
-        (row["explainer"], row["metric"]): row["rank"]
-        for row in ranks(table, controls=True)
-        if (row["model"], row["data"], row["transform"], row["target"]) == of_setting(setting)
-    }
+    found = ranks_in(table, setting, controls=True)
     numbers = [[found.get((explainer, metric), math.nan) for metric in metrics] for explainer in table.explainers]
     count = max(len(numbers) - 1, 1)
     colours = [[1 - (rank - 1) / count for rank in row] for row in numbers]

@@ -41,7 +41,8 @@ def of_model(model: nn.Module, readout: Readout | None) -> str:
     """
     own = {type(part) for part in model.modules()}
     code = sorted(filter(None, map(_code, own)))
-    return fingerprint(_ADDRESS.sub("", repr(model)), code, dict(model.state_dict()), _ADDRESS.sub("", repr(readout)))
+    words = [_ADDRESS.sub("", repr(one)) for one in (model, readout or Readout())]
+    return fingerprint(words, code, dict(model.state_dict()))
 
 
 def of_images(images: ComparedImages) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lightning_xai.comparison.aggregates import MEAN_RANK, compared, found_metrics, ranks, signed_means, tied
+from lightning_xai.comparison.aggregates import MEAN_RANK, compared, found_metrics, ranks_in, signed_means
 from lightning_xai.comparison.cell import Failure, Setting
 from lightning_xai.comparison.records import Entry, Records, shown
 from lightning_xai.comparison.verdict import marked
@@ -25,18 +25,13 @@ def pages(table: ComparisonTable) -> list[Records]:
 def _page(table: ComparisonTable, setting: Setting) -> Records:
     metrics = found_metrics(table, setting)
     reasons = {name: marked(table, setting, name) for name in metrics}
-    mean_ranks = {
-        row["explainer"]: row["rank"]
-        for row in ranks(table, controls=True).where(metric=MEAN_RANK)
-        if (row["model"], row["data"], row["transform"], row["target"])
-        == (setting.model, setting.data, setting.transform, setting.target)
-    }
+    ranks = ranks_in(table, setting, controls=True)
     best = {name: _best(table, setting, name) for name in metrics}
     rows = []
     for explainer in table.explainers:
         name = f"{explainer} (control)" if explainer in table.controls else explainer
         entries = [_entry(table, setting, explainer, metric, best[metric]) for metric in metrics]
-        rows.append((name, *entries, Entry(shown(mean_ranks.get(explainer, math.nan)))))
+        rows.append((name, *entries, Entry(shown(ranks.get((explainer, MEAN_RANK), math.nan)))))
     heads = [
         f"{name}{_ARROWS[table.metrics[name].higher_is_better]}{' †' if reasons[name] else ''}" for name in metrics
     ]
@@ -73,7 +68,7 @@ def _notes(table: ComparisonTable, setting: Setting, metrics: list[str], reasons
         "metrics with an arrow, controls included."
     ]
     notes += [f"† {name}: {reasons[name]}." for name in metrics if reasons[name]]
-    notes += [f"{' = '.join(group)}: one method here, with equal heatmaps." for group in tied(table, setting)]
+    notes += [f"{' = '.join(group)}: one method here, with equal heatmaps." for group in table.equal_methods(setting)]
     failed = [failure for failure in table.failures if failure.cell.setting == setting]
     of_all = {(f.metric, f.reason) for f in failed if not f.is_error}
     notes += [f"{metric}: left out, because {reason}." for metric, reason in sorted(of_all)]

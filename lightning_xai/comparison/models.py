@@ -16,6 +16,7 @@ ModelSource: TypeAlias = nn.Module | str | Path | Callable[[], nn.Module]
 Models: TypeAlias = ModelSource | Iterable[ModelSource] | Mapping[str, ModelSource]
 
 _CHECKPOINT = ".ckpt"
+_LIBRARIES = ("torchvision", "timm")
 _FOLDERS_ABOVE = 3  # lightning_logs/version_0/checkpoints/a.ckpt has its config.yaml two above
 FORMS = (
     "a module, a function that returns one, a checkpoint (`runs/a.ckpt` of a LightningCLI run, or "
@@ -68,13 +69,17 @@ def _name_of(source: ModelSource) -> str:
     if isinstance(source, nn.Module):
         return alias_of(type(source))
     if isinstance(source, (str, Path)):
-        text = str(source).removesuffix("/")
-        return Path(text).stem if _is_checkpoint(text) else check_name(text.rpartition("/")[2], "models")
+        text = str(source).removesuffix("/").rpartition("@")[2]
+        if _is_checkpoint(text):
+            return Path(text).stem
+        package, _, name = text.partition("/")
+        return check_name(_name_and_weights(name if package in _LIBRARIES else text)[0], "models")
     return getattr(source, "__name__", type(source).__name__).strip("<>")
 
 
 def _is_checkpoint(text: str) -> bool:
-    return text.endswith(_CHECKPOINT) or Path(text).is_dir()
+    place = text.rpartition("@")[2]
+    return place.endswith(_CHECKPOINT) or Path(place).is_dir()
 
 
 def _from_words(text: str) -> nn.Module:
@@ -127,7 +132,7 @@ def _from_checkpoint(text: str) -> nn.Module:
             f"is near it. Pass `my_package.MyModule@{place}`."
         )
     kind = imported(class_path)
-    made = {name: _instantiated(value) for name, value in arguments.items()}
+    made = {name: instantiated(value) for name, value in arguments.items()}
     model: nn.Module = kind.load_from_checkpoint(path, map_location="cpu", **made)
     return model
 
@@ -157,12 +162,12 @@ def _config_near(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _instantiated(value: Any) -> Any:
-    """Return an argument of a config, with what it describes by a class path made."""
+def instantiated(value: Any) -> Any:
+    """Return a value of a config in which every mapping with a ``class_path`` is an object of that class."""
     if isinstance(value, list):
-        return [_instantiated(part) for part in value]
+        return [instantiated(part) for part in value]
     if isinstance(value, dict):
-        parts = {name: _instantiated(part) for name, part in value.items() if name != "class_path"}
+        parts = {name: instantiated(part) for name, part in value.items() if name != "class_path"}
         return imported(value["class_path"])(**parts.get("init_args", {})) if "class_path" in value else parts
     return value
 

@@ -12,6 +12,7 @@ from torch import Tensor
 Correlation: TypeAlias = Literal["spearman", "kendall"]
 LEVEL = 0.95
 _RESAMPLES = 2000
+_MOST_EXACT = 50
 _RESAMPLED_TOGETHER = 1 << 22  # values
 
 
@@ -33,17 +34,37 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def wilcoxon(differences: Tensor) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test that paired differences (N,) are around 0.
 
-    Differences of 0 are left out, as Wilcoxon did; 1 if all are, NaN without any image. Exact up to 50 images without
-    ties, else normal with a correction for ties.
+    Differences of 0 are left out, as Wilcoxon did; 1 if all are, NaN without any image. Exact for up to 50 others, also
+    with ties: of all signs that these ranks could have, the share whose sum is as far from its mean. Beyond, normal
+    with the correction for ties.
+
+    Example:
+        >>> wilcoxon(torch.tensor([-3.0, 2.0, -5.0, -0.5]))  # ranks {2}; as low are {} and {1}
+        0.375
     """
-    from scipy.stats import wilcoxon as signed_rank
+    from scipy.stats import rankdata
 
     known = differences[~differences.isnan()].double()
-    if not len(known):
-        return math.nan
-    if not bool((known != 0).any()):
-        return 1.0
-    return float(signed_rank(known.numpy(), zero_method="wilcox").pvalue)
+    others = known[known != 0]
+    if not len(others):
+        return 1.0 if len(known) else math.nan
+    ranks = torch.from_numpy(rankdata(others.abs().numpy()))
+    off = abs(float(ranks[others > 0].sum() - ranks.sum() / 2))
+    if len(others) <= _MOST_EXACT:
+        return _share_as_far(ranks, off)
+    deviation = math.sqrt(float(ranks.square().sum()) / 4)  # of a sum of ranks with random signs: ties are in it
+    return math.erfc(off / deviation / math.sqrt(2))
+
+
+def _share_as_far(ranks: Tensor, off: float) -> float:
+    """Return the share of all signs of ``ranks`` whose sum of positive ones is at least ``off`` from its mean."""
+    doubled: list[int] = (2 * ranks).round().long().tolist()  # ranks that are shared end in a half
+    ways = torch.zeros(sum(doubled) + 1, dtype=torch.float64)
+    ways[0] = 1.0
+    for rank in doubled:
+        ways = (ways + torch.cat([torch.zeros(rank, dtype=torch.float64), ways[: len(ways) - rank]])) / 2
+    distance = (torch.arange(len(ways)) - sum(doubled) / 2).abs() / 2
+    return min(float(ways[distance >= off - 1e-9].sum()), 1.0)
 
 
 def bootstrap(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) -> tuple[float, float]:
@@ -68,17 +89,16 @@ def bootstrap(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) 
     return low, high
 
 
-def ranks_of(values: Sequence[float], *, higher_is_better: bool) -> list[float]:
-    """Return the rank of each value, 1 for the best; equal ones share their mean rank, NaN has none.
+def ranks_of(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, 1 for the greatest; equal ones share their mean rank, NaN has none.
 
     Example:
-        >>> ranks_of([0.5, 0.75, 0.5, float("nan")], higher_is_better=True)
+        >>> ranks_of([0.5, 0.75, 0.5, float("nan")])
         [2.5, 1.0, 2.5, nan]
     """
     from scipy.stats import rankdata
 
-    signed = [-value if higher_is_better else value for value in values]
-    ranks: list[float] = rankdata(signed, nan_policy="omit").tolist()
+    ranks: list[float] = rankdata([-value for value in values], nan_policy="omit").tolist()
     return ranks
 
 

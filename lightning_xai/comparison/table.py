@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,7 +51,6 @@ class ComparisonTable:
     explainers_by_name: Mapping[str, Explainer]
     controls: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
-    _means: dict[tuple[Cell, str], Estimate] = field(default_factory=dict, repr=False)
 
     @property
     def explainers(self) -> tuple[str, ...]:
@@ -76,10 +75,25 @@ class ComparisonTable:
     def estimate(self, setting: Setting, explainer: str, metric: str) -> Estimate:
         """Return the value of a metric in a cell with its standard error; NaN if there are no values."""
         place = (Cell(setting, explainer), metric)
-        if place not in self._means:
+        if place not in self._estimates:
             found = self.values.get(place)
-            self._means[place] = Estimate(float("nan")) if found is None else self.metrics[metric].estimate(found.rows)
-        return self._means[place]
+            known = Estimate(float("nan")) if found is None else self.metrics[metric].estimate(found.rows)
+            self._estimates[place] = known
+        return self._estimates[place]
+
+    def equal_methods(self, setting: Setting) -> list[list[str]]:
+        """Return the groups of explainers that are one method in a setting; see `ties`."""
+        if setting not in self._equal_methods:
+            self._equal_methods[setting] = aggregates.equal_methods(self, setting)
+        return self._equal_methods[setting]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[Cell, str], Estimate]:
+        return {}
+
+    @cached_property
+    def _equal_methods(self) -> dict[Setting, list[list[str]]]:
+        return {}
 
     def mean(self) -> Records:
         """Return each metric's value in each cell, its standard error over images, and how many are undefined."""

@@ -1,0 +1,1 @@
+"""``lightning-xai`` on the command line; also ``python -m lightning_xai``."""

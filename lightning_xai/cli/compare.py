@@ -1,0 +1,140 @@
+"""``lightning-xai compare``: explainers by metrics, over models and images."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning_xai.comparison.comparison import Comparison
+from lightning_xai.comparison.lease import SECONDS
+from lightning_xai.comparison.models import imported, instantiated
+from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.loggers.files import write_file
+from lightning_xai.model.readout import Readout
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+_MODELS = (
+    "A LightningCLI's run folder or checkpoint, MyModule@a.ckpt, a class path, torchvision/resnet18, timm/resnet50."
+)
+_DATA = "A folder of images with a subfolder per class, or the path of a dataset's or DataModule's class."
+_Sources: Any = dict | list  # without the kinds of their values: what has a class path is made here
+_FIGURES: tuple[Literal["means", "ranks", "correlations"], ...] = ("means", "ranks", "correlations")
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from jsonargparse import ArgumentParser
+
+    made = ArgumentParser(description="Compare explainers by metrics, over models and images. See docs/comparison.md.")
+    made.add_argument("--config", action="config", help="A YAML file of these arguments.")
+    made.add_argument("--models", type=_Sources, required=True, help=_MODELS)
+    made.add_argument("--data", type=_Sources, required=True, help=_DATA)
+    made.add_argument("--explainers", type=_Sources, required=True, help="Aliases, or classes with settings.")
+    made.add_argument("--metrics", type=_Sources | None, help="Likewise; the monitor's default suite if left out.")
+    made.add_argument(
+        "--targets", type=list[int | str], default=["label"], help="label, predicted, least_probable or a class."
+    )
+    made.add_argument("--transforms", type=dict | None, help="Name: class path of a function of a Sample, or null.")
+    made.add_argument("--num_images", type=int | None, help="How many images of each data; all if left out.")
+    made.add_argument("--output", type=str | None, default="xai_comparison", help="Folder of all files; null for none.")
+    made.add_argument("--seed", type=int, default=0, help="Of the random control.")
+    made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
+    made.add_argument(
+        "--lease", type=float, default=SECONDS, help="Seconds until the work of a dead process is taken over."
+    )
+    made.add_argument("--dry-run", action="store_true", help="Only say what it would cost.")
+    made.add_class_arguments(Readout, "readout", help="How the models are read.")
+    return made
+
+
+def prepared(arguments: Namespace) -> Callable[[], int]:
+    """Return what runs the comparison, or tells what it would cost; arguments are checked and images loaded before."""
+    comparison = Comparison(
+        models=_each(arguments.models, _lazily),
+        data=_each(arguments.data, instantiated),
+        explainers=_each(arguments.explainers, instantiated),
+        metrics=None if arguments.metrics is None else _each(arguments.metrics, instantiated),
+        targets=arguments.targets,
+        transforms=_transforms(arguments.transforms),
+        num_images=arguments.num_images,
+        output=arguments.output,
+        readout=arguments.readout,
+        seed=arguments.seed,
+        device=_device(arguments.device),
+        lease=arguments.lease,
+    )
+    comparison.cells()
+    return partial(_forecast, comparison) if arguments.dry_run else partial(_run, comparison)
+
+
+def _forecast(comparison: Comparison) -> int:
+    sys.stdout.write(f"{comparison.forecast()}\n")
+    return 0
+
+
+def _run(comparison: Comparison) -> int:
+    """Run the comparison, print and write its tables; return 1 if a cell failed, else 0."""
+    table = comparison.run()
+    _print(table)
+    if comparison.output is not None:
+        _write(table, Path(comparison.output))
+    return 1 if table.errors else 0
+
+
+def _lazily(source: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return what makes a model when it is first needed, with the name of its class."""
+    made = partial(instantiated, source)
+    vars(made)["__name__"] = str(source["class_path"]).rpartition(".")[2]
+    return made
+
+
+def _each(sources: Mapping[str, Any] | list[Any], made: Callable[[Any], Any]) -> Any:
+    """Return sources in which those with a class path are made, or will be."""
+
+    def one(source: Any) -> Any:
+        return made(source) if isinstance(source, Mapping) and "class_path" in source else source
+
+    if isinstance(sources, Mapping) and "class_path" not in sources:
+        return {name: one(source) for name, source in sources.items()}
+    return [one(source) for source in (sources if isinstance(sources, list) else [sources])]
+
+
+def _transforms(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    return {name: imported(one) if isinstance(one, str) else instantiated(one) for name, one in given.items()}
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _print(table: ComparisonTable) -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _write(table: ComparisonTable, folder: Path) -> None:
+    """Write the tables and figures beside the values, each as a whole."""
+    write_file(folder / "table.md", f"{table.to_markdown()}\n".encode())
+    write_file(folder / "table.tex", f"{table.to_latex()}\n".encode())
+    table.mean().to_csv(folder / "means.csv")
+    table.difference().to_csv(folder / "differences_to_controls.csv")
+    table.ranks().to_csv(folder / "ranks.csv")
+    table.verdicts().to_csv(folder / "verdicts.csv")
+    table.costs().to_csv(folder / "costs.csv")
+    for kind in _FIGURES:
+        content = io.BytesIO()
+        table.plot(kind).savefig(content, format="png", dpi=150)
+        write_file(folder / f"{kind}.png", content.getvalue())

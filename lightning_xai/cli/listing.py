@@ -1,0 +1,80 @@
+"""``lightning-xai list``: explainers, metrics, the layers of a model."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lightning_xai.comparison.layers import layers_of
+from lightning_xai.comparison.models import loaded_model
+from lightning_xai.comparison.records import Records
+from lightning_xai.explainers.registry import EXPLAINERS
+from lightning_xai.metrics.registry import METRICS
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+_BETTER = {True: "higher", False: "lower", None: "–"}
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from jsonargparse import ArgumentParser
+
+    made = ArgumentParser(description="List what there is, with one line about each.")
+    made.add_argument("what", choices=["explainers", "metrics", "layers"], help="What to list.")
+    made.add_argument("--model", type=str | None, help="Whose layers, in the words of `compare --models`.")
+    made.add_argument(
+        "--image_size", type=list[int], default=[3, 224, 224], help="Channels, height, width of its images."
+    )
+    return made
+
+
+def prepared(arguments: Namespace) -> Callable[[], int]:
+    """Return what prints the list and returns 0.
+
+    Raises:
+        ValueError: If layers are asked for without a model.
+    """
+    if arguments.what == "layers":
+        if arguments.model is None:
+            raise ValueError("Expected `--model` with `list layers`, such as --model torchvision/resnet18.")
+        records = layers_of(loaded_model(arguments.model), tuple(arguments.image_size))
+    else:
+        records = _explainers() if arguments.what == "explainers" else _metrics()
+    return partial(_print, records)
+
+
+def _print(records: Records) -> int:
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(records)
+    else:  # another program reads it
+        sys.stdout.write(records.to_markdown() + "\n")
+    return 0
+
+
+def _explainers() -> Records:
+    rows = []
+    for alias in EXPLAINERS.names():
+        explainer = EXPLAINERS.load(alias)
+        rows.append((alias, explainer.family, _first_line(explainer), explainer.refuses or None))
+    return Records(("alias", "family", "what it does", "not for"), tuple(rows))
+
+
+def _metrics() -> Records:
+    rows = []
+    for alias in METRICS.names():
+        metric = METRICS.load(alias)()
+        needs = ", ".join(sorted(metric.needs - {"explainer"})) or None
+        better = _BETTER[metric.higher_is_better]
+        rows.append((alias, metric.key, metric.family, _first_line(type(metric)), better, needs))
+    return Records(("alias", "name in tables", "family", "what it asks", "better", "needs"), tuple(rows))
+
+
+def _first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0]

@@ -1,0 +1,81 @@
+"""The commands: what there is, and comparing explainers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from lightning_xai.cli import compare, listing
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+_STOPPED = 130  # what shells expect of Ctrl-C
+_SEVERAL = ("--models", "--data", "--explainers", "--metrics", "--targets")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 if a cell failed, 2 for wrong arguments, 130 when stopped.
+
+    Args:
+        arguments: Those of the process if None.
+    """
+    if find_spec("jsonargparse") is None:
+        sys.stderr.write('Expected jsonargparse, but it is not installed: pip install "lightning-xai[cli]"\n')
+        return 2
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = parser.parse_args(with_lists(given))
+    made = getattr(parser, "instantiate", parser.instantiate_classes)(parsed)
+    try:
+        work = _prepared(made)
+        return 2 if work is None else work()
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. What is finished is kept: the same command goes on from there.\n")
+        return _STOPPED
+
+
+def _prepared(made: Namespace) -> Callable[[], int] | None:
+    """Return what a command does; None after telling what is wrong with its arguments."""
+    try:
+        return listing.prepared(made.list) if made.subcommand == "list" else compare.prepared(made.compare)
+    except (ValueError, TypeError, ModuleNotFoundError, OSError) as error:
+        sys.stderr.write(f"lightning-xai: error: {error}\n")
+        return None
+
+
+def with_lists(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which several values after one option are one list: ``--metrics a b`` is that of a and b.
+
+    Example:
+        >>> with_lists(["compare", "--metrics", "haas", "road", "--seed", "1"])
+        ['compare', '--metrics=["haas", "road"]', '--seed', '1']
+    """
+    joined: list[str] = []
+    left = list(arguments)
+    while left:
+        option = left.pop(0)
+        values = []
+        while option in _SEVERAL and left and not left[0].startswith("--"):
+            values.append(left.pop(0))
+        is_list = bool(values) and not (len(values) == 1 and values[0].startswith(("[", "{")))
+        if values:
+            joined.append(f"{option}={json.dumps(values) if is_list else values[0]}")
+        else:
+            joined.append(option)
+    return joined
+
+
+def _parser() -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="lightning-xai", description="Explanations of image classifiers, and what they are worth."
+    )
+    commands = parser.add_subcommands()
+    commands.add_subcommand("compare", compare.parser(), help="Compare explainers by metrics, over models and images.")
+    commands.add_subcommand("list", listing.parser(), help="List explainers, metrics, or the layers of a model.")
+    return parser
