@@ -68,6 +68,16 @@ def setting_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(name for name, p in signature(kind).parameters.items() if p.kind not in collected)
 
 
+def in_words(value: Any) -> str:
+    """Return any value in words that differ where it differs, and are the same in every process.
+
+    Example:
+        >>> in_words([1, torch.nn.functional.relu]) != in_words([1, torch.nn.functional.gelu])
+        True
+    """
+    return _shown(value)
+
+
 def _settings(configured: Configured) -> dict[str, Any]:
     kind = type(configured)
     missing = [name for name in setting_names(kind) if not hasattr(configured, name)]

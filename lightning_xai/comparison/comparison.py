@@ -10,6 +10,7 @@ import torch
 
 from lightning_xai._checks import check_count, check_name
 from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
+from lightning_xai.comparison.fingerprint import check_named
 from lightning_xai.comparison.forecast import Forecast, forecast
 from lightning_xai.comparison.images import ComparedImages, DataSource, Transform, data_by_name, images_of
 from lightning_xai.comparison.lease import SECONDS
@@ -65,7 +66,7 @@ class Comparison:
         progress: Whether a bar shows finished cells; on a terminal only.
 
     Raises:
-        TypeError: If an argument has the wrong type.
+        TypeError: If an argument has the wrong type, or a layer is given as a module instead of its name.
         ValueError: If a name is unknown, two entries share one, a metric compares epochs or explainers with each other,
             or no metric applies to any data.
         ModuleNotFoundError: If pyarrow is missing and ``output`` given.
@@ -104,6 +105,8 @@ class Comparison:
         plan = Plan(explainers, metrics)
         self.explainers = plan.explainers
         self.metrics = _comparable(plan.metrics(annotated=True), chosen=metrics is not None)
+        for one in (*self.explainers.values(), *self.metrics.values()):
+            check_named(one)
         self.targets = _targets(targets)
         self.transforms = {NO_TRANSFORM: None} if transforms is None else _named_transforms(transforms)
         if num_images is not None:

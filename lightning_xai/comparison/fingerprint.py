@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_xai._settings import Configured
+from lightning_xai._settings import Configured, in_words, setting_names
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
@@ -41,8 +41,8 @@ def of_model(model: nn.Module, readout: Readout | None) -> str:
     """
     own = {type(part) for part in model.modules()}
     code = sorted(filter(None, map(_code, own)))
-    words = [_ADDRESS.sub("", repr(one)) for one in (model, readout or Readout())]
-    return fingerprint(words, code, dict(model.state_dict()))
+    how = {name: in_words(value) for name, value in vars(readout or Readout()).items()}
+    return fingerprint(_ADDRESS.sub("", repr(model)), how, code, dict(model.state_dict()))
 
 
 def of_images(images: ComparedImages) -> str:
@@ -60,6 +60,20 @@ def of_explainer(explainer: Explainer) -> tuple[Any, ...]:
 def of_metric(metric: ExplanationMetric) -> tuple[Any, ...]:
     """Return what decides a metric's values beside the heatmaps: it, and what it reads."""
     return (_named(metric), metric.numbers_version, metric.settings(), [_of_evidence(one) for one in metric.evidence])
+
+
+def check_named(configured: Configured) -> None:
+    """Raise TypeError if a setting is a module, which has no name outside of this process and fits one model alone."""
+    for name in setting_names(type(configured)):
+        value = getattr(configured, name)
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(part, Explainer):
+                check_named(part)
+            elif isinstance(part, nn.Module) and not isinstance(part, Configured):
+                raise TypeError(
+                    f"Expected `{name}` of {type(configured).__name__} as the name of a layer, such as 'layer4', "
+                    f"because a comparison is over models and kept in files, but got a {type(part).__name__}."
+                )
 
 
 def _of_evidence(evidence: Evidence[Any]) -> tuple[Any, ...]:

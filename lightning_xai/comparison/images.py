@@ -145,7 +145,8 @@ def images_of(source: DataSource, num_images: int | None = None, read: SampleFro
 
 def _name_of(source: DataSource) -> str:
     if isinstance(source, (str, Path)):
-        return check_name(Path(source).name, "data")
+        is_class = not Path(source).exists()
+        return check_name(str(source).replace(":", ".").rpartition(".")[2] if is_class else Path(source).name, "data")
     if isinstance(source, DataLoader):
         return alias_of(type(source.dataset))
     return alias_of(type(source))

@@ -73,7 +73,8 @@ def _name_of(source: ModelSource) -> str:
         if _is_checkpoint(text):
             return Path(text).stem
         package, _, name = text.partition("/")
-        return check_name(_name_and_weights(name if package in _LIBRARIES else text)[0], "models")
+        words = _name_and_weights(name if package in _LIBRARIES else text)[0]
+        return check_name(words.replace(":", ".").rpartition(".")[2], "models")
     return getattr(source, "__name__", type(source).__name__).strip("<>")
 
 

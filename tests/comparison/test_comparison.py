@@ -261,6 +261,16 @@ def test_chosen_images():
             "^Expected `metrics` of one explainer's heatmaps, but heat",
         ),
         ({"metrics": "explainer_agreement"}, ValueError, "^Expected `metrics` of one explainer's heatmaps"),
+        (
+            {"explainers": GradCAM(target_layer=torch.nn.ReLU())},
+            ValueError,
+            "^Expected `target_layer` of GradCAM as the",
+        ),
+        (
+            {"explainers": Normalized(GradCAM(target_layer=[torch.nn.ReLU()]))},
+            ValueError,
+            "^Expected `target_layer` of G",
+        ),
         ({"targets": "labels"}, ValueError, r"Did you mean 'label'\?"),
         ({"targets": []}, ValueError, "^Expected `targets` to hold at least one rule"),
         ({"transforms": {"turn": "left"}}, TypeError, "^Expected `transforms` to map names to functions of a Sample"),

@@ -22,7 +22,7 @@ class Module(L.LightningDataModule):
         return [DataLoader(self.data, batch_size=3), DataLoader(self.data, batch_size=2)]
 
 
-def shapes():
+def few_shapes():
     return ShapesDataset(3)
 
 
@@ -41,9 +41,9 @@ def test_every_source_gives_the_same_images_in_order():
 
 
 def test_a_class_path_and_names():
-    assert keys(f"{__name__}.shapes") == keys(ShapesDataset(3))
-    named = data_by_name([ShapesDataset(2), f"{__name__}.shapes", DataLoader(TensorDataset(IMAGES))])
-    assert list(named) == ["shapes", f"{__name__}.shapes", "tensor_dataset"]
+    assert keys(f"{__name__}.few_shapes") == keys(ShapesDataset(3))
+    named = data_by_name([ShapesDataset(2), f"{__name__}.few_shapes", DataLoader(TensorDataset(IMAGES))])
+    assert list(named) == ["shapes", "few_shapes", "tensor_dataset"]
 
 
 def test_a_reader_of_batches():

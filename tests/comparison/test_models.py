@@ -85,12 +85,12 @@ def test_names_and_paths():
     assert isinstance(loaded_model("tests.comparison._made:Counted"), Counted)
     assert isinstance(loaded_model(Counted), Counted)
     assert list(
-        models_by_name(["timm/resnet18/none", "resnet34", "tests.comparison._made.Counted", Counted, nn.Flatten()])
+        models_by_name(["timm/resnet18/none", "resnet34", "tests.comparison._made:Counted", Counted(), nn.Flatten()])
     ) == [
         "resnet18",
         "resnet34",
-        "tests.comparison._made.Counted",
         "Counted",
+        "counted",
         "flatten",
     ]
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from lightning_xai import Comparison, PointingGame, RandomHeatmap, Sample
+from lightning_xai import Comparison, PointingGame, RandomHeatmap, Readout, Sample
 from lightning_xai.comparison import storage
+from lightning_xai.comparison.fingerprint import of_model
+from lightning_xai.comparison.models import loaded_model
 from tests.comparison._made import IMAGES, AsIs, Counted, Mirrored, TopLeft, evaluations_of, marked_images
 from tests.comparison._run import comparison
 
@@ -114,6 +116,26 @@ def test_what_decides_a_number_makes_another_file(tmp_path, changed, new):
     assert len(files(tmp_path)) == 4 + new
     run(tmp_path)
     assert {name: files(tmp_path)[name] for name in written} == written
+
+
+def test_how_a_model_is_read_is_part_of_it():
+    model = Counted()
+    functions = [lambda output: output, lambda output: output * 2, lambda output: output * 3]
+    found = {of_model(model, Readout(logits_from_output=one)) for one in functions}
+    assert len(found | {of_model(model, Readout("multilabel"))}) == 4
+    assert of_model(model, None) == of_model(Counted(), Readout())
+
+
+def test_the_code_of_a_model_is_part_of_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    words = []
+    for number, operation in enumerate(["relu", "tanh"]):
+        (tmp_path / f"net_{number}.py").write_text(
+            "import torch\n\n\nclass Net(torch.nn.Module):\n"
+            f"    def forward(self, x):\n        return torch.{operation}(x.flatten(1))\n"
+        )
+        words.append(of_model(loaded_model(f"net_{number}.Net"), None))
+    assert words[0] != words[1]
 
 
 def test_a_raised_version_is_computed_anew(tmp_path, monkeypatch):
