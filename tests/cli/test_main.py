@@ -1,6 +1,6 @@
 """The command line, as it is typed."""
 
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -184,9 +184,12 @@ def test_several_values_are_a_list():
     assert with_lists(["--metrics"]) == ["--metrics"]
 
 
-def test_it_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "lightning_xai", "--help"], capture_output=True, text=True, check=True)
-    assert "Compare explainers by metrics" in done.stdout
+def test_it_runs_as_a_module(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lightning-xai", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("lightning_xai", run_name="__main__")
+    assert not stopped.value.code
+    assert "Compare explainers by metrics" in capsys.readouterr().out
 
 
 def test_without_jsonargparse(monkeypatch, capsys):

@@ -263,12 +263,12 @@ def test_chosen_images():
         ({"metrics": "explainer_agreement"}, ValueError, "^Expected `metrics` of one explainer's heatmaps"),
         (
             {"explainers": GradCAM(target_layer=torch.nn.ReLU())},
-            ValueError,
+            TypeError,
             "^Expected `target_layer` of GradCAM as the",
         ),
         (
             {"explainers": Normalized(GradCAM(target_layer=[torch.nn.ReLU()]))},
-            ValueError,
+            TypeError,
             "^Expected `target_layer` of G",
         ),
         ({"targets": "labels"}, ValueError, r"Did you mean 'label'\?"),
