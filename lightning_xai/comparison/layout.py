@@ -41,12 +41,12 @@ def _page(table: ComparisonTable, setting: Setting) -> Records:
 
 
 def _best(table: ComparisonTable, setting: Setting, metric: str) -> float:
-    """Return the best mean of the real explainers, NaN if the metric has no direction."""
+    """Return the best mean of the real explainers, so that higher is better; NaN if the metric has no direction."""
     if table.metrics[metric].higher_is_better is None:
         return math.nan
     names = compared(table, controls=False)
     known = [v for v in signed_means(table, setting, metric, names) if not math.isnan(v)]
-    return max(known, default=math.nan) * (1.0 if table.metrics[metric].higher_is_better else -1.0)
+    return max(known, default=math.nan)
 
 
 def _entry(table: ComparisonTable, setting: Setting, explainer: str, metric: str, best: float) -> Entry:
@@ -55,9 +55,9 @@ def _entry(table: ComparisonTable, setting: Setting, explainer: str, metric: str
         return Entry("–")
     error = "" if math.isnan(estimate.error) else f" ± {shown(estimate.error)}"
     undefined = f" ({estimate.undefined})" if estimate.undefined else ""
-    return Entry(
-        f"{shown(estimate.value)}{error}{undefined}", explainer not in table.controls and estimate.value == best
-    )
+    (own,) = signed_means(table, setting, metric, [explainer])  # of equal methods that of the first
+    is_best = explainer not in table.controls and own == best
+    return Entry(f"{shown(estimate.value)}{error}{undefined}", is_best)
 
 
 def _notes(table: ComparisonTable, setting: Setting, metrics: list[str], reasons: dict[str, str]) -> list[str]:

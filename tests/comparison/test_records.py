@@ -71,6 +71,7 @@ class TestOfAComparison:
         assert lines[2].startswith("| explainer | pointing_game ↑")
         assert lines[4].startswith("| a | **0.500 ± 0.289** | 2.625 ± 1.106 |")
         assert lines[5].startswith("| b | 0.250 ± 0.250 | **1.000 ± 0.707** |")
+        assert lines[6].startswith("| also_a | **0.500 ± 0.289** | 2.625 ± 1.106 |")  # equal methods are both the best
         assert any(line.startswith("| fake_cam (control) |") for line in lines)
         assert "a = also_a: one method here, with equal heatmaps." in lines
         assert any(line.startswith("† top_left: ") and "fooled by" in line and "fake_cam" in line for line in lines)
