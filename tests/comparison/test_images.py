@@ -64,7 +64,7 @@ def test_a_reader_of_batches():
         (3, TypeError, "^Expected `data` to be a Sample, a dataset, a loader"),
         (TensorDataset(IMAGES[:0]), ValueError, "^Expected `data` to hold at least one image"),
     ],
-    ids=str,
+    ids=["no folder", "a number", "no images"],  # the same in every process of the tests
 )
 def test_what_is_no_data(source, error, text):
     with pytest.raises(error, match=text):
