@@ -27,6 +27,20 @@ def loaded(name: str) -> tuple[Any, ...]:
     return _found(_PACKAGES, name)
 
 
+def trainer_for(module: object) -> Any:
+    """Return the Trainer class of the package that a module's class comes from.
+
+    Raises:
+        TypeError: If it is no LightningModule.
+    """
+    for package in _PACKAGES:
+        found = sys.modules.get(package)
+        kind = getattr(found, "LightningModule", None)
+        if isinstance(kind, type) and isinstance(module, kind):
+            return found.Trainer  # type: ignore[union-attr]
+    raise TypeError(f"Expected a LightningModule, but got {type(module).__name__}.")
+
+
 def check_installed() -> None:
     """Raise ModuleNotFoundError unless one of the two packages is installed."""
     if not any(package in sys.modules or find_spec(package) for package in ("lightning", "pytorch_lightning")):

@@ -1,4 +1,4 @@
-"""The commands: what there is, and comparing explainers."""
+"""The commands: what there is, comparing explainers, and the report of finished checkpoints."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from lightning_xai.cli import compare, listing
+from lightning_xai.cli import compare, explain, listing
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 _STOPPED = 130  # what shells expect of Ctrl-C
-_SEVERAL = ("--models", "--data", "--explainers", "--metrics", "--targets")
+_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(made: Namespace) -> Callable[[], int] | None:
     """Return what a command does; None after telling what is wrong with its arguments."""
     try:
-        return listing.prepared(made.list) if made.subcommand == "list" else compare.prepared(made.compare)
+        commands = {"list": listing.prepared, "compare": compare.prepared, "explain": explain.prepared}
+        return commands[made.subcommand](made[made.subcommand])
     except (ValueError, TypeError, ModuleNotFoundError, OSError) as error:
         sys.stderr.write(f"lightning-xai: error: {error}\n")
         return None
@@ -77,5 +78,6 @@ def _parser() -> ArgumentParser:
     )
     commands = parser.add_subcommands()
     commands.add_subcommand("compare", compare.parser(), help="Compare explainers by metrics, over models and images.")
+    commands.add_subcommand("explain", explain.parser(), help="Write the report of finished checkpoints.")
     commands.add_subcommand("list", listing.parser(), help="List explainers, metrics, or the layers of a model.")
     return parser

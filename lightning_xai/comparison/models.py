@@ -123,7 +123,7 @@ def _from_timm(name: str, weights: str) -> nn.Module:
 def _from_checkpoint(text: str) -> nn.Module:
     class_path, _, place = text.rpartition("@")
     path = _checkpoint_in(Path(place))
-    config = _config_near(path)
+    config: dict[str, Any] = cli_config(path).get("model") or {}
     arguments: dict[str, Any] = config.get("init_args", {} if "class_path" in config else config)
     if not class_path:
         class_path = config.get("class_path", "")
@@ -150,16 +150,15 @@ def _checkpoint_in(place: Path) -> Path:
     raise ValueError(f"Expected one checkpoint, or one `last.ckpt`, below {place}, but found {listed}: name the file.")
 
 
-def _config_near(path: Path) -> dict[str, Any]:
-    """Return ``model`` of the config that a LightningCLI wrote for a checkpoint's run; empty if there is none."""
+def cli_config(path: Path) -> dict[str, Any]:
+    """Return the config that a LightningCLI wrote for a checkpoint's run; empty if there is none."""
     for folder in list(path.parents)[:_FOLDERS_ABOVE]:
         file = folder / "config.yaml"
         if file.is_file():
             import yaml
 
-            config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            model: dict[str, Any] = config.get("model") or {}
-            return model
+            config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            return config
     return {}
 
 

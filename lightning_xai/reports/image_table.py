@@ -21,7 +21,7 @@ from lightning_xai.reports.report import Report, Run
 _NAME = "images"
 _LEVELS = 4
 _OBJECT = 1
-_KNOWN = ("key", "id", "label", "predicted", "explained", "p explained", "p predicted")
+_KNOWN = ("key", "id", "group", "label", "predicted", "explained", "p explained", "p predicted")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ImageTable(Report):
     """Log a table per explained epoch with a row per image to Weights & Biases and MLflow.
 
     Columns: the content key of the image, which is the same in every run on the same data, so that tables of epochs and
-    runs can be joined; its id, label, prediction, explained class and probabilities; the picture; each explainer's
+    runs can be joined; id, group, label, prediction, explained class and probabilities; the picture; each explainer's
     scores. In Weights & Biases heat (in four levels of a map's own range) and the annotated object are overlays that
     can be switched on and off; MLflow has a file per picture. Every epoch has a table of its own, no table grows.
     A private run has no ids and no pictures. Other loggers have no place for tables: ``xai_images.csv`` is the same.
@@ -100,6 +100,7 @@ def _known(found: Explained, place: int, names: Sequence[str] | None) -> list[Ce
     return [
         str(int(found.keys[place])),  # of 62 bits: as a number, trackers round it
         None if found.ids is None else found.ids[place],
+        None if found.groups is None else found.groups[place],
         None if label < 0 else _name(names, label),
         _name(names, predicted),
         _name(names, target),

@@ -13,7 +13,7 @@ from lightning_xai.loggers.log_table import LoggedTable, TableLoggingError, log_
 from lightning_xai.reports import ImageTable
 from tests.callbacks._runs import loader, monitor, train
 
-KNOWN = ["key", "id", "label", "predicted", "explained", "p explained", "p predicted"]
+KNOWN = ["key", "id", "group", "label", "predicted", "explained", "p explained", "p predicted"]
 SCORES = ["deletion_auc", "faithfulness", "heatmap_drift", "insertion_auc"]
 
 

@@ -17,7 +17,14 @@ from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.reports.accuracy_alignment import may_be_accuracy
 from lightning_xai.reports.html import run_pictures
 from lightning_xai.reports.html.charts import Curve, Mark, line_chart, scatter
-from lightning_xai.reports.html.run_numbers import Score, accuracy_of, alignments_of, headlines, scores_of
+from lightning_xai.reports.html.run_numbers import (
+    Score,
+    accuracy_of,
+    alignments_of,
+    breakdown_of,
+    headlines,
+    scores_of,
+)
 from lightning_xai.reports.html.run_pictures import Picture, class_name
 from lightning_xai.reports.html.sentences import sentences
 from lightning_xai.reports.report import Report, Run
@@ -129,6 +136,11 @@ def _numbers(run: SavedRun, scores: Sequence[Score], alignments: Sequence[Alignm
             for score in scores
         ],
         "accuracy": [dict(_alignment(one)) for one in alignments],
+        "parts": [
+            {"explainer": title, **row, "values": dict(zip(names, _plain_each(row["values"]), strict=True))}
+            for title, names, rows in _parts(run, scores)
+            for row in rows
+        ],
         "settings": {**run.settings, "explainers": dict(run.explainers), "metrics": _metrics(run)},
         "versions": dict(run.versions),
         "cost": {
@@ -143,6 +155,10 @@ def _plain(one: Estimate) -> dict[str, float | int | None]:
     """Return an estimate as JSON can hold it."""
     numbers = {"value": one.value, "standard_error": one.error}
     return {**{name: value if value == value else None for name, value in numbers.items()}, "undefined": one.undefined}
+
+
+def _plain_each(estimates: Sequence[Estimate | None]) -> list[dict[str, float | int | None] | None]:
+    return [None if one is None else _plain(one) for one in estimates]
 
 
 def _alignment(one: Alignment) -> Iterator[tuple[str, Any]]:
@@ -170,6 +186,7 @@ def _page(
         charts=list(_charts(run, scores)),
         scatters=[(one, _scatter(one), one.correlation()) for one in alignments],
         scores=scores,
+        parts=list(_parts(run, scores)),
         shown=_shown,
     )
     failures = [one for one in run_pictures.failures(run) if len(one.source) < largest // 4]
@@ -229,6 +246,22 @@ def _charts(run: SavedRun, scores: Sequence[Score]) -> Iterator[tuple[str, str]]
             if score.name == name
         ]
         yield name, line_chart(curves, name)
+
+
+def _parts(run: SavedRun, scores: Sequence[Score]) -> Iterator[tuple[str, list[str], list[dict[str, Any]]]]:
+    """Yield title, names of scores, and a row per class and group of the last epoch, for each loader and explainer."""
+    names = headlines(scores)
+    for loader, explainer, by_part in breakdown_of(run, names):
+        rows = [
+            {
+                "by": by,
+                "name": class_name(run, loader, int(name)) if by == "class" else name or "none",
+                "images": max(part.num_images for part in of_part.values()),
+                "values": [of_part[one].estimate if one in of_part else None for one in names],
+            }
+            for (by, name), of_part in by_part.items()
+        ]
+        yield explainer if len(run.epochs[-1].loaders) == 1 else f"{explainer}, loader {loader}", names, rows
 
 
 def _scatter(one: Alignment) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_xai.metrics.estimate import Estimate
+from lightning_xai.probing.breakdown import Part, names_of, parts
 from lightning_xai.probing.decisions.accuracy import likely_accuracies
 from lightning_xai.probing.decisions.alignment import Alignment, Point
 from lightning_xai.probing.explained import GAIN, Explained, ExplainedEpoch, difference, moment_of
@@ -89,6 +90,27 @@ def accuracy_of(run: SavedRun, loader: int) -> tuple[str, list[tuple[ExplainedEp
         value = run.logged.get(moment_of(epoch), {}).get(logged[0], math.nan) if logged else probe
         values.append((epoch, value))
     return logged[0] if logged else own, [(epoch, value) for epoch, value in values if math.isfinite(value)]
+
+
+def breakdown_of(run: SavedRun, names: Sequence[str]) -> list[tuple[int, str, dict[tuple[str, str], dict[str, Part]]]]:
+    """Return what the last epoch says about each class and group: loader, explainer, and part -> score -> value.
+
+    A part is ``("class", name)`` or ``("group", name)``; of a probe of one class without groups there is nothing.
+
+    Args:
+        run: The run.
+        names: Of the scores.
+    """
+    found = []
+    for loader, explained in run.epochs[-1].loaders.items():
+        for explainer in explained.rows:
+            scored = [name for name in names if name in names_of(explained, explainer)]
+            by_part: dict[tuple[str, str], dict[str, Part]] = {}
+            for part in parts(explained, explainer, scored):
+                by_part.setdefault((part.by, part.name), {})[part.metric] = part
+            if len(by_part) > 1:
+                found.append((loader, explainer, by_part))
+    return found
 
 
 def alignments_of(run: SavedRun, scores: Sequence[Score]) -> list[Alignment]:

@@ -33,6 +33,7 @@ def epoch(number, *, loaders=1, explainers=EXPLAINERS, gains=None):
         metrics={"faithfulness": InsertionDeletion(), "pointing_game": PointingGame()},
         heatmaps={name: torch.rand(COUNT, 8, 8, generator=noise).half() for name in explainers},
         ids=["a<b", "scan 7", "scan 8", "scan 9"],
+        groups=["north", "north", "south", "south"],
         peaks={name: torch.full((COUNT,), 2.0 + number) for name in explainers},
     )
     estimates = {"xai/probe_accuracy": Estimate(0.5 + 0.1 * number)}

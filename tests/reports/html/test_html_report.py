@@ -75,6 +75,22 @@ def test_what_to_read_first_is_made_from_the_numbers(tmp_path):
     ]
 
 
+def test_classes_and_groups_are_told_by_their_own_images(tmp_path):
+    page, numbers = written(saved(tmp_path))
+    rows = {(one["by"], one["name"]): one for one in numbers["parts"] if one["explainer"] == "grad_cam"}
+    assert set(rows) == {
+        *(("class", name) for name in ("cat & mouse", "dog")),
+        *(("group", name) for name in ("north", "south")),
+    }
+    last = GAINS[2].double()
+    for part, places in {("class", "dog"): [1, 2], ("group", "north"): [0, 1], ("group", "south"): [2, 3]}.items():
+        own, told = last[places], rows[part]["values"]["faithfulness_gain"]
+        assert rows[part]["images"] == 2
+        assert told["value"] == pytest.approx(float(own.mean()), abs=1e-6)
+        assert told["standard_error"] == pytest.approx(float(own.std() / 2**0.5), abs=1e-6)
+    assert "north" in page.said
+
+
 @pytest.mark.parametrize(
     ("gains", "said"),
     [
