@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from lightning_xai import ExplanationMonitor, ShapesDataset
-from lightning_xai.reports import Grid, History, Scalars
+from lightning_xai.reports import Filmstrip, Grid, History, HtmlReport, Maps, Scalars
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     validation = ShapesDataset(settings.num_images // 4, seed=1)
 
     monitor = ExplanationMonitor(
-        reports=[Scalars(), History(), Grid(num_images=3, class_names=train.classes)]
+        reports=[Scalars(), History(), Maps(), Grid(num_images=3), Filmstrip(num_images=3), HtmlReport()]
     )  # <- this line
     logger = TensorBoardLogger(settings.output, name="quickstart")
     trainer = L.Trainer(

@@ -21,11 +21,13 @@ def save_grids(folder: Path) -> list[Path]:
 def show_paths(folder: Path) -> None:
     """Save the grids and print where to look."""
     grids = save_grids(folder)
+    report = folder / "xai_report.html"
     print_facts(
         {
             "curves": f"tensorboard --logdir {folder}",
             "heatmaps": f"{grids[0]} … {grids[-1].name}",
             "numbers": f"{folder / 'xai_history.csv'}",
+            **({"report": f"{report}"} if report.exists() else {}),
         }
     )
 

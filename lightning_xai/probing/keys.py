@@ -61,8 +61,8 @@ class Keys:
         plan: What is asked.
         prefix: First part of every key.
         num_images: Size of the probe, at most.
-        budgeted: Whether the share of the fit's time is among them.
         breakdown: Names of metrics and gains of which the worst class and group, and the gap, are logged.
+        budgeted: Whether the share of the fit's time is among them.
 
     Raises:
         ValueError: If two values have one key, or ``breakdown`` names what is not logged or has no better direction.
@@ -71,8 +71,8 @@ class Keys:
     plan: Plan
     prefix: str
     num_images: int
-    budgeted: bool = False
     breakdown: tuple[str, ...] = ()
+    budgeted: bool = False
 
     def full(self, key: str, *, explainer: str | None = None, loader: int | None = None) -> str:
         """Return the full name of a key, such as ``xai/grad_cam/faithfulness/dataloader_idx_1``.

@@ -27,7 +27,7 @@ def test_two_runs_tell_lesion_from_marker(example, events, tmp_path):
             tuple(tag.replace("\\", "") for tag in tags) for tags in charts
         ]
     (line,) = re.findall(r"reliance on the marker .*", printed)
-    assert line.count("±") == 2
+    assert line.count("±") == 1  # of the planted one: no image of 16 has an effusion and a marker by chance
     assert "… where the marker says nothing" in printed
 
 

@@ -60,6 +60,13 @@ def test_curves_and_pictures_of_every_epoch(run, events):
     assert first.tobytes() != second.tobytes()
 
 
+def test_the_report_of_the_run(run, folder):
+    text = (run / "xai_report.html").read_text(encoding="utf-8")
+    assert "What to read first" in text
+    assert "circle" in text  # the data set's own names
+    assert f"report    {(run / 'xai_report.html').relative_to(folder)}" in (folder / "stdout.txt").read_text()
+
+
 def test_files_beside_them(run, events):
     grids = sorted((run / "heatmaps").iterdir())
     assert [grid.name for grid in grids] == ["epoch=00.png", "epoch=01.png"]
