@@ -77,11 +77,14 @@ def headlines(scores: Sequence[Score]) -> list[str]:
 
 
 def accuracy_of(run: SavedRun, loader: int) -> tuple[str, list[tuple[ExplainedEpoch, float]]]:
-    """Return the name of the accuracy, a logged one if there is any, and its value beside each explanation."""
+    """Return the name of the accuracy, a logged one if there is any, and its value beside each explanation.
+
+    Without a name that speaks of accuracy it is what a report asked for, such as ``AccuracyAlignment("val_auroc")``.
+    """
     names = {name for logged in run.logged.values() for name in logged}
     suffix = f"/dataloader_idx_{loader}"
     of_loader = {name for name in names if name.endswith(suffix) or "/dataloader_idx_" not in name}
-    logged = likely_accuracies(of_loader, run.prefix)
+    logged = likely_accuracies(of_loader, run.prefix) or sorted(of_loader)
     own = f"{run.prefix}/probe_accuracy"
     keys = (own, own + suffix)
     values = []

@@ -24,8 +24,30 @@ def sentences(run: SavedRun, scores: Sequence[Score], alignments: Sequence[Align
     if not scores:
         return ["Nothing was explained yet."]
     leading = next((one for one in scores if one.name == headlines(scores)[0]), scores[0])
-    found = [_level(leading, scores), _change(leading), _tie(run, leading, alignments), _on_object(leading, scores)]
+    found = [
+        _alarm(run),
+        _level(leading, scores),
+        _change(leading),
+        _tie(run, leading, alignments),
+        _on_object(leading, scores),
+    ]
     return [one for one in found if one]
+
+
+def _alarm(run: SavedRun) -> str:
+    """Return in which epochs the shortcut alarm was raised; nothing where it was not."""
+    raised = [
+        one.epoch
+        for one in run.epochs
+        if any("shortcut_alarm" in key.split("/") and found.value > 0 for key, found in one.estimates.items())
+    ]
+    if not raised:
+        return ""
+    now = "is raised" if raised[-1] == run.epochs[-1].epoch else "was raised"
+    return (
+        f"The shortcut alarm {now}, first in epoch {raised[0]}: the model seems right for the wrong reason. Its "
+        "warning says why."
+    )
 
 
 def _level(score: Score, scores: Sequence[Score]) -> str:

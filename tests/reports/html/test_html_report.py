@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.reports import HtmlReport, Maps, load_run, write_report
 from lightning_xai.reports.html.charts import Curve, Mark, line_chart, scatter
 from tests.callbacks._runs import loader, monitor, train
@@ -73,6 +74,18 @@ def test_what_to_read_first_is_made_from_the_numbers(tmp_path):
         "val_acc went from 0.400 to 0.800 over the same epochs; too few epochs to say whether both move together.",
         "The hottest point lies on the annotated object in a share of 0.67 ± 0.33 of the images.",
     ]
+
+
+@pytest.mark.parametrize(("alarms", "said"), [((0, 1, 1), "is raised, first in epoch 1"), ((1, 0, 0), "was raised")])
+def test_an_alarm_is_said_first(tmp_path, alarms, said):
+    run = saved(tmp_path)
+    epochs = [
+        replace(one, estimates={**one.estimates, "xai/grad_cam/shortcut_alarm": Estimate(float(raised))})
+        for one, raised in zip(run.epochs, alarms, strict=True)
+    ]
+    _, numbers = written(replace(run, epochs=epochs))
+    assert numbers["first"][0].startswith(f"The shortcut alarm {said}")
+    assert numbers["first"][1:] == written(run)[1]["first"]
 
 
 def test_classes_and_groups_are_told_by_their_own_images(tmp_path):
@@ -169,6 +182,11 @@ def test_one_epoch_and_several_loaders(tmp_path):
     assert {one["loader"] for one in numbers["scores"]} == {0, 1}
     assert all(one["change"] is None for one in numbers["scores"])
     assert len(page.all("img")) == 4 * COUNT
+
+
+def test_what_a_report_asked_for_is_the_accuracy(tmp_path):
+    _, numbers = written(saved(tmp_path, logged="val_auroc"))
+    assert {one["accuracy"] for one in numbers["accuracy"]} == {"val_auroc"}
 
 
 def test_the_probes_accuracy_stands_in(tmp_path):
