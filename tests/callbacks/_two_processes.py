@@ -45,7 +45,7 @@ from tests.callbacks._runs import (
 )
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 240.0
+TIMEOUT = 480.0
 
 
 def run(folder: Path, module: str = __name__, num_ranks: int = 2, situations: Sequence[str] = ()):
@@ -507,6 +507,28 @@ class Listening(Report):
         self.told.append(run.validation)
 
 
+class OfFailures(Report):
+    """Keeps what it is told of the images that show most."""
+
+    wants_validation_logits = True
+
+    def __init__(self):
+        self.told = []
+
+    def num_failures(self):
+        return 4
+
+    def publish(self, epoch, run):
+        self.told.append(run.failures[0])
+
+
+def failures_shown(folder):
+    """Which images a report of failures is told of, and the heat on each."""
+    report = OfFailures()
+    train([monitor(reports=report)], Drifting, val_loader=loader(12, seed=1), max_epochs=3)
+    return [[(one.kind, one.candidate.key, one.heatmaps["grad_cam"]) for one in of_epoch] for of_epoch in report.told]
+
+
 class BypassesOnRankOne(Drifting):
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         scores = self.forward if self.trainer.global_rank == 1 and not self.trainer.sanity_checking else self
@@ -627,6 +649,7 @@ SITUATIONS = (
     resumed,
     raised,
     whole_validation,
+    failures_shown,
     another_call_on_one_rank,
     layouts,
     shortcut,

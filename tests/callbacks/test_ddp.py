@@ -22,6 +22,7 @@ from tests.callbacks._two_processes import (
     Listening,
     decisions,
     drifting,
+    failures_shown,
     findings,
     found_by,
     run,
@@ -174,6 +175,17 @@ def test_monitors_agree(fixture, request):
     assert first["best"] in first["kept"]
     assert len(first["kept"]) == 2
     assert first["told"] == []
+
+
+def test_the_failures_of_all_ranks_are_those_of_one_process(ranks, tmp_path):
+    first, second = (found["failures_shown"] for found in ranks)
+    expected = failures_shown(tmp_path)
+    assert second == []  # reports work on rank zero
+    assert len(first) == len(expected) == 3
+    for of_epoch, wanted in zip(first, expected, strict=True):
+        assert [one[:2] for one in of_epoch] == [one[:2] for one in wanted]
+        for (*_, maps), (*_, others) in zip(of_epoch, wanted, strict=True):
+            torch.testing.assert_close(maps, others, rtol=1e-4, atol=1e-5)
 
 
 def test_ranks_of_different_speed_choose_alike_by_the_slowest(ranks):
