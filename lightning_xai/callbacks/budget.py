@@ -74,7 +74,13 @@ class Budget:
         return {loader: probe.first(LEAST_IMAGES) for loader, probe in run.probes.items()}
 
     def choose(
-        self, trainer: Trainer, run: RunState, processes: Processes, tried: Mapping[int, Probe], seconds: float
+        self,
+        trainer: Trainer,
+        run: RunState,
+        processes: Processes,
+        tried: Mapping[int, Probe],
+        seconds: float,
+        beside: float = 0.0,
     ) -> None:
         """Choose what is explained from now on, and cut the probes; every rank must call it.
 
@@ -84,6 +90,7 @@ class Budget:
             processes: Those that have to agree: the slowest one's times count.
             tried: The images that were explained.
             seconds: That this took.
+            beside: What is explained beside the probes, in images of a probe.
         """
         pace = _pace(trainer, run, self.asked)
         if pace is None or self.max_overhead is None:
@@ -97,6 +104,7 @@ class Budget:
             seconds_per_unit=per_unit,
             interval=_shortest(self.asked, pace),
             max_overhead=self.max_overhead,
+            beside=beside,
         )
         images = self.asked.num_images if num_images == max(sizes) else num_images
         chosen = Effort(images, self.asked.every_n_epochs, self.asked.every_n_steps)

@@ -19,7 +19,13 @@ from lightning_xai._lightning import MisconfigurationException, is_misconfigurat
 from lightning_xai.callbacks.alarming import Raised, tell_alarms, with_alarm
 from lightning_xai.callbacks.assumptions import WatchedStep, check_labels, check_logits, warn_of_annotations
 from lightning_xai.callbacks.budget import Budget
-from lightning_xai.callbacks.failures import failures_of, wanted_failures, watching, with_heatmaps
+from lightning_xai.callbacks.failures import (
+    failures_of,
+    wanted_failures,
+    watching,
+    with_heatmaps,
+    worth_of_failures,
+)
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.telling import run_for_reports, tell
@@ -164,7 +170,9 @@ class Engine:
         probes = self.budget.trial(trainer, run)
         answered = self._answered(trainer, module, run, probes)
         if answered is not None and probes is not run.probes:
-            self.budget.choose(trainer, run, processes_of(trainer), probes, answered.seconds)
+            beside = worth_of_failures(self.plan, wanted_failures(self.reports)[0], annotated=run.annotated)
+            beside *= 0 if self.private else len(probes)
+            self.budget.choose(trainer, run, processes_of(trainer), probes, answered.seconds, beside)
             if any(len(run.probes[loader]) > len(probe) for loader, probe in probes.items()):
                 answered = self._answered(trainer, module, run, run.probes)
         if answered is None:

@@ -29,6 +29,21 @@ def wanted_failures(reports: Sequence[Report]) -> tuple[int, tuple[str, ...]]:
     return max((report.num_failures() for report in reports), default=0), tuple(followed)
 
 
+def worth_of_failures(plan: Plan, num_images: int, *, annotated: bool) -> float:
+    """Return what explaining so many failures costs, in images of a probe, which are scored as well.
+
+    Args:
+        plan: Explainers and metrics.
+        num_images: Each is explained for its label and for the prediction.
+        annotated: Whether images have masks or boxes.
+    """
+    of_image = plan.evaluations(annotated=annotated)
+    explaining = [explainer.evaluations for explainer in plan.explainers.values()]
+    if of_image is None or None in explaining:
+        return 2.0 * num_images  # an explainer cannot tell: as if scoring cost nothing
+    return 2.0 * num_images * sum(one or 0 for one in explaining) / of_image
+
+
 def watching(run: RunState, classifier: Classifier, followed: Sequence[str]) -> WatchImages:
     """Return what keeps the images that show most, for `WatchedValidation`."""
     run.failure_images = {}

@@ -11,7 +11,10 @@ from torch.utils.data import DataLoader
 
 from lightning_xai import GradCAM
 from lightning_xai.callbacks import engine, failures
+from lightning_xai.callbacks.failures import worth_of_failures
+from lightning_xai.probing.plan import Plan
 from lightning_xai.reports import Failures, History, HtmlReport, Maps, Report, Scalars
+from tests.callbacks._clock import Clock
 from tests.callbacks._runs import Images, Net, differing, loader, monitor, train
 
 
@@ -185,6 +188,29 @@ def test_a_batch_that_cannot_be_looked_at_ends_no_validation(monkeypatch):
         ours, _ = fit(told, max_epochs=1)
     assert told.told == [{0: []}]
     assert len(ours.history) == 1
+
+
+def test_a_budget_counts_them_in_images_of_the_probe():
+    plan = Plan("grad_cam", ["insertion_deletion"])
+    of_image = plan.evaluations(annotated=False)
+    assert worth_of_failures(plan, 8, annotated=False) == 8 * 2 / of_image  # a map of the label, one of the prediction
+    both = Plan(["grad_cam", "saliency"], ["insertion_deletion"])
+    assert worth_of_failures(both, 4, annotated=False) == 4 * 2 * 2 / both.evaluations(annotated=False)
+    assert worth_of_failures(plan, 0, annotated=False) == 0
+    untold = Plan("ablation_cam", ["insertion_deletion"])  # costs what the network has channels
+    assert worth_of_failures(untold, 3, annotated=False) == 6
+
+
+def test_fewer_images_are_chosen_beside_failures(monkeypatch):
+    chosen = []
+    for reports in ([Scalars()], [Scalars(), Failures(num_images=8)]):
+        clock = Clock()
+        with monkeypatch.context() as patch:
+            clock.started(patch)
+            ours = monitor(clock.explainer(0.15), num_images=32, max_overhead=0.05, reports=reports)
+            train([ours, clock.training(20.0)], Learning, val_loader=loader(40, seed=1), max_epochs=1)
+        chosen.append(ours.effort.num_images)
+    assert chosen[1] < chosen[0]
 
 
 @pytest.mark.parametrize("name", ["num_images", "cell_size"])

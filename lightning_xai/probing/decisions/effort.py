@@ -37,6 +37,7 @@ def afforded(
     seconds_per_unit: float,
     interval: float,
     max_overhead: float,
+    beside: float = 0.0,
 ) -> tuple[int, int | None]:
     """Return how many images of each probe can be explained, and how often, for a share of a run's time.
 
@@ -50,6 +51,7 @@ def afforded(
         seconds_per_unit: t, of an epoch or an optimizer step, whichever the interval is counted in.
         interval: The shortest from one explanation to the next, in units.
         max_overhead: Share of the run's time in (0, 1).
+        beside: What is explained beside the probes in any case, in images.
 
     Returns:
         Number of images, and the interval in whole units; None where the given one is long enough.
@@ -61,12 +63,14 @@ def afforded(
         (8, 2)
         >>> afforded(0.1, [32], seconds_per_unit=57.0, interval=1, max_overhead=0.05)
         (30, None)
+        >>> afforded(0.1, [32], seconds_per_unit=57.0, interval=1, max_overhead=0.05, beside=4.0)
+        (26, None)
     """
     allowed_per_unit = seconds_per_unit * max_overhead / (1.0 - max_overhead)
     most = max(sizes)
 
     def seconds(num_images: int) -> float:
-        return seconds_per_image * sum(min(num_images, size) for size in sizes)
+        return seconds_per_image * (beside + sum(min(num_images, size) for size in sizes))
 
     fitting = (count for count in range(most, 0, -1) if seconds(count) <= allowed_per_unit * interval + _ROUNDING)
     num_images = next(fitting, 0)
