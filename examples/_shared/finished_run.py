@@ -13,11 +13,20 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from lightning_xai import ExplainedEpoch, ExplanationMonitor, FashionCanvases, GradCAM, Readout, Report, ShapesDataset
+from lightning_xai import (
+    ChestXraysDataset,
+    ExplainedEpoch,
+    ExplanationMonitor,
+    FashionCanvases,
+    GradCAM,
+    Readout,
+    Report,
+    ShapesDataset,
+)
 from lightning_xai.functional import pointing_game, relevance_mass_accuracy
 from lightning_xai.reports import History
 
-from .classifier import ImageClassifier
+from .classifier import ImageClassifier, small_resnet
 from .rules import (
     Choice,
     explanation_checkpoint,
@@ -28,7 +37,7 @@ from .rules import (
     stop_without_gain,
 )
 
-DATA = ("shapes", "fashion", "badge")
+DATA = ("shapes", "fashion", "badge", "xrays")
 METRICS = ("insertion_deletion", "relative_faithfulness", "faithfulness_skill", "insertion_skill")
 SCORES = ("faithfulness", "faithfulness_gain", "faithfulness_relative", "faithfulness_skill", "insertion_skill")
 WORTH = ("validation accuracy", "held-out accuracy", "pointing game", "mass on the object")
@@ -44,6 +53,31 @@ class Split(NamedTuple):
     held_out: Dataset
 
 
+class Effusions(Dataset):
+    """X-rays and whether each shows an effusion, with a marker that goes with it.
+
+    Args:
+        num_images: How many.
+        size: Of an image in pixels.
+        marker: Correlation of the marker with effusion.
+        seed: Of the images.
+    """
+
+    classes = ("no effusion", "effusion")
+
+    def __init__(self, num_images: int, size: int, marker: float, seed: int) -> None:
+        self.xrays = ChestXraysDataset(num_images, size, marker=marker, seed=seed)
+        self.place = self.xrays.classes.index("effusion")
+
+    def __len__(self) -> int:
+        return len(self.xrays)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        known = self.xrays[index]
+        label = known["label"][self.place].long()
+        return {"image": known["image"], "label": label, "mask": known["regions"]["effusion"]}
+
+
 def split_of(name: str, seed: int, settings: Namespace) -> Split:
     """Return the data of a run; other seeds give other images, of garments the same ones at other places."""
     size, num_validation, num_held_out = settings.image_size, settings.num_images // 4, settings.num_held_out
@@ -52,6 +86,12 @@ def split_of(name: str, seed: int, settings: Namespace) -> Split:
         others = FashionCanvases(num_validation + num_held_out, size, False, settings.folder, seed)
         parts = range(num_validation), range(num_validation, len(others))
         return Split(garments, *(Subset(others, part) for part in parts))
+    if name == "xrays":
+        return Split(
+            Effusions(settings.num_images, size, 0.95, 3 * seed),
+            Effusions(num_validation, size, 0.95, 3 * seed + 1),
+            Effusions(num_held_out, size, 0.0, 3 * seed + 2),
+        )
     telling, silent = (0.95, 0.25) if name == "badge" else (None, None)
     return Split(
         ShapesDataset(settings.num_images, size, shortcut=telling, seed=3 * seed),
@@ -161,7 +201,9 @@ def finished_run(name: str, seed: int, settings: Namespace, folder: Path) -> Fin
     L.seed_everything(seed, verbose=False)
     split = split_of(name, seed, settings)
     validation = DataLoader(split.validation, batch_size=128)
-    run = FinishedRun(ImageClassifier(num_classes=len(split.train.classes)), validation, split.held_out)
+    num_classes, num_channels = len(split.train.classes), len(split.train[0]["image"])
+    module = ImageClassifier(num_classes, net=small_resnet(num_classes, num_channels))
+    run = FinishedRun(module, validation, split.held_out)
 
     def remember(trainer: L.Trainer, module: L.LightningModule) -> None:
         run.accuracies[trainer.current_epoch] = float(trainer.callback_metrics["val_accuracy"])

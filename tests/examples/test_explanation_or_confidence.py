@@ -100,6 +100,21 @@ def test_means_and_errors_by_hand(script):
     assert script.markdown(iter([("a", "b"), ("1", "2")])) == "| a | b |\n|---|---|\n| 1 | 2 |"
 
 
+def test_the_marker_says_nothing_where_worth_is_measured(settings):
+    from _shared.finished_run import split_of
+
+    given = {**vars(settings), "num_images": 1200, "num_held_out": 300, "image_size": 48}
+    parts = split_of("xrays", 1, Namespace(**given))
+    for part, correlation in zip(parts, (0.95, 0.95, 0.0), strict=True):
+        labels = part.xrays.labels[:, part.place].float()
+        marked = part.xrays.marker_masks.flatten(1).any(1).float()
+        assert float(torch.corrcoef(torch.stack([labels, marked]))[0, 1]) == pytest.approx(correlation, abs=0.12)
+        shown = part[int(labels.argmax())]
+        assert int(shown["label"]) == 1
+        assert bool(shown["mask"].any())
+    assert len({part.xrays.seed for part in parts}) == 3
+
+
 def test_the_badge_says_nothing_where_worth_is_measured(settings):
     from _shared.finished_run import split_of
 
