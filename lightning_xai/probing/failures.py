@@ -50,7 +50,8 @@ class Candidate:
     Attributes:
         score: How much it says of its kind; greater comes first.
         key: Of its content.
-        label: The class that it is of, int.
+        label: The class that it is of, -1 where none. Of multi-label data the class that the model is most wrong about,
+            if the image shows it.
         predicted: The most probable class; of multi-label data the class that the model is most wrong about.
         probabilities: Of both.
         item: The image with what is known about it.
@@ -189,12 +190,15 @@ def most_confused_pair(validation: ValidationLogits) -> tuple[int, int] | None:
 
 
 def _asked(found: ValidationLogits) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of each image label, prediction, and the probabilities of both; of several labels the worst class."""
+    """Return of each image label, prediction, and the probabilities of both.
+
+    Of several labels both are the worst class; where the image does not show it, there is no label.
+    """
     probabilities = found.probabilities.cpu()
     if found.task == "multilabel" and found.labels.ndim == 2:
         truth = found.labels.cpu() > 0.5
         worst = torch.where(truth, 1.0 - probabilities, probabilities).argmax(1)
-        label, predicted = worst, worst
+        label, predicted = torch.where(truth.gather(1, worst[:, None])[:, 0], worst, -1), worst
     else:
         label = found.labels.cpu() if found.labels.ndim == 1 else found.labels.cpu().argmax(1)
         predicted = probabilities.argmax(1)

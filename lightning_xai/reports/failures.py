@@ -80,11 +80,12 @@ class Failures(Report):
             if not shown:
                 continue
             title = f"failures · epoch {epoch.epoch} · step {epoch.step}"
+            in_words = "; ".join(", ".join(lines) for lines in self._captions(shown, epoch, run, loader))
             log_picture(
                 run.trainer,
                 run.keys.full(_NAME, loader=loader if run.several_loaders else None),
                 self._drawn(shown, epoch, run, loader, title),
-                caption=f"{title}: {'; '.join(_in_words(one, self._names(epoch, run, loader)) for one in shown)}",
+                caption=f"{title}: {in_words}",
                 directory=run.folder,
                 files=self.files,
                 moment=moment_of(epoch),
@@ -96,15 +97,15 @@ class Failures(Report):
         followed = [one for one in failures if one.kind == "followed" and one.candidate.item.id in ours]
         return [*followed, *[one for one in failures if one.kind != "followed"][: self.num_images]]
 
-    def _names(self, epoch: ExplainedEpoch, run: Run, loader: int) -> Sequence[str] | None:
-        if self.class_names is not None:
-            return self.class_names
-        return class_names(run.trainer, epoch.stage, loader, epoch.loaders[loader].probabilities.shape[1])
+    def _captions(self, failures: Sequence[Failure], epoch: ExplainedEpoch, run: Run, loader: int) -> list[list[str]]:
+        names = self.class_names
+        if names is None:
+            names = class_names(run.trainer, epoch.stage, loader, epoch.loaders[loader].probabilities.shape[1])
+        return [_lines(one, names, several_labels=epoch.task == "multilabel") for one in failures]
 
     def _drawn(self, failures: Sequence[Failure], epoch: ExplainedEpoch, run: Run, loader: int, title: str) -> Tensor:
         from lightning_xai.visualization.film import Film
 
-        names = self._names(epoch, run, loader)
         shown = Probe(
             [(one.candidate.key, one.candidate.label) for one in failures], [one.candidate.item for one in failures]
         )
@@ -114,7 +115,7 @@ class Failures(Report):
             for side, word in ((0, "label"), (-1, "prediction")):
                 columns.append(f"{explainer}: {word}" if len(failures[0].heatmaps) > 1 else f"heat of the {word}")
                 maps.append(_in_one([one.heatmaps[explainer][side] for one in failures]))
-        captions = ["\n".join(_lines(one, names)) for one in failures]
+        captions = ["\n".join(lines) for lines in self._captions(failures, epoch, run, loader)]
         return Film(pictures, maps, columns, captions, (), self.cell_size, _SCALE).strip(
             title=title, num_blocks=-(-len(failures) // _ROWS)
         )
@@ -127,25 +128,16 @@ def _in_one(maps: Sequence[Tensor]) -> Tensor:
     return in_one_batch([one[None] for one in maps])[:, 0]
 
 
-def _lines(failure: Failure, names: Sequence[str] | None) -> list[str]:
+def _lines(failure: Failure, names: Sequence[str] | None, *, several_labels: bool) -> list[str]:
     """Return the caption of an image."""
     found = failure.candidate
-    identity = [] if found.item.id is None else [f"id {found.item.id}"]
-    label = (
-        [] if found.label < 0 else [f"label {_name(found.label, names)}", f"probability {found.probabilities[0]:.2f}"]
-    )
-    predicted = [f"predicted {_name(found.predicted, names)}", f"probability {found.probabilities[1]:.2f}"]
-    return [
-        failure.kind,
-        *identity,
-        *(label if found.label >= 0 else []),
-        *(predicted if found.predicted != found.label else []),
-    ]
-
-
-def _in_words(failure: Failure, names: Sequence[str] | None) -> str:
-    """Return the caption in one line."""
-    return ", ".join(_lines(failure, names))
+    lines = [failure.kind, *([] if found.item.id is None else [f"id {found.item.id}"])]
+    if found.label >= 0:
+        lines += [f"label {_name(found.label, names)}", f"probability {found.probabilities[0]:.2f}"]
+    if found.predicted != found.label:
+        word = "likeliest" if several_labels and found.probabilities[1] <= 0.5 else "predicted"
+        lines += [f"{word} {_name(found.predicted, names)}", f"probability {found.probabilities[1]:.2f}"]
+    return lines
 
 
 def _name(number: int, names: Sequence[str] | None) -> str:

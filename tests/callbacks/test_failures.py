@@ -15,7 +15,8 @@ from lightning_xai.callbacks.failures import worth_of_failures
 from lightning_xai.probing.plan import Plan
 from lightning_xai.reports import Failures, History, HtmlReport, Maps, Report, Scalars
 from tests.callbacks._clock import Clock
-from tests.callbacks._runs import Images, Net, differing, loader, monitor, train
+from tests.callbacks._runs import Images, differing, loader, monitor, train
+from tests.callbacks._two_processes import Drifting
 
 
 class Told(Report):
@@ -37,23 +38,6 @@ class Told(Report):
         self.validations.append(run.validation)
 
 
-class Learning(Net):
-    """Has no statistics, and weights that move by themselves, so that verdicts change from epoch to epoch."""
-
-    def __init__(self):
-        super().__init__()
-        self.net[1] = torch.nn.Identity()
-
-    def on_train_epoch_start(self):
-        noise = torch.Generator().manual_seed(self.current_epoch)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.add_(0.5 * torch.randn(parameter.shape, generator=noise))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
 class Named(Images):
     """Says what each image is known by."""
 
@@ -62,7 +46,7 @@ class Named(Images):
         return {"image": image, "label": label, "id": f"scan {index}"}
 
 
-class OfMapping(Learning):
+class OfMapping(Drifting):
     def training_step(self, batch, batch_idx):
         return super().training_step((batch["image"], batch["label"]), batch_idx)
 
@@ -70,7 +54,7 @@ class OfMapping(Learning):
         self.log("val_loss", self.training_step(batch, batch_idx))
 
 
-def fit(*reports, data=None, make=Learning, **settings):
+def fit(*reports, data=None, make=Drifting, **settings):
     data = loader(30, seed=1) if data is None else data
     ours = monitor(settings.pop("explainers", "grad_cam"), reports=list(reports), **settings.pop("ours", {}))
     run = train([ours], make, val_loader=data, **{"max_epochs": 3, **settings})
@@ -79,7 +63,7 @@ def fit(*reports, data=None, make=Learning, **settings):
 
 def test_they_are_those_of_the_validations_own_logits():
     told = Told()
-    fit(told, data=loader(30, seed=1, batch_size=7, shuffle=True))
+    fit(told, data=loader(30, seed=1, batch_size=7, shuffle=True), max_epochs=8)
     before = None
     for of_epoch, validation in zip(told.told, told.validations, strict=True):
         shown, found = of_epoch[0], validation[0]
@@ -116,10 +100,10 @@ def test_training_is_what_it_was_and_the_probe_is_not_touched(tmp_path):
     def settings():
         return {"val_loader": loader(30, seed=1), "max_epochs": 2, "default_root_dir": tmp_path}
 
-    plain = train([], Learning, **settings()).state()
+    plain = train([], Drifting, **settings()).state()
     with_us, without = monitor(reports=[Failures(), History()]), monitor(reports=[History()])
-    assert differing(train([with_us], Learning, **settings()).state(), plain) == []
-    train([without], Learning, **settings())
+    assert differing(train([with_us], Drifting, **settings()).state(), plain) == []
+    train([without], Drifting, **settings())
     for ours, others in zip(with_us.history, without.history, strict=True):
         rows = [{k: v for k, v in one.items() if not k.endswith(("seconds", "evaluations"))} for one in (ours, others)]
         assert rows[0] == rows[1]
@@ -173,7 +157,7 @@ def test_an_error_costs_the_picture_and_not_the_scores():
     patch.setattr(engine, "with_heatmaps", lambda *_: 1 / 0)
     with patch.context(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        train([ours], Learning, val_loader=loader(30, seed=1), max_epochs=1)
+        train([ours], Drifting, val_loader=loader(30, seed=1), max_epochs=1)
     patch.undo()
     assert told.told == [{}]
     assert len(ours.history) == 1
@@ -208,7 +192,7 @@ def test_fewer_images_are_chosen_beside_failures(monkeypatch):
         with monkeypatch.context() as patch:
             clock.started(patch)
             ours = monitor(clock.explainer(0.15), num_images=32, max_overhead=0.05, reports=reports)
-            train([ours, clock.training(20.0)], Learning, val_loader=loader(40, seed=1), max_epochs=1)
+            train([ours, clock.training(20.0)], Drifting, val_loader=loader(40, seed=1), max_epochs=1)
         chosen.append(ours.effort.num_images)
     assert chosen[1] < chosen[0]
 

@@ -176,6 +176,20 @@ def test_of_several_labels_the_worst_class_is_asked_about():
     assert failure.candidate.probabilities[0] == pytest.approx(1 / (1 + math.exp(3)))
 
 
+def test_a_finding_that_is_not_there_is_no_label():
+    found = ValidationLogits(
+        torch.tensor([1, 2]),
+        torch.tensor([[0.0, 1.0], [0.0, 0.0]]),
+        torch.tensor([[4.0, 5.0], [-1.0, 2.0]]),
+        "multilabel",
+    )
+    images = FailureImages()
+    images.offer(Sample(torch.zeros(2, 1, 2, 2), labels=found.labels), found)
+    told = {one.candidate.key: one.candidate for one in agreed_failures(OneProcess(), images, found, 8)}
+    assert {key: (one.label, one.predicted) for key, one in told.items()} == {1: (-1, 0), 2: (-1, 1)}
+    assert told[1].probabilities[1] == pytest.approx(1 / (1 + math.exp(-4)))
+
+
 def test_without_mistakes_there_is_nothing_to_show():
     found = ValidationLogits(torch.arange(3), torch.tensor([0, 1, 1]), torch.eye(2)[[0, 1, 1]] * 9, "multiclass")
     images = FailureImages()

@@ -13,7 +13,7 @@ from lightning_xai._checks import check_count
 from lightning_xai.loggers.files import joined, write_file
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.alignment import Alignment
-from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.reports.accuracy_alignment import may_be_accuracy
 from lightning_xai.reports.html import run_pictures
 from lightning_xai.reports.html.charts import Curve, Mark, line_chart, scatter
@@ -283,12 +283,23 @@ def _image_rows(run: SavedRun, pictures: PicturesOfImages) -> Iterator[tuple[str
                     "key": int(found.keys[place]),
                     "label": "" if int(found.labels[place]) < 0 else class_name(run, loader, int(found.labels[place])),
                     "predicted": class_name(run, loader, int(found.predicted[place])),
-                    "right": int(found.labels[place]) < 0 or int(found.labels[place]) == int(found.predicted[place]),
+                    "right": _is_right(found, place, last.task),
                     "values": [values[name][place] for name in values],
                 }
                 for place in range(len(found))
             ]
             yield explainer if len(last.loaders) == 1 else f"{explainer}, loader {loader}", list(values), rows
+
+
+def _is_right(found: Explained, place: int, task: str) -> bool | None:
+    """Return whether the model is right about an image; None where nobody knows."""
+    label = int(found.labels[place])
+    if label < 0:
+        return None
+    if task != "multilabel":
+        return label == int(found.predicted[place])
+    # another class of the image may be more probable; a private run keeps no probabilities
+    return bool(found.probabilities[place, label] > 0.5) if found.probabilities.shape[1] else None
 
 
 def _shown(value: float | Estimate | None) -> str:

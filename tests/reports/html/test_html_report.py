@@ -88,6 +88,22 @@ def test_an_alarm_is_said_first(tmp_path, alarms, said):
     assert numbers["first"][1:] == written(run)[1]["first"]
 
 
+def test_of_several_labels_the_one_that_an_image_stands_for_decides(tmp_path):
+    run = saved(tmp_path)
+
+    def marks(run):
+        path = write_report(run)
+        return path.read_text(encoding="utf-8").count("✗")
+
+    assert marks(run) == 2  # image 2, of both explainers: its label is 1, and 0 is predicted
+    last = run.epochs[-1]
+    probabilities = torch.tensor([[0.9, 0.8], [0.6, 0.4], [0.9, 0.7], [0.1, 0.1]])
+    several = {0: replace(last.loaders[0], probabilities=probabilities)}
+    epochs = [*run.epochs[:-1], replace(last, task="multilabel", loaders=several)]
+    assert marks(replace(run, epochs=epochs)) == 2  # image 1, whose own label has .4; image 2 has .7
+    assert marks(private(replace(run, epochs=epochs))) == 0
+
+
 def test_classes_and_groups_are_told_by_their_own_images(tmp_path):
     page, numbers = written(saved(tmp_path))
     rows = {(one["by"], one["name"]): one for one in numbers["parts"] if one["explainer"] == "grad_cam"}
