@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -39,6 +40,17 @@ def trainer_for(module: object) -> Any:
         if isinstance(kind, type) and isinstance(module, kind):
             return found.Trainer  # type: ignore[union-attr]
     raise TypeError(f"Expected a LightningModule, but got {type(module).__name__}.")
+
+
+def lightning_package() -> Any:
+    """Return the package whose Trainer we start ourselves: the imported one, else the installed one.
+
+    Raises:
+        ModuleNotFoundError: If neither is installed.
+    """
+    check_installed()
+    found = next((sys.modules[name] for name in _PACKAGES if name in sys.modules), None)
+    return found or import_module(next(name for name in _PACKAGES if find_spec(name.partition(".")[0])))
 
 
 def check_installed() -> None:

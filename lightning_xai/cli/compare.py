@@ -66,7 +66,7 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         output=arguments.output,
         readout=arguments.readout,
         seed=arguments.seed,
-        device=_device(arguments.device),
+        device=device_named(arguments.device),
         lease=arguments.lease,
     )
     comparison.cells()
@@ -111,7 +111,8 @@ def _transforms(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {name: imported(one) if isinstance(one, str) else instantiated(one) for name, one in given.items()}
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
+    """Return the device that a word names; ``auto`` is a GPU if there is one."""
     if name != "auto":
         return name
     import torch

@@ -1,4 +1,4 @@
-"""``lightning-xai list``: explainers, metrics, the layers of a model."""
+"""``lightning-xai list``: explainers, metrics, studies, the layers of a model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from lightning_xai.comparison.models import loaded_model
 from lightning_xai.comparison.records import Records
 from lightning_xai.explainers.registry import EXPLAINERS
 from lightning_xai.metrics.registry import METRICS
+from lightning_xai.studies.declaration import list_studies
+from lightning_xai.studies.study import Study
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -25,7 +27,7 @@ def parser() -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     made = ArgumentParser(description="List what there is, with one line about each.")
-    made.add_argument("what", choices=["explainers", "metrics", "layers"], help="What to list.")
+    made.add_argument("what", choices=["explainers", "metrics", "studies", "layers"], help="What to list.")
     made.add_argument("--model", type=str | None, help="Whose layers, in the words of `compare --models`.")
     made.add_argument(
         "--image_size", type=list[int], default=[3, 224, 224], help="Channels, height, width of its images."
@@ -44,7 +46,7 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
             raise ValueError("Expected `--model` with `list layers`, such as --model torchvision/resnet18.")
         records = layers_of(loaded_model(arguments.model), tuple(arguments.image_size))
     else:
-        records = _explainers() if arguments.what == "explainers" else _metrics()
+        records = {"explainers": _explainers, "metrics": _metrics, "studies": _studies}[arguments.what]()
     return partial(_print, records)
 
 
@@ -74,6 +76,14 @@ def _metrics() -> Records:
         better = _BETTER[metric.higher_is_better]
         rows.append((alias, metric.key, metric.family, _first_line(type(metric)), better, needs))
     return Records(("alias", "name in tables", "family", "what it asks", "better", "needs"), tuple(rows))
+
+
+def _studies() -> Records:
+    rows = []
+    for name in list_studies():
+        study = Study.load(name)
+        rows.append((name, study.title, study.source, study.summary))
+    return Records(("name", "paper", "source", "what the small scale runs"), tuple(rows))
 
 
 def _first_line(kind: type) -> str:

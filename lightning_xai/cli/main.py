@@ -1,4 +1,4 @@
-"""The commands: what there is, comparing explainers, and the report of finished checkpoints."""
+"""The commands: what there is, comparing explainers, papers as studies, and the report of finished checkpoints."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from lightning_xai.cli import compare, explain, listing
+from lightning_xai.cli import compare, explain, listing, study
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 _STOPPED = 130  # what shells expect of Ctrl-C
-_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets")
+_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--only")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(made: Namespace) -> Callable[[], int] | None:
     """Return what a command does; None after telling what is wrong with its arguments."""
     try:
-        commands = {"list": listing.prepared, "compare": compare.prepared, "explain": explain.prepared}
+        commands = {
+            "list": listing.prepared,
+            "compare": compare.prepared,
+            "explain": explain.prepared,
+            "study": study.prepared,
+        }
         return commands[made.subcommand](made[made.subcommand])
     except (ValueError, TypeError, ModuleNotFoundError, OSError) as error:
         sys.stderr.write(f"lightning-xai: error: {error}\n")
@@ -79,5 +84,8 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subcommands()
     commands.add_subcommand("compare", compare.parser(), help="Compare explainers by metrics, over models and images.")
     commands.add_subcommand("explain", explain.parser(), help="Write the report of finished checkpoints.")
-    commands.add_subcommand("list", listing.parser(), help="List explainers, metrics, or the layers of a model.")
+    commands.add_subcommand("study", study.parser(), help="Run a paper's study: tables, figures, claims.")
+    commands.add_subcommand(
+        "list", listing.parser(), help="List explainers, metrics, studies, or the layers of a model."
+    )
     return parser

@@ -1,0 +1,131 @@
+"""How much one explainer exceeds another by a metric, over images and over trainings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_xai.comparison.cell import Setting
+from lightning_xai.comparison.statistics import bootstrap
+from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.studies.findings import Findings
+
+FEWEST_TRAININGS = 6
+_NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lies below
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference with a 95 % interval, so that positive is better.
+
+    Attributes:
+        where: The networks, the data and what else a group of settings shares.
+        value: Mean over images and trainings; NaN if undefined.
+        low: Lower end of the interval.
+        high: Upper end of it.
+        trainings: How many networks of other seeds it is a mean over.
+        p: Of Student's test over the means of at least six trainings; NaN with fewer.
+    """
+
+    where: str
+    value: float
+    low: float
+    high: float
+    trainings: int
+    p: float = math.nan
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 if the interval excludes 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        p = "" if math.isnan(self.p) else f", p = {self.p:.2g}"
+        return f"{self.where}: {self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]{p}"
+
+
+def groups_of(findings: Findings, part: str, **equal: object) -> dict[str, list[Setting]]:
+    """Return the settings of a part that differ by the seed of training alone, by what they share.
+
+    Args:
+        findings: Of a study.
+        part: Its name.
+        **equal: ``model`` (its group), ``data``, ``transform`` or ``target`` that settings must have.
+    """
+    found: dict[str, list[Setting]] = {}
+    for setting in findings.part(part).settings:
+        shared = {
+            "model": findings.group(setting.model),
+            "data": setting.data,
+            "transform": setting.transform,
+            "target": setting.target,
+        }
+        if all(shared[name] in _several(value) for name, value in equal.items()):
+            found.setdefault(" · ".join(map(str, shared.values())), []).append(setting)
+    return found
+
+
+def _several(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def contrasts(
+    findings: Findings, part: str, metric: str, explainer: str, than: str, **equal: object
+) -> Iterator[Contrast]:
+    """Yield how much better one explainer is than another by a metric, for each group of settings.
+
+    With one training the interval is a bootstrap over images. With several the mean of their differences counts, with
+    the larger of two standard errors: that of its images, and, of at least two, that between trainings (by Student's
+    distribution).
+    """
+    table = findings.part(part)
+    for where, settings in groups_of(findings, part, **equal).items():
+        rows = [found for one in settings if (found := gained(table, one, metric, explainer, than)) is not None]
+        if rows:
+            yield combined(where, rows)
+
+
+def gained(table: ComparisonTable, setting: Setting, metric: str, explainer: str, than: str) -> Tensor | None:
+    """Return by how much an explainer is better than another for each image that is defined in both, (n,) float64."""
+    own, other = table.of(setting, explainer, metric), table.of(setting, than, metric)
+    if own is None or other is None:
+        return None
+    score = table.metrics[metric]
+    defined = ~(undefined_rows(own.rows) | undefined_rows(other.rows))
+    gain = score.per_image(own.rows[defined]).double() - score.per_image(other.rows[defined]).double()
+    return gain if score.higher_is_better else -gain
+
+
+def combined(where: str, rows: Sequence[Tensor]) -> Contrast:
+    """Return the contrast of gains per image of one or several trainings."""
+    rows = [one for one in rows if len(one)]
+    if not rows:
+        return Contrast(where, math.nan, math.nan, math.nan, 0)
+    means = torch.stack([one.mean() for one in rows])
+    value = float(means.mean())
+    if len(rows) == 1:
+        low, high = bootstrap(len(rows[0]), lambda places: rows[0][places].mean(1))
+        return Contrast(where, value, low, high, 1)
+    of_images = math.sqrt(sum(float(one.var()) / len(one) for one in rows if len(one) > 1)) / len(rows)
+    half = max(_NORMAL * of_images, _student(len(rows) - 1) * float(means.std()) / math.sqrt(len(rows)))
+    return Contrast(where, value, value - half, value + half, len(rows), _p_over_trainings(means))
+
+
+def _student(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def _p_over_trainings(means: Tensor) -> float:
+    from scipy.stats import ttest_1samp
+
+    if len(means) < FEWEST_TRAININGS or float(means.std()) == 0:
+        return math.nan
+    return float(ttest_1samp(means.numpy(), 0.0).pvalue)

@@ -1,0 +1,196 @@
+"""A table in the layout of a paper: our numbers, the paper's, and the difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_xai._checks import check_choice
+from lightning_xai.comparison.aggregates import costs
+from lightning_xai.comparison.cell import Setting
+from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.printed import PrintedNumber
+
+Statistic = Literal["mean", "std", "min", "max", "evaluations", "seconds"]
+Axis = Literal["model", "data", "transform", "target", "explainer", "metric", "statistic"]
+_AXES = ("model", "data", "transform", "target", "explainer", "metric", "statistic")
+_STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
+Place = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """How a table of a paper is laid out.
+
+    Attributes:
+        name: Such as ``table_5``.
+        title: What it shows, with the direction of its numbers.
+        part: The comparison whose values it shows.
+        rows: Axes whose values are the rows; several are crossed.
+        columns: Axes whose values are the columns. Axes that are named nowhere have to have one value.
+        chosen: Axis -> names of its values in the table's order, or a mapping of these to the paper's words; all that
+            there are if left out. Networks go by their group: trainings with several seeds are one.
+        factor: Our numbers are multiplied by it, as the paper prints them.
+        offset: And then added to it: 100 and a factor of −100 print 100 − 100·x.
+        decimals: As the paper prints them.
+        mean_of_paper: Where the paper has no such row, whether to show the mean of its column beside ours: for other
+            networks than the paper's.
+        notes: Stand below it.
+    """
+
+    name: str
+    title: str
+    part: str
+    rows: tuple[Axis, ...]
+    columns: tuple[Axis, ...]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    factor: float = 1.0
+    offset: float = 0.0
+    decimals: int = 3
+    mean_of_paper: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the axes."""
+        for name in ("rows", "columns", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for axis in (*self.rows, *self.columns, *self.chosen):
+            check_choice(axis, _AXES, f"an axis of {self.name}")
+
+    def filled(self, findings: Findings, printed: Mapping[tuple[str, str], PrintedNumber]) -> Records:
+        """Return the table: ``ours ± SE | paper | Δ`` in each cell, – where there is none."""
+        table = findings.part(self.part)
+        values = {axis: self._values(axis, findings, table) for axis in _AXES}
+        for axis in set(_AXES) - {*self.rows, *self.columns, "statistic"}:
+            if len(values[axis]) > 1:
+                raise ValueError(
+                    f"Expected {self.name} to have `{axis}` among its rows or columns, or one in `chosen`, because "
+                    f"part {self.part!r} has several: {', '.join(values[axis])}."
+                )
+        rows = []
+        for row in _crossed(self.rows, values):
+            entries = []
+            for column in _crossed(self.columns, values):
+                place = {axis: next(iter(values[axis])) for axis in _AXES} | dict(row) | dict(column)
+                names = _words(row, values), _words(column, values)
+                entries.append(self._entry(findings, table, place, printed, names))
+            rows.append((_words(row, values), *entries))
+        heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
+        notes = ("ours ± standard error | paper | difference", *self.notes, *_faults(printed))
+        return Records((" · ".join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+
+    def _arrow(self, table: ComparisonTable, column: Sequence[tuple[str, str]]) -> str:
+        """Return the direction of a column's metric; a negative factor turns it around."""
+        metric = dict(column).get("metric")
+        higher = None if metric is None else table.metrics[metric].higher_is_better
+        return "" if higher is None else " ↑" if higher is (self.factor > 0) else " ↓"
+
+    def _values(self, axis: str, findings: Findings, table: ComparisonTable) -> dict[str, str]:
+        """Return the values of an axis, with the paper's words for them."""
+        there: dict[str, Sequence[str]] = {
+            "explainer": table.explainers,
+            "metric": tuple(table.metrics),
+            "statistic": ("mean",),
+        }
+        if axis in there:
+            known = list(there[axis])
+        else:
+            found = [str(getattr(setting, axis)) for setting in table.settings]
+            known = list(dict.fromkeys(findings.group(name) if axis == "model" else name for name in found))
+        chosen = self.chosen.get(axis, known)
+        named = dict(chosen) if isinstance(chosen, Mapping) else {str(name): str(name) for name in chosen}
+        for name in named:
+            check_choice(name, _STATISTICS if axis == "statistic" else known, f"`{axis}` of {self.name}")
+        return named
+
+    def _entry(
+        self,
+        findings: Findings,
+        table: ComparisonTable,
+        place: Place,
+        printed: Mapping[tuple[str, str], PrintedNumber],
+        names: tuple[str, str],
+    ) -> str:
+        value, error = self._ours(findings, table, place)
+        paper, is_mean = self._paper(printed, *names)
+        ours = "–" if math.isnan(value) else f"{value:.{self.decimals}f}"
+        ours += "" if math.isnan(error) else f" ± {error:.{self.decimals}f}"
+        if math.isnan(paper):
+            return ours if not printed else f"{ours} | – | –"
+        difference = "–" if math.isnan(value) else f"{value - paper:+.{self.decimals}f}"
+        return f"{ours} | {'mean ' if is_mean else ''}{paper:.{self.decimals}f} | {difference}"
+
+    def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> tuple[float, float]:
+        settings = [
+            one
+            for one in table.settings
+            if findings.group(one.model) == place["model"]
+            and (one.data, one.transform, str(one.target)) == (place["data"], place["transform"], place["target"])
+        ]
+        found = [_statistic(table, one, place["explainer"], place["metric"], place["statistic"]) for one in settings]
+        known = [(value, error) for value, error in found if not math.isnan(value)]
+        if not known:
+            return math.nan, math.nan
+        values = torch.tensor([value for value, _ in known], dtype=torch.float64)
+        errors = torch.tensor([error for _, error in known], dtype=torch.float64)
+        error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(errors[0])
+        return self.offset + self.factor * float(values.mean()), abs(self.factor) * error
+
+    def _paper(self, printed: Mapping[tuple[str, str], PrintedNumber], row: str, column: str) -> tuple[float, bool]:
+        """Return what the paper prints at a place, and whether that is the mean of a column."""
+        if (row, column) in printed:
+            return printed[row, column].value, False
+        others = [one.value for (_, name), one in printed.items() if name == column and not math.isnan(one.value)]
+        return (sum(others) / len(others), True) if self.mean_of_paper and others else (math.nan, False)
+
+
+def _statistic(table: ComparisonTable, setting: Setting, explainer: str, metric: str, kind: str) -> tuple[float, float]:
+    """Return a statistic of a metric's values in a cell, and its standard error where it has one."""
+    if kind == "mean":
+        estimate = table.estimate(setting, explainer, metric)
+        return estimate.value, estimate.error
+    if kind in {"evaluations", "seconds"}:
+        rows = costs(table).where(model=setting.model, data=setting.data, transform=setting.transform)
+        own = rows.where(target=setting.target, explainer=explainer, what="explaining")
+        return (float(own[0][kind]) if len(own) else math.nan), math.nan
+    found = table.of(setting, explainer, metric)
+    if found is None:
+        return math.nan, math.nan
+    values = table.metrics[metric].per_image(found.rows[~undefined_rows(found.rows)]).double()
+    return _spread(values, kind), math.nan
+
+
+def _spread(values: Tensor, kind: str) -> float:
+    if not len(values):
+        return math.nan
+    if kind == "std":
+        return float(values.std())
+    return float(values.min() if kind == "min" else values.max())
+
+
+def _crossed(axes: Sequence[str], values: Mapping[str, Mapping[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    for names in product(*(values[axis] for axis in axes)):
+        yield list(zip(axes, names, strict=True))
+
+
+def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:
+    return " · ".join(values[axis][name] for axis, name in place)
+
+
+def _faults(printed: Mapping[tuple[str, str], PrintedNumber]) -> Iterator[str]:
+    """Yield what is known to be wrong with the paper's numbers, each once."""
+    by_note: dict[str, list[str]] = {}
+    for (row, column), one in printed.items():
+        if one.note:
+            by_note.setdefault(one.note, []).append(f"{row}, {column}")
+    for note, places in by_note.items():
+        yield f"In the paper ({'; '.join(places)}): {note}"
