@@ -109,7 +109,7 @@ class PaperTable:
         chosen = self.chosen.get(axis, known)
         named = dict(chosen) if isinstance(chosen, Mapping) else {str(name): str(name) for name in chosen}
         for name in named:
-            check_choice(name, _STATISTICS if axis == "statistic" else known, f"`{axis}` of {self.name}")
+            check_choice(name, _STATISTICS if axis == "statistic" else known, f"{axis} of {self.name}")
         return named
 
     def _entry(

@@ -115,7 +115,7 @@ class Study:
     def check(self) -> None:
         """Raise ValueError if a table, figure or claim reads what the study does not compute."""
         for table in self.tables:
-            check_choice(table.part, tuple(self.parts), f"`part` of {table.name}")
+            check_choice(table.part, tuple(self.parts), f"part of {table.name}")
         for figure in self.figures:
             for name, known in ((figure.part, self.parts), (figure.analysis, self.analyses)):
                 if name:
