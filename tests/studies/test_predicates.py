@@ -8,7 +8,7 @@ from scipy import stats
 
 from lightning_xai.studies import Claim, Findings
 from lightning_xai.studies.contrast import combined, contrasts
-from lightning_xai.studies.predicates import among_best, bounded, cheaper, correlates, exceeds, one_method
+from lightning_xai.studies.predicates import among_best, better_on, bounded, cheaper, correlates, exceeds, one_method
 from tests.studies._made import made_findings
 
 HIGH, LOW, MIXED = [0.8, 0.9, 0.7, 0.85], [0.1, 0.2, 0.15, 0.1], [0.9, 0.05, 0.8, 0.1]
@@ -68,6 +68,17 @@ def test_trainings_are_one_network():
     assert verdict.outcome == "supported"
     assert "better in 1, worse in 0 of 1" in verdict.why
     assert "p = " in verdict.why
+
+
+def test_doing_better_on_another_network():
+    values = {("u-s0", "a"): HIGH, ("u-s1", "a"): HIGH, ("v-s0", "a"): LOW, ("v-s1", "a"): LOW, ("w", "a"): MIXED}
+    findings = made_findings(values)
+    found = better_on(findings, "p", "sparseness", "a", "u", "v")
+    assert found.outcome == "supported"
+    difference = sum(HIGH) / 4 - sum(LOW) / 4
+    assert f"{difference:+.3g}" in found.why
+    assert better_on(findings, "p", "sparseness", "a", "v", ["u"]).outcome == "contradicted"
+    assert better_on(findings, "p", "sparseness", "a", "u", ["v", "w"]).outcome == "undecided"
 
 
 def test_being_among_the_best_and_the_worst():
