@@ -25,6 +25,8 @@ Axis = Literal["model", "data", "transform", "target", "explainer", "metric", "s
 _AXES = ("model", "data", "transform", "target", "explainer", "metric", "statistic")
 _STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
 Place = Mapping[str, str]
+BETWEEN = " · "
+"""Stands between the words of a row, or of a column, that crosses several axes."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class PaperTable:
         factor: Our numbers are multiplied by it, as the paper prints them.
         offset: And then added to it: 100 and a factor of −100 print 100 − 100·x.
         decimals: As the paper prints them.
-        mean_of_paper: Where the paper has no such row, whether to show the mean of its column beside ours: for other
-            networks than the paper's.
+        mean_of_paper: Where the paper has no such network, whether to show the mean over its own beside ours.
         notes: Stand below it.
     """
 
@@ -86,7 +87,7 @@ class PaperTable:
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
         notes = ("ours ± standard error | paper | difference", *self.notes, *_faults(printed))
-        return Records((" · ".join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+        return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
 
     def _arrow(self, table: ComparisonTable, column: Sequence[tuple[str, str]]) -> str:
         """Return the direction of a column's metric; a negative factor turns it around."""
@@ -146,11 +147,20 @@ class PaperTable:
         return self.offset + self.factor * float(values.mean()), abs(self.factor) * error
 
     def _paper(self, printed: Mapping[tuple[str, str], PrintedNumber], row: str, column: str) -> tuple[float, bool]:
-        """Return what the paper prints at a place, and whether that is the mean of a column."""
+        """Return what the paper prints at a place, and whether that is the mean over its networks."""
         if (row, column) in printed:
             return printed[row, column].value, False
-        others = [one.value for (_, name), one in printed.items() if name == column and not math.isnan(one.value)]
-        return (sum(others) / len(others), True) if self.mean_of_paper and others else (math.nan, False)
+        if not self.mean_of_paper:
+            return math.nan, False
+        own = self._but_the_network(row, column)
+        others = [one.value for place, one in printed.items() if self._but_the_network(*place) == own]
+        known = [value for value in others if not math.isnan(value)]
+        return (sum(known) / len(known), True) if known else (math.nan, False)
+
+    def _but_the_network(self, row: str, column: str) -> list[tuple[str, str]]:
+        """Return the words of a place for all axes but the model."""
+        words = zip((*self.rows, *self.columns), (*row.split(BETWEEN), *column.split(BETWEEN)), strict=False)
+        return [(axis, word) for axis, word in words if axis != "model"]
 
 
 def _statistic(table: ComparisonTable, setting: Setting, explainer: str, metric: str, kind: str) -> tuple[float, float]:
@@ -183,7 +193,7 @@ def _crossed(axes: Sequence[str], values: Mapping[str, Mapping[str, str]]) -> It
 
 
 def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:
-    return " · ".join(values[axis][name] for axis, name in place)
+    return BETWEEN.join(values[axis][name] for axis, name in place)
 
 
 def _faults(printed: Mapping[tuple[str, str], PrintedNumber]) -> Iterator[str]:

@@ -47,6 +47,11 @@ def test_the_mean_of_the_papers_networks():
     found = table(decimals=1, mean_of_paper=True).filled(made_findings(VALUES), printed)
     assert found.rows[1][1] == "0.2 ± 0.1 | mean 0.2 | +0.0"
     assert found.notes[-1] == "In the paper (others, a): A slip"
+    crossed = {("theirs", "a · sparseness"): PrintedNumber(0.1, 1), ("theirs", "b · sparseness"): PrintedNumber(9, 2)}
+    found = table(decimals=1, mean_of_paper=True, columns=("explainer", "metric")).filled(
+        made_findings(VALUES), crossed
+    )
+    assert found.rows[1][1] == "0.2 ± 0.1 | mean 0.1 | +0.1"
     assert table(decimals=1).filled(made_findings(VALUES), printed).rows[1][1] == "0.2 ± 0.1 | – | –"
 
 
