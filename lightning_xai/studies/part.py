@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_xai._checks import check_choice
 from lightning_xai.comparison.comparison import Comparison
-from lightning_xai.comparison.models import imported, instantiated
+from lightning_xai.comparison.models import imported, instantiated, loaded_model
 from lightning_xai.model.readout import Readout
 from lightning_xai.studies.findings import Network
 from lightning_xai.studies.recipe import Recipe
@@ -95,6 +95,16 @@ class Part:
             for one in self.trained()
         }
         return {**found, **{name: Network(name, name) for name in self.models}}
+
+    def loaded(self, kept: TrainedNetworks) -> Iterator[tuple[str, nn.Module]]:
+        """Yield name and module of each network, of several trainings the first; recipes have to be trained."""
+        first: dict[str, TrainedModel] = {}
+        for one in self.trained():
+            first.setdefault(one.group, one)
+        for group, one in first.items():
+            yield group, kept.network(one.recipe, one.epoch)
+        for name, source in self.models.items():
+            yield name, loaded_model(_lazily(source))
 
     def comparison(self, kept: TrainedNetworks, output: str | Path | None, **settings: Any) -> Comparison:
         """Return the comparison; ``settings`` are further arguments of `Comparison`."""

@@ -42,7 +42,7 @@ class StudyResult:
     def tables(self) -> dict[str, Records]:
         """The tables of the paper by name: ours, the paper's numbers, the difference."""
         printed = self.study.printed
-        return {one.name: one.filled(self.findings, printed.get(one.name, {})) for one in self.study.tables}
+        return {one.name: one.filled(self.findings, printed.get(one.printed or one.name, {})) for one in self.study.tables}
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:

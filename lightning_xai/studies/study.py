@@ -24,6 +24,23 @@ from lightning_xai.studies.result import StudyResult
 from lightning_xai.studies.training import TrainedNetworks
 
 
+_KEYS = (
+    "title",
+    "source",
+    "summary",
+    "scale",
+    "anchors",  # what YAML refers to from several places
+    "recipes",
+    "parts",
+    "analyses",
+    "tables",
+    "figures",
+    "claims",
+    "open_settings",
+    "faults",
+)
+
+
 @dataclass(frozen=True)
 class Study:
     """A paper as comparisons, tables, figures and claims, at a scale.
@@ -89,6 +106,8 @@ class Study:
         """
         folder = folder_of(study)
         declared = read_declaration(folder, scale, {"data": data, "download": download})
+        for key in declared:
+            check_choice(key, _KEYS, f"a key of the study {folder.name!r}")
         recipes = {name: Recipe(**one) for name, one in declared.get("recipes", {}).items()}
         changes: dict[str, Any] = {} if seeds is None else {"seeds": check_seeds(seeds)}
         parts = {name: _limited(Part.of(name, one, recipes), limit, changes) for name, one in declared["parts"].items()}
