@@ -140,19 +140,22 @@ class Bench:
             probabilities=self.images.in_order(of_target),
         )
 
-    def _case(self, number: int) -> Case:
-        """Return a batch with its explained classes, without heatmaps."""
-        if number in self._cases:
-            return self._cases[number]
-        chunk = self.images.chunks[number]
-        case = case_of(
+    def case(self, places: list[int]) -> Case:
+        """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
+        return case_of(
             self._classifier,
-            self.images.sample(chunk, self._device),
-            torch.tensor([self.images.probe.labels[place] for place in chunk], device=self._device),
+            self.images.sample(places, self._device),
+            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
             self._target,
             value_range=self.images.probe.value_range,
             seed=self._seed,
         )
+
+    def _case(self, number: int) -> Case:
+        """Return the case of a batch."""
+        if number in self._cases:
+            return self._cases[number]
+        case = self.case(self.images.chunks[number])
         if self._keeps:
             self._cases[number] = case
         return case
