@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.comparison.results import CellHeatmaps
@@ -68,3 +69,13 @@ class Archive:
                 for name, maps in found.items()
                 if maps is not None
             }
+
+    @contextmanager
+    def shifted(self, setting: Setting, shift: Tensor) -> Iterator[Bench]:
+        """Yield the bench of a setting for images plus a constant (C, 1, 1) and the model's twin: see `Bench.shifted`.
+
+        Raises:
+            ValueError: If the model has no such twin.
+        """
+        with ModelAtWork(self.task, setting.model) as model:
+            yield model.bench(setting).shifted(shift)

@@ -17,6 +17,7 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.model.shifted_twin import shifted_twin
 from lightning_xai.probing.plan import TargetRule, case_of
 from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.selection import turns
@@ -124,6 +125,18 @@ class Bench:
         sample = self.images.sample(self.images.chunks[0], self._device)
         self._classifier.with_extra(sample.extra).logits(sample.images).sum().item()  # waits for the device
         return len(sample.images)
+
+    def shifted(self, shift: Tensor) -> Bench:
+        """Return the same for images plus a constant (C, 1, 1), and the twin of the model that takes it out again.
+
+        Raises:
+            ValueError: If there is no such twin; see `shifted_twin`.
+        """
+        sample = self.images.sample(self.images.chunks[0], self._device)
+        readout = self._classifier.readout
+        twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
+        images = self.images.transformed(lambda one: replace(one, images=one.images + shift))
+        return Bench(twin, images, self._target, readout, self._seed, self._device)
 
     def facts(self) -> ImageFacts:
         """Return what is known of the images and their explained classes."""

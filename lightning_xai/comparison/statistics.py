@@ -92,6 +92,12 @@ def bootstrap(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) 
     return low, high
 
 
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """Return the bootstrap interval of the mean of values of images, (N,), NaN left out; see `bootstrap`."""
+    known = values[~values.isnan()].double()
+    return bootstrap(len(known), lambda places: known[places].mean(1))
+
+
 def ranks_of(values: Sequence[float]) -> list[float]:
     """Return the rank of each value, 1 for the greatest; equal ones share their mean rank, NaN has none.
 
