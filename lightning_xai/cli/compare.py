@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_xai.comparison.comparison import Comparison
+from lightning_xai.comparison.extremes import extremes
 from lightning_xai.comparison.lease import SECONDS
 from lightning_xai.comparison.models import imported, instantiated
 from lightning_xai.comparison.records import Records
@@ -27,7 +28,8 @@ _MODELS = (
 )
 _DATA = "A folder of images with a subfolder per class, or the path of a dataset's or DataModule's class."
 _Sources: Any = dict | list  # without the kinds of their values: what has a class path is made here
-_OF_ALL: tuple[FigureKind, ...] = ("means", "ranks", "correlations", "agreement", "probability")
+_OF_ALL: tuple[FigureKind, ...] = ("means", "ranks", "correlations")
+_FIELDS = {"models": "model", "data": "data", "transforms": "transform", "targets": "target"}
 
 
 def parser() -> ArgumentParser:
@@ -138,7 +140,8 @@ def _write(table: ComparisonTable, folder: Path, num_curves: int) -> None:
     write_file(folder / "table.md", f"{table.to_markdown()}\n".encode())
     write_file(folder / "table.tex", f"{table.to_latex()}\n".encode())
     for name, records in _records(table).items():
-        records.to_csv(folder / f"{name}.csv")
+        if records:
+            records.to_csv(folder / f"{name}.csv")
     for name, figure in _figures(table, num_curves):
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=150)
@@ -147,7 +150,7 @@ def _write(table: ComparisonTable, folder: Path, num_curves: int) -> None:
 
 def _records(table: ComparisonTable) -> dict[str, Records]:
     """Return the answers by the names of their files."""
-    records = {
+    return {
         "means": table.mean(),
         "spread": table.spread(),
         "accuracy": table.accuracy(),
@@ -155,33 +158,39 @@ def _records(table: ComparisonTable) -> dict[str, Records]:
         "ranks": table.ranks(),
         "verdicts": table.verdicts(),
         "agreement_of_explainers": table.agreement("explainers"),
+        "agreement_of_models": table.agreement("models"),
         "costs": table.costs(),
     }
-    return records | ({"agreement_of_models": table.agreement("models")} if _has_models(table) else {})
 
 
 def _figures(table: ComparisonTable, num_curves: int) -> Iterator[tuple[str, Figure]]:
-    """Yield the figures that apply, by the names of their files; those that show images once for each setting."""
-    if not table.values:
-        return
-    for kind in _OF_ALL:
-        yield kind, table.plot(kind)
-    if _has_models(table):
+    """Yield the figures that apply, by the names of their files, large ones once for each setting."""
+    yield from ((kind, table.plot(kind)) for kind in _OF_ALL)
+    if table.agreement("explainers"):
+        yield "agreement_of_explainers", table.plot("agreement")
+    if table.agreement("models"):
         yield "agreement_of_models", table.plot("agreement", between="models")
-        if all(row["images"] for row in table.accuracy()):
-            yield "accuracy", table.plot("accuracy")
-    for setting in table.settings:
-        part = table.only(models=setting.model, data=setting.data, transforms=setting.transform, targets=setting.target)
-        ending = "" if len(table.settings) == 1 else f"_{_as_file_name(str(setting))}"
-        if any(of.higher_is_better is not None for of in part.metrics.values()):
+    yield from _large_figures(table, num_curves)
+
+
+def _large_figures(table: ComparisonTable, num_curves: int) -> Iterator[tuple[str, Figure]]:
+    """Yield those that have a panel for each metric or image."""
+    for ending, part in _parts(table, "data", "transforms", "targets"):
+        accuracies = part.accuracy()
+        if len(accuracies) > 1 and all(row["images"] for row in accuracies):
+            yield f"accuracy{ending}", part.plot("accuracy")
+    for ending, part in _parts(table, "models", "data", "transforms", "targets"):
+        if part.values:
+            yield f"probability{ending}", part.plot("probability")
+        if extremes(part, part.settings[0]):
             yield f"extremes{ending}", part.plot("extremes")
-        if num_curves:
+        if num_curves and part.heatmaps:
             yield f"curves{ending}", part.plot("curves", num_images=num_curves)
 
 
-def _has_models(table: ComparisonTable) -> bool:
-    return len({setting.model for setting in table.settings}) > 1
-
-
-def _as_file_name(words: str) -> str:
-    return re.sub(r"[^\w=.-]+", "_", words)
+def _parts(table: ComparisonTable, *axes: str) -> Iterator[tuple[str, ComparisonTable]]:
+    """Yield the parts of a table that have one thing each on some axes, with what ends the names of their files."""
+    places = dict.fromkeys(tuple(vars(setting)[_FIELDS[axis]] for axis in axes) for setting in table.settings)
+    for place in places:
+        words = re.sub(r"[^\w=.-]+", "_", " ".join(map(str, place)))
+        yield ("" if len(places) == 1 else f"_{words}"), table.only(**dict(zip(axes, place, strict=True)))

@@ -61,7 +61,7 @@ def plot_accuracy(
         ValueError: If a model has no accuracy, or there is only one model.
     """
     groups: dict[tuple[object, ...], list[Setting]] = {}
-    for setting in table.settings:
+    for setting in dict.fromkeys(cell.setting for cell, _ in table.values):  # a model that fails has nothing to draw
         groups.setdefault(of_setting(setting)[1:], []).append(setting)
     known = [_accuracies(table, settings, accuracy) for settings in groups.values()]
     firsts = [settings[0] for settings in groups.values()]

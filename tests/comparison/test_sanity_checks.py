@@ -19,9 +19,7 @@ class TestDataRandomization:
     def checked(self, **options):
         weights = {"real": [1.0, 1.0, 1.0, 1.0], "again": [2.0, 1.5, 2.0, 2.0], "random": [-1.0, -1.0, -1.0, -1.0]}
         models = {name: Weighted(values) for name, values in weights.items()}
-        table = Comparison(
-            models, {"d": marked_images()}, explainers or {"w": ByWeights(), "a": AsIs()}, TopLeft()
-        ).run()
+        table = Comparison(models, {"d": marked_images()}, {"w": ByWeights(), "a": AsIs()}, TopLeft()).run()
         return data_randomization(table, "real", "random", **options)
 
     def test_by_the_threshold(self):
