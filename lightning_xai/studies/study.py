@@ -194,7 +194,7 @@ class Study:
             tables[name] = part.comparison(kept, folder, device=device, lease=lease, progress=progress).run()
             networks |= part.networks(kept)
         place = None if device is None else torch.device(device)
-        context = AnalysisContext(kept, self.recipes, self.parts, place)
+        context = AnalysisContext(kept, self.recipes, self.parts, Findings(tables, networks), place)
         leases = Leases(folder / "claims", lease)
         analyses = {}
         for name, analysis in self.analyses.items():
