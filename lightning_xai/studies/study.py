@@ -23,7 +23,6 @@ from lightning_xai.studies.recipe import Recipe
 from lightning_xai.studies.result import StudyResult
 from lightning_xai.studies.training import TrainedNetworks
 
-
 _KEYS = (
     "title",
     "source",

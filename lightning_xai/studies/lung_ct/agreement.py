@@ -52,10 +52,14 @@ def varies(findings: Findings, analysis: str, below: float = _SUBSTANTIAL) -> Ve
     for row in rows:
         words.append(f"{row['first']}, {row['second']}: {row['correlation']:.2f} ± {row['error']:.2f}")
         if row["first"] != row["second"]:
-            bounds = [(below, 0.0)]
-            bounds += [(alone[n]["correlation"], alone[n]["error"]) for n in (row["first"], row["second"]) if n in alone]
-            gaps = [(bound - row["correlation"], _NORMAL * math.hypot(error, row["error"])) for bound, error in bounds]
-            holds, fails = all(gap > half for gap, half in gaps), any(gap < -half for gap, half in gaps)
-            signs.append(int(holds) - int(fails))
-    outcome = "supported" if signs and min(signs) == 1 else "contradicted" if -1 in signs else "undecided"
-    return Verdict(outcome, "; ".join(words))
+            own = [alone[name] for name in (row["first"], row["second"]) if name in alone]
+            signs.append(_sign(row, [(below, 0.0), *((one["correlation"], one["error"]) for one in own)]))
+    if signs and min(signs) == 1:
+        return Verdict("supported", "; ".join(words))
+    return Verdict("contradicted" if -1 in signs else "undecided", "; ".join(words))
+
+
+def _sign(row: dict[str, Any], bounds: list[tuple[float, float]]) -> int:
+    """Return 1 if a correlation lies below all bounds beyond the errors of both, −1 if it lies above one of them."""
+    gaps = [(bound - row["correlation"], _NORMAL * math.hypot(error, row["error"])) for bound, error in bounds]
+    return int(all(gap > half for gap, half in gaps)) - int(any(gap < -half for gap, half in gaps))
