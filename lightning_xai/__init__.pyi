@@ -7,6 +7,8 @@ from lightning_xai.comparison.comparison import Comparison as Comparison
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases as FashionCanvases
+from lightning_xai.datasets.photographs.pasted_photographs import PastedPhotographs as PastedPhotographs
+from lightning_xai.datasets.photographs.sample_photographs import SamplePhotographs as SamplePhotographs
 from lightning_xai.datasets.shapes import ShapesDataset as ShapesDataset
 from lightning_xai.evidence.case import Case as Case
 from lightning_xai.evidence.evidence import Evidence as Evidence
@@ -237,6 +239,7 @@ __all__ = [
     "OcclusionCorrelation",
     "OnePixelSensitivity",
     "ParameterRandomization",
+    "PastedPhotographs",
     "PixelFlipping",
     "PointingGame",
     "PointingGameRecall",
@@ -255,6 +258,7 @@ __all__ = [
     "Report",
     "Saliency",
     "Sample",
+    "SamplePhotographs",
     "Saturation",
     "Scalars",
     "ScoreCAM",
