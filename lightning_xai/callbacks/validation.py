@@ -1,0 +1,95 @@
+"""One validation that is explained: whose it is, and what each step of explaining it has found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from torch import Tensor
+
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.readout import Readout
+from lightning_xai.probing.answers import Answers
+from lightning_xai.probing.decisions.shortcut import ShortcutDecision
+from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.failures import Failure
+from lightning_xai.probing.probe import Probe
+from lightning_xai.probing.processes import Processes
+from lightning_xai.probing.validation import Accuracy, ValidationLogits
+
+if TYPE_CHECKING:
+    from lightning_xai._lightning import LightningModule, Trainer
+
+
+@dataclass
+class Validation:
+    """A validation, and what is found about it: every step of explaining reads what the steps before it have set.
+
+    Attributes:
+        trainer: Whose validation it is.
+        module: What is validated.
+        run: What is remembered between validations.
+        readout: How the model is read.
+        began: When explaining it began.
+        probes: Loader's index -> images that are explained; set where probes are gathered.
+        answers: Loader's index -> answers of all ranks about each group of images of one size, by the step that asks.
+        classifier: The one that was asked, on this rank.
+        seconds_asking: That the answers took.
+        measured: Name of a `Key` -> number about the validation itself, such as what it cost.
+        logits: Loader's index -> logits of the whole validation, if a report wants them.
+        accuracy: Loader's index -> accuracy of the whole validation, if its steps were listened to.
+        failures: Loader's index -> images that reports show beside the probe.
+        epoch: What is remembered and told.
+        heatmaps: Loader's index -> explainer -> raw heatmaps (N, H, W).
+        causes: Full key of a shortcut alarm -> the causes that raise it; none where it is not raised.
+    """
+
+    trainer: Trainer
+    module: LightningModule
+    run: RunState
+    readout: Readout
+    began: float = 0.0
+    probes: Mapping[int, Probe] = field(default_factory=dict)
+    answers: Mapping[int, Sequence[Answers]] = field(default_factory=dict)
+    classifier: Classifier = field(init=False)
+    seconds_asking: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)
+    logits: Mapping[int, ValidationLogits] = field(default_factory=dict)
+    accuracy: Mapping[int, Accuracy] = field(default_factory=dict)
+    failures: Mapping[int, Sequence[Failure]] = field(default_factory=dict)
+    epoch: ExplainedEpoch = field(init=False)
+    heatmaps: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    causes: dict[str, list[ShortcutDecision]] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> Processes:
+        """Those that must agree: every strategy that can run has a rank, though not their common base class."""
+        return cast("Processes", self.trainer.strategy)
+
+    def new_classifier(self, on_evaluated: Callable[[int], object] | None = None) -> Classifier:
+        """Return the module as validation runs it; labels of several columns decide an open task.
+
+        Args:
+            on_evaluated: Told the number of images after each forward.
+        """
+        run, readout = self.run, self.readout
+        if readout.task == "auto" and run.labels_are_distributions is False:
+            readout = replace(readout, task="multilabel")
+        return Classifier(
+            self.module,
+            readout,
+            precision=self.trainer.precision_plugin,
+            chunk_size=run.images_per_forward(self.module.device),
+            on_evaluated=on_evaluated or _ignore,
+            channels_last=run.tried and run.channels_last is True,
+        )
+
+
+Step: TypeAlias = Callable[[Validation], object]
+"""A part of explaining a validation; every rank takes the same ones, in one order."""
+
+
+def _ignore(_: int) -> None:
+    """Take no note of evaluations; being told of them, the classifier shows no bar of its own."""
