@@ -68,22 +68,20 @@ class Alarm:
                     rank_zero_warn(f"ExplanationMonitor could not tell the shortcut alarm: {error}")
 
 
-def checked_alarm(given: ShortcutAlarm | bool) -> ShortcutAlarm | None:
-    """Return the alarm's settings, None where it is off.
+def checked_alarm(given: ShortcutAlarm | bool) -> ShortcutAlarm:
+    """Return the alarm's settings, the usual ones for True.
 
     Raises:
         TypeError: If it is neither settings nor a boolean.
     """
     if not isinstance(given, (ShortcutAlarm, bool)):
         raise TypeError(f"Expected `shortcut_alarm` to be a ShortcutAlarm or a boolean, but got {given!r}.")
-    if isinstance(given, bool):
-        return ShortcutAlarm() if given else None
-    return given
+    return ShortcutAlarm() if isinstance(given, bool) else given
 
 
-def check_judges(given: ShortcutAlarm | bool, plan: Plan) -> None:
-    """Raise ValueError if an alarm was asked for by its settings, and no metric has what it judges."""
-    if isinstance(given, ShortcutAlarm) and plan.alarm is None:
+def check_judges(plan: Plan) -> None:
+    """Raise ValueError if no metric has what an alarm judges that was asked for by its settings."""
+    if plan.alarm is None:
         raise ValueError(
             "Expected one of `metrics` to have a gain or a localization, because ShortcutAlarm judges these, such as "
             "'insertion_deletion', but got none: name one, or set shortcut_alarm=False."

@@ -15,7 +15,6 @@ import torch
 from lightning_xai.callbacks.alarming import Alarm
 from lightning_xai.callbacks.assumptions import check_logits
 from lightning_xai.callbacks.budget import Budget
-from lightning_xai.callbacks.errors import Errors, Skipped
 from lightning_xai.callbacks.failures import ShownFailures
 from lightning_xai.callbacks.gathering import Gathering
 from lightning_xai.callbacks.hearing import Hearing
@@ -23,7 +22,7 @@ from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.rehearsal import Rehearsal
 from lightning_xai.callbacks.run_time import tell_share
 from lightning_xai.callbacks.telling import Telling
-from lightning_xai.callbacks.validation import Step, Validation
+from lightning_xai.callbacks.validation import Errors, Skipped, Step, Validation
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.preserve import preserved

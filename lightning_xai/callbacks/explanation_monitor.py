@@ -141,8 +141,10 @@ class ExplanationMonitor(Callback):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.shortcut_alarm, self.max_overhead = shortcut_alarm, max_overhead
         self.readout, self.on_error, self.groups = readout or Readout(), on_error, groups
-        self.plan = Plan(explainers, metrics, target, seed, checked_alarm(shortcut_alarm))
-        check_judges(shortcut_alarm, self.plan)
+        alarm = None if shortcut_alarm is False else checked_alarm(shortcut_alarm)
+        self.plan = Plan(explainers, metrics, target, seed, alarm)
+        if shortcut_alarm is not True and alarm is not None:
+            check_judges(self.plan)
         budgeted = max_overhead is not None
         self.keys = Keys(self.plan, self.prefix, num_images, breakdown=names_of(breakdown), budgeted=budgeted)
         self.breakdown = self.keys.breakdown

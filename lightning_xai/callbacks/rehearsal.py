@@ -9,9 +9,8 @@ import torch
 
 from lightning_xai._lightning import is_misconfiguration
 from lightning_xai.callbacks.assumptions import warn_of_annotations
-from lightning_xai.callbacks.errors import Errors, raise_on_all
 from lightning_xai.callbacks.telling import Telling
-from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.validation import Errors, Validation, raise_on_all
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layout import reads_channels_last
 from lightning_xai.model.preserve import preserved

@@ -1,14 +1,17 @@
-"""One validation that is explained: whose it is, and what each step of explaining it has found so far."""
+"""One validation that is explained: whose it is, what each step has found so far, and what an error in one leads to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.answers import Answers
@@ -16,7 +19,7 @@ from lightning_xai.probing.decisions.shortcut import ShortcutDecision
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import Failure
 from lightning_xai.probing.probe import Probe
-from lightning_xai.probing.processes import Processes
+from lightning_xai.probing.processes import Processes, all_succeeded, first_error, of_all
 from lightning_xai.probing.validation import Accuracy, ValidationLogits
 
 if TYPE_CHECKING:
@@ -89,6 +92,85 @@ class Validation:
 
 Step: TypeAlias = Callable[[Validation], object]
 """A part of explaining a validation; every rank takes the same ones, in one order."""
+
+
+class Skipped(Exception):  # noqa: N818 - no error: it was told as one
+    """This validation has no values, on any rank."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Agree on errors, and tell them.
+
+    Attributes:
+        on_error: Whether an error skips the values with a warning or ends the run.
+        prefix: Of the keys that keep their last value then.
+    """
+
+    on_error: Literal["warn", "raise"]
+    prefix: str
+
+    def agreeing(self, *steps: Step) -> Step:
+        """Return the steps as one after which ranks agree, so that none goes on alone; they talk to no other rank.
+
+        It raises `Skipped` on every rank if a step raised on some; that was told.
+        """
+
+        def agreed(at: Validation) -> None:
+            error: Exception | None = None
+            try:
+                for step in steps:
+                    step(at)
+            except Exception as caught:
+                error = caught
+            self.agree(at, error)
+
+        return agreed
+
+    def agree_so_far(self, at: Validation) -> None:
+        """Go on if the steps of the validation met no error on any rank; see `agree`."""
+        self.agree(at, at.run.error)
+
+    def agree(self, at: Validation, error: Exception | None) -> None:
+        """Go on if no rank met an error; every rank must call it.
+
+        Raises:
+            Skipped: If one did, which was told.
+            Exception: That of this rank, or one that names the rank that met it, if it ends the run.
+        """
+        if not all_succeeded(at.processes, error is None):
+            self._tell(at, error)
+            raise Skipped from error
+
+    def _tell(self, at: Validation, error: Exception | None) -> None:
+        run, reason = at.run, str(first_error(at.processes, error))
+        misconfigured = is_misconfiguration(error) or (not run.tried and isinstance(error, (TypeError, ValueError)))
+        if self.on_error == "raise" or any(of_all(at.processes, misconfigured)):
+            raise error or RuntimeError(f"Explaining failed on {reason}")
+        run.failures += 1
+        if not run.epochs and would_stop(at.trainer, self.prefix, run.failures, run.last_values):
+            raise MisconfigurationException(
+                f"Expected values for the early stopping on {self.prefix}/…, which ends the run now, but "
+                f"explaining failed in all of {run.failures} validations, at last on {reason}"
+            ) from error
+        run.tried = True  # what comes now is no error of configuration, and must not end the run
+        rank_zero_warn(
+            f"ExplanationMonitor logs nothing for epoch {at.trainer.current_epoch}, because explaining failed on "
+            f"{reason.rstrip('.')}. Training goes on; monitored keys keep their last value. Use on_error='raise' to "
+            "see where it comes from."
+        )
+
+
+def raise_on_all(at: Validation, error: Exception | None) -> None:
+    """Raise on every rank, and at one moment, what is wrong on any; every rank must call it.
+
+    Raises:
+        Exception: That of this rank.
+        RuntimeError: If another rank met it.
+    """
+    reason = first_error(at.processes, error)
+    if reason is not None:
+        raise error or RuntimeError(f"Explaining failed on {reason}")
 
 
 def _ignore(_: int) -> None:
