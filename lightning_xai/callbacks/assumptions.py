@@ -14,9 +14,9 @@ from torch import Tensor
 from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
-from lightning_xai.probing.plan import known_labels
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.target import known_labels
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer

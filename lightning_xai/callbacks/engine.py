@@ -26,8 +26,7 @@ from lightning_xai.callbacks.validation import Errors, Skipped, Step, Validation
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.preserve import preserved
-from lightning_xai.probing.answers import Answers, joined
-from lightning_xai.probing.explained import Explained, ExplainedEpoch, explained
+from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained, joined
 from lightning_xai.probing.keys import Keys, correct_on_probe
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import references_of_size

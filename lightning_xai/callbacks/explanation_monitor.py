@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import check_choice, renamed_arguments
-from lightning_xai._lightning import Callback, MisconfigurationException, check_installed
+from lightning_xai._lightning import Callback, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.alarming import check_judges, checked_alarm
@@ -22,7 +22,7 @@ from lightning_xai.callbacks.schedule import Schedule, check_effort
 from lightning_xai.callbacks.telling import Telling, checked_reports
 from lightning_xai.callbacks.validation import Validation
 from lightning_xai.callbacks.watched_step import WatchedStep
-from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_watchers, promise_keys
+from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_validation, check_watchers, promise_keys
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout
@@ -32,8 +32,9 @@ from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.groups_in_batch import Groups
 from lightning_xai.probing.keys import Keys, names_of, stripped_prefix
-from lightning_xai.probing.plan import Plan, TargetRule
+from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
+from lightning_xai.probing.target import TargetRule
 from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
@@ -206,13 +207,7 @@ class ExplanationMonitor(Callback):
         self._runs.keep_folder(run)
         if run.choice is not None:
             check_restored(run.choice, run, self.max_overhead)
-        num_images = run.effort.num_images
-        before = run.forget_probes_unlike(num_images)
-        if before:
-            rank_zero_warn(
-                f"ExplanationMonitor explains a new probe, because num_images={num_images} but the checkpoint's "
-                f"run had {before[0]}: heatmap drift starts anew, and earlier epochs are of other images."
-            )
+        run.forget_probes_unlike(run.effort.num_images)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Note which epoch and step a checkpoint is of that is validated or tested."""
@@ -232,16 +227,7 @@ class ExplanationMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose validation has nothing to explain; see that keys exist before the first validation."""
-        if not trainer.enable_validation:
-            rank_zero_warn(
-                "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
-                "limit_val_batches=0)."
-            )
-        elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
-            raise MisconfigurationException(
-                "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
-                "but it is empty."
-            )
+        check_validation(trainer)
         run = self._runs.of(trainer)
         promise_keys(self.keys, trainer, pl_module, run)
         Schedule(run.effort).explain_itself(trainer, self.prefix)

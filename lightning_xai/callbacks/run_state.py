@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai.callbacks.logged_beside import LoggedBeside
@@ -202,8 +203,8 @@ class RunState:
         state = self.restored.get(loader)
         return [] if state is None else _restored(state)
 
-    def forget_probes_unlike(self, num_images: int) -> list[int]:
-        """Look no longer for restored probes of another number of images; return these numbers."""
+    def forget_probes_unlike(self, num_images: int) -> None:
+        """Look no longer for restored probes of another number of images, which is said."""
         others = []
         for loader, state in self.restored.items():
             asked, count = state["num_images"], len(state["keys"])
@@ -213,7 +214,11 @@ class RunState:
                 nothing: dict[str, Any] = {"keys": [], "classes": [], "groups": None}
                 nothing |= {"previous": {}, "previous_target": None}
                 self.restored[loader] = {**state, **nothing, "num_images": num_images}
-        return others
+        if others:
+            rank_zero_warn(
+                f"ExplanationMonitor explains a new probe, because num_images={num_images} but the checkpoint's "
+                f"run had {others[0]}: heatmap drift starts anew, and earlier epochs are of other images."
+            )
 
     def accept(self, loader: int, probe: Probe) -> list[str]:
         """Take over the probe of a loader, and the run's value range; return how it differs from a restored one."""

@@ -14,9 +14,8 @@ from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.watchers import would_stop
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
-from lightning_xai.probing.answers import Answers
 from lightning_xai.probing.decisions.shortcut import ShortcutDecision
-from lightning_xai.probing.explained import ExplainedEpoch
+from lightning_xai.probing.explained import Answers, ExplainedEpoch
 from lightning_xai.probing.failures import Failure
 from lightning_xai.probing.probe import Probe
 from lightning_xai.probing.processes import Processes, all_succeeded, first_error, of_all

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import nearest
 from lightning_xai._lightning import MisconfigurationException, loaded
@@ -113,6 +114,20 @@ def check_trainer(trainer: object) -> None:
         raise MisconfigurationException(
             "Expected a Trainer of `lightning` or `pytorch_lightning`, but got "
             f"{type(trainer).__module__}.{type(trainer).__name__}."
+        )
+
+
+def check_validation(trainer: Trainer) -> None:
+    """Warn of a fit without validation; raise MisconfigurationException if the validation has no batches."""
+    if not trainer.enable_validation:
+        rank_zero_warn(
+            "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
+            "limit_val_batches=0)."
+        )
+    elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
+        raise MisconfigurationException(
+            "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
+            "but it is empty."
         )
 
 
