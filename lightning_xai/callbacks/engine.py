@@ -73,7 +73,7 @@ class Engine:
 
     @property
     def steps(self) -> list[Step]:
-        """What is done about a validation, in order; what talks to other ranks stands alone."""
+        """What is done about a validation, in order; made anew, because copies of a monitor must hold no closures."""
         agreeing, alarm, budget = self._errors.agreeing, self._alarm, self._budget
         steps: list[Step | None] = [
             self._errors.agree_so_far,

@@ -110,9 +110,10 @@ class Errors:
     prefix: str
 
     def agreeing(self, *steps: Step) -> Step:
-        """Return the steps as one after which ranks agree, so that none goes on alone; they talk to no other rank.
+        """Return the steps as one after which ranks agree, so that none goes on alone.
 
-        It raises `Skipped` on every rank if a step raised on some; that was told.
+        It raises `Skipped` on every rank if a step raised on some; that was told. A step that talks to other ranks
+        itself, as gathering does, must until then raise on all of them or on none.
         """
 
         def agreed(at: Validation) -> None:
