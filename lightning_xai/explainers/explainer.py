@@ -74,7 +74,8 @@ class Explainer(Configured, ABC):
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.
 
-        What takes longer than two seconds shows a progress bar on a terminal, unless the `Classifier` has its own.
+        What takes longer than two seconds, and more than one forward, shows a progress bar on a terminal, unless the
+        `Classifier` has its own.
 
         Args:
             model: A module, or a `Classifier`, which can be bound to what forward wants beside the images; it is left
