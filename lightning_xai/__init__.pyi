@@ -122,8 +122,8 @@ from lightning_xai.model.preserve import preserved as preserved
 from lightning_xai.model.readout import Readout as Readout
 from lightning_xai.probing.explained import Explained as Explained
 from lightning_xai.probing.explained import ExplainedEpoch as ExplainedEpoch
-from lightning_xai.probing.explained import ImageScores as ImageScores
-from lightning_xai.probing.explained import difference as difference
+from lightning_xai.probing.image_scores import ImageScores as ImageScores
+from lightning_xai.probing.image_scores import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
