@@ -17,11 +17,7 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
-<<<<<<< HEAD
 from lightning_xai.model.shifted_twin import shifted_twin
-from lightning_xai.probing.plan import TargetRule, case_of
-=======
->>>>>>> h/A
 from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.selection import turns
 from lightning_xai.probing.target import TargetRule, case_of
