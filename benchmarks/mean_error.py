@@ -20,7 +20,9 @@ Rule = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def of_a_mean(curves: Mapping[str, Tensor], num_pixels: int) -> Iterator[dict[str, object]]:
-    """Yield a row for each error and rule: the fewest points with which the means of both areas keep it.
+    """Yield a row for each error and rule: the fewest points from which on the means of both areas keep it.
+
+    Fewer than these may keep it by luck, where the steps of curves happen to lie well.
 
     Args:
         curves: Insertion and deletion of each image at the ends of equal parts, (N, P).
@@ -37,7 +39,7 @@ def of_a_mean(curves: Mapping[str, Tensor], num_pixels: int) -> Iterator[dict[st
     for error in ERRORS:
         for name, (rule, steps) in rules.items():
             found = {n: mean_error(curves, *rule(n)) for n in steps}
-            fewest = next((n for n, one in found.items() if one <= error), None)
+            fewest = _from_which_on({n: one <= error for n, one in found.items()})
             shown = fewest or min(found, key=lambda n: found[n])
             yield {
                 "task": f"mean over {PROBE} images within {error}",
@@ -47,6 +49,21 @@ def of_a_mean(curves: Mapping[str, Tensor], num_pixels: int) -> Iterator[dict[st
                 "evaluations_per_image": float(2 * shown),
                 "met": fewest is not None,
             }
+
+
+def _from_which_on(kept: Mapping[int, bool]) -> int | None:
+    """Return the first number from which on all are true, None if the last one is not.
+
+    Example:
+        >>> _from_which_on({2: False, 3: True, 4: False, 5: True, 6: True})
+        5
+    """
+    first = None
+    for number, true in reversed(kept.items()):
+        if not true:
+            break
+        first = number
+    return first
 
 
 def radau(nodes: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import nn
 from benchmarks import equal_error
 from benchmarks.combinations import Combination, midpoints, trapezoid
 from benchmarks.explained import Explained
-from benchmarks.mean_error import of_a_mean, radau
+from benchmarks.mean_error import _from_which_on, of_a_mean, radau
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
 from lightning_xai import GradCAM
@@ -81,6 +81,12 @@ def test_the_fewest_points_for_a_mean():
     assert (any_number["steps"], any_number["error"]) == ("2", pytest.approx(0, abs=1e-6))
     assert [row["met"] for row in rows] == 10 * [True]
     assert radau(10)[1].sum() == pytest.approx(1)
+
+
+def test_what_keeps_an_error_by_luck_is_not_enough():
+    assert _from_which_on({2: False, 3: True, 4: False, 5: True, 6: True}) == 5
+    assert _from_which_on({2: True, 3: True}) == 2
+    assert _from_which_on({2: True, 3: False}) is None
 
 
 def test_every_way_stands_beside_ours(explained, monkeypatch):
