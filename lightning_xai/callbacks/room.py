@@ -8,8 +8,8 @@ from torch.cuda import OutOfMemoryError
 
 from lightning_xai.callbacks.validation import Step, Validation
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.model.growth import cheapest_size, proven_room
-from lightning_xai.model.images_per_forward import shortage
+from lightning_xai.model.growth import cheapest_size
+from lightning_xai.model.images_per_forward import proven_room, shortage
 from lightning_xai.model.restore.tensors import is_sharded
 from lightning_xai.probing.processes import of_all
 

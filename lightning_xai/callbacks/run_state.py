@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.run_time import RunTime
-from lightning_xai.model.growth import proven_room
+from lightning_xai.model.images_per_forward import proven_room
 from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import FailureImages, Verdicts

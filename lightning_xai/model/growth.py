@@ -17,13 +17,6 @@ _WORTH = 0.9  # of the time that an image took before
 _REPEATS = 3
 
 
-def proven_room(device: torch.device) -> int | None:
-    """Return the bytes that the process has used at its peak, by training, and does not use now; None on a CPU."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
-
-
 def cheapest_size(classifier: Classifier, image: Tensor, room: int) -> int:
     """Return how many images without gradients should go through a model together, at least ``classifier.chunk_size``.
 
@@ -34,7 +27,7 @@ def cheapest_size(classifier: Classifier, image: Tensor, room: int) -> int:
     Args:
         classifier: The model; one that is not sharded, as no other process takes part.
         image: (1, C, H, W), of the greatest size.
-        room: Bytes that may be used; see `proven_room`.
+        room: Bytes that may be used; see `images_per_forward.proven_room`.
     """
     size, device = classifier.chunk_size, image.device
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.cuda import OutOfMemoryError, empty_cache
@@ -72,6 +73,13 @@ def shortage(size: int, fewer: int) -> str:
         f"There was no room for {size} images at a time in the device's memory: from now on {fewer} go through the "
         f"model together. Set Readout(chunk_size={fewer}) to begin with that."
     )
+
+
+def proven_room(device: torch.device) -> int | None:
+    """Return the bytes that the process has used at its peak, by training, and does not use now; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
 
 
 def _several_processes() -> bool:

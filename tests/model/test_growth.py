@@ -6,7 +6,8 @@ from torch import nn
 
 from lightning_xai import Classifier
 from lightning_xai.model import growth
-from lightning_xai.model.growth import cheapest_size, grown, proven_room
+from lightning_xai.model.growth import cheapest_size, grown
+from lightning_xai.model.images_per_forward import proven_room
 from lightning_xai.model.live_bytes import live_bytes
 from tests._nets import ConvNet, differences, state_of
 
