@@ -34,6 +34,7 @@ NAMES = (
     "epoch_share",
     "metric_throughput",
     "equal_error",
+    "equal_error_vit",
     "false_stops",
     "shortcut_alarm",
     "report_cost",
