@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
 from lightning_xai._checks import check_count, check_name
+from lightning_xai._lightning import on_each_device
 from lightning_xai.comparison.archive import Archive
 from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
 from lightning_xai.comparison.fingerprint import check_named
@@ -71,7 +73,10 @@ class Comparison:
         lease: Seconds after which other processes take over the work of one that died.
         split: Evaluations of a model from which a cell is split by images, and of each part, in whole batches of 32
             images: a part is what one process does, and at most what is lost when that is killed.
-        progress: Whether a bar shows finished cells; on a terminal only.
+        progress: Whether a bar shows what is done; on a terminal only.
+
+    Attributes:
+        rank: Number of this process among those that `run` placed on devices; 0 if it placed none.
 
     Raises:
         TypeError: If an argument has the wrong type, or a layer is given as a module instead of its name.
@@ -128,23 +133,52 @@ class Comparison:
         self.sample_from_batch = sample_from_batch
         check_count(split, "split")
         self.split = split
+        self.rank = 0
         self.progress = progress
         self._storage: Storage = MemoryStorage() if output is None else FolderStorage(output, lease)
 
-    def run(self) -> ComparisonTable:
+    def run(self, devices: int | str | Sequence[int] | None = None, strategy: str | object = "auto") -> ComparisonTable:
         """Compute what is missing and return the whole table.
 
         A model or an explainer that fails leaves its reason in `ComparisonTable.failures`; the rest goes on.
 
+        Args:
+            devices: How many devices, or which, work on it, in a process each, as in a Trainer: Lightning Fabric starts
+                this script again for each, or takes the processes of SLURM or torchrun. Of the kind of ``device``. This
+                process alone if None.
+            strategy: How Fabric starts the processes, such as ``"ddp"``, ``"ddp_spawn"``, ``"ddp_notebook"``.
+
         Raises:
             OSError: If a file cannot be written; what is finished stays.
+            ValueError: If there are devices and no ``output``, by which processes share work, or no such devices.
         """
-        ledger = self._ledger()
+        return self.on_devices(devices, strategy)()
+
+    def on_devices(
+        self, devices: int | str | Sequence[int] | None = None, strategy: str | object = "auto"
+    ) -> Callable[[], ComparisonTable]:
+        """Return what does the same as `run`; devices and strategy are checked before."""
+        if devices is None:
+            return partial(self._run, self.device, 0)
+        if self.output is None:
+            raise ValueError("Expected `output` with `devices`, because processes share work by files, but got None.")
+        if self.device is not None and self.device.index is not None:
+            raise ValueError(
+                f"Expected `device` without a number beside `devices`, such as {self.device.type!r}, but got "
+                f"{str(self.device)!r}."
+            )
+        accelerator = "auto" if self.device is None else self.device.type
+        return partial(on_each_device(accelerator, devices, strategy), self._run)
+
+    def _run(self, device: torch.device | None, rank: int) -> ComparisonTable:
+        self.rank = rank
+        ledger = self._ledger(device)
         cells = ledger.task.cells()
         with LoadedModels(ledger.task) as loaded:
             ledger.identify(loaded)
             left = ledger.unfinished()
-            with cells_shown({cell: ledger.size(cell) for cell in left}, len(cells), show=self.progress) as told:
+            sizes, shown = {cell: ledger.size(cell) for cell in left}, self.progress and rank == 0
+            with cells_shown(sizes, len(cells), show=shown) as told:
                 Worker(ledger, loaded, told).work(left)
         found = {(cell, metric): ledger.values(cell, metric) for cell in cells for metric in self.metrics}
         about = {cell: ledger.about_heatmaps(cell) for cell in cells}
@@ -164,11 +198,11 @@ class Comparison:
 
     def forecast(self) -> Forecast:
         """Return how much is left to do, and about how long it takes here; models are loaded, nothing is explained."""
-        return forecast(self._ledger())
+        return forecast(self._ledger(self.device))
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self, device: torch.device | None) -> Ledger:
         self._storage.begin()
-        return Ledger(self.task, self._storage)
+        return Ledger(replace(self.task, device=device), self._storage)
 
     @cached_property
     def controls(self) -> tuple[str, ...]:

@@ -46,23 +46,23 @@ class Worker:
         """Do what nobody else is doing in a cell; return whether nothing is left to do there."""
         work = CellWork(self.ledger, self.loaded, cell)
         if self.ledger.missing(cell):
-            if work.is_split:
-                self._work_on_parts(work)
-            else:
-                self._compute(work)
-            if self.ledger.missing(cell):
+            is_ours = self._work_on_parts(work) if work.is_split else self._compute(work)
+            if not is_ours or self.ledger.missing(cell):
                 return False
         if work.is_split:
             work.forget_parts()  # if who joined them was stopped before it did
         self.told(cell, 1.0)
         return True
 
-    def _compute(self, work: CellWork) -> None:
+    def _compute(self, work: CellWork) -> bool:
+        """Compute a cell of one part; return whether nobody else is doing that."""
         with self.ledger.storage.claimed(work.key) as is_ours:
             if is_ours:
                 self._has_computed |= work.compute(*work.parts)
+        return is_ours
 
-    def _work_on_parts(self, work: CellWork) -> None:
+    def _work_on_parts(self, work: CellWork) -> bool:
+        """Compute the parts of a cell that nobody else is doing; return whether the cell was joined here."""
         left = work.unfinished_parts()
         while left:
             part = left.pop(0)
@@ -72,7 +72,9 @@ class Worker:
                 else:
                     random.shuffle(left)  # processes that meet part here
             self.told(work.cell, 1 - len(left) / len(work.parts))
-        if not work.unfinished_parts():
-            with self.ledger.storage.claimed(work.key) as is_ours:
-                if is_ours:
-                    work.join()
+        if work.unfinished_parts():
+            return False
+        with self.ledger.storage.claimed(work.key) as is_ours:
+            if is_ours:
+                work.join()
+        return is_ours

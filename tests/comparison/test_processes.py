@@ -1,14 +1,20 @@
 """Several processes share the work of a comparison: three are one, also when one is killed."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.comparison._made import EXPLAINED, Slow
+import pytest
+import torch
+
+from lightning_xai import Comparison
+from tests.comparison._made import EXPLAINED, AsIs, Counted, Slow, many_images
 from tests.comparison._run import heavy
 
 ROOT = Path(__file__).parents[2]
+MADE = "tests.comparison._made"
 
 
 def start(folder, until):
@@ -48,3 +54,59 @@ def test_three_processes_share_one_cell_and_are_one_also_when_one_is_killed(tmp_
     assert len(list((out / "values").iterdir())) == 4 * 4
     assert not list((out / "claims").iterdir())
     assert not list((out / "parts").iterdir())
+
+
+def test_devices_are_placed_by_fabric(tmp_path):
+    """Each of two processes explains a part before either goes on; the first one alone tells the table."""
+    parts = [
+        "--models",
+        f"{MADE}.Counted",
+        "--data",
+        f"{MADE}.many_images",
+        "--split",
+        "1",
+        "--metrics",
+        "average_drop",
+    ]
+    explainers = ["--explainers", f'{{"met": {{"class_path": "{MADE}.Meeting"}}}}', "--output", str(tmp_path / "out")]
+    placed = ["--device", "cpu", "--devices", "2", "--split", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_xai", "compare", *parts, *explainers, *placed],
+        cwd=ROOT, env=os.environ | {"MEETING": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Meeting()") == 1
+    assert len(list(tmp_path.glob("*.here"))) == 2
+    alone = Comparison(Counted(), {"many_images": many_images()}, {"met": AsIs()}, "average_drop").run()
+    assert (tmp_path / "out" / "means.csv").read_text().strip().splitlines()[1:] == [
+        line.replace("counted", "Counted") for line in alone.mean().to_csv().strip().splitlines()[1:]
+    ]
+    assert not any((tmp_path / "out" / "claims").iterdir())
+
+
+def test_processes_of_a_cluster_form_no_group(tmp_path, monkeypatch):
+    """As torchrun starts them; nobody listens at the address of the first one."""
+    given = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "MASTER_PORT": 1}
+    given |= {"OMP_NUM_THREADS": 1}  # which Fabric would choose
+    for name, value in (given | {"TORCHELASTIC_RUN_ID": "a", "MASTER_ADDR": "127.0.0.1"}).items():
+        monkeypatch.setenv(name, str(value))
+    comparison = heavy(tmp_path, device="cpu")
+    assert comparison.run(devices=2).to_csv() == heavy().run().to_csv()
+    assert comparison.rank == 1
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments", "text"),
+    [
+        (None, {}, "^Expected `output` with `devices`, because processes share work by files, but got None"),
+        ("out", {"device": "cuda:1"}, "^Expected `device` without a number beside `devices`, such as 'cuda', but got"),
+        ("out", {"device": "cpu", "strategy": "dpp"}, "strategy='dpp'"),
+        ("out", {"device": "cpu", "devices": 0}, "devices"),
+    ],
+)
+def test_what_is_refused(tmp_path, folder, arguments, text):
+    arguments = {"devices": 2, "strategy": "auto", "device": None} | arguments
+    compared = heavy(folder and tmp_path / folder, device=arguments.pop("device"))
+    with pytest.raises(ValueError, match=text):
+        compared.run(**arguments)
