@@ -33,6 +33,7 @@ NAMES = (
     "monitor_cost",
     "epoch_share",
     "metric_throughput",
+    "comparison",
     "equal_error",
     "false_stops",
     "shortcut_alarm",

@@ -85,10 +85,12 @@ def on_each_device(
         if is_misconfiguration(error):
             raise ValueError(str(error)) from error
         raise
+    alone = import_module(f"{package}.plugins.environments").LightningEnvironment
+    is_of_cluster = not isinstance(getattr(placed, "cluster_environment", None), (alone, type(None)))
 
     def started(work: Callable[[Any, int], Result]) -> Result:
         there = partial(_work_there, placed, work)
-        if placed.launcher is None:
+        if placed.launcher is None or is_of_cluster:  # whose number of machines is no matter
             return there()
         result: Result = placed.launcher.launch(there)
         for process in getattr(placed.launcher, "procs", []):  # those that it started by running the script again

@@ -85,14 +85,14 @@ def test_devices_are_placed_by_fabric(tmp_path):
 
 
 def test_processes_of_a_cluster_form_no_group(tmp_path, monkeypatch):
-    """As torchrun starts them; nobody listens at the address of the first one."""
-    given = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "MASTER_PORT": 1}
+    """As torchrun starts them: the second one of the second machine; nobody listens at the address of the first one."""
+    given = {"RANK": 3, "LOCAL_RANK": 1, "WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 1, "MASTER_PORT": 1}
     given |= {"OMP_NUM_THREADS": 1}  # which Fabric would choose
     for name, value in (given | {"TORCHELASTIC_RUN_ID": "a", "MASTER_ADDR": "127.0.0.1"}).items():
         monkeypatch.setenv(name, str(value))
     comparison = heavy(tmp_path, device="cpu")
     assert comparison.run(devices=2).to_csv() == heavy().run().to_csv()
-    assert comparison.rank == 1
+    assert comparison.rank == 3
     assert not torch.distributed.is_initialized()
 
 
