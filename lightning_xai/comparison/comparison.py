@@ -162,7 +162,7 @@ class Comparison:
             return partial(self._run, self.device, 0)
         if self.output is None:
             raise ValueError("Expected `output` with `devices`, because processes share work by files, but got None.")
-        if ":" in str(self.device):
+        if self.device is not None and ":" in str(self.device):
             raise ValueError(
                 f"Expected `device` without a number beside `devices`, such as {self.device.type!r}, but got "
                 f"{str(self.device)!r}."
