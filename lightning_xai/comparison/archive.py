@@ -12,8 +12,9 @@ from torch import Tensor
 from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
+from lightning_xai.comparison.loaded import LoadedModels
 from lightning_xai.comparison.results import CellHeatmaps
-from lightning_xai.comparison.task import ModelAtWork, Task
+from lightning_xai.comparison.task import Task
 from lightning_xai.evidence.case import Case
 from lightning_xai.probing.selection import turns
 
@@ -61,8 +62,8 @@ class Archive:
     @contextmanager
     def cases(self, setting: Setting, explainers: Sequence[str], places: Sequence[int]) -> Iterator[dict[str, Case]]:
         """Yield the images at some places, of one size, with the kept heatmaps of explainers, on the model's device."""
-        with ModelAtWork(self.task, setting.model) as model:
-            case = model.bench(setting).case(list(places))
+        with LoadedModels(self.task) as loaded:
+            case = loaded.bench(setting).case(list(places))
             found = {name: self.heatmaps_by_image(Cell(setting, name), places) for name in explainers}
             yield {
                 name: case.with_heatmaps(torch.stack(maps).to(case.images.device))
@@ -77,5 +78,5 @@ class Archive:
         Raises:
             ValueError: If the model has no such twin.
         """
-        with ModelAtWork(self.task, setting.model) as model:
-            yield model.bench(setting).shifted(shift)
+        with LoadedModels(self.task) as loaded:
+            yield loaded.bench(setting).shifted(shift)
