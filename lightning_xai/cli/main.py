@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _STOPPED = 130  # what shells expect of Ctrl-C
 _KEPT = "What is finished is kept: the same command goes on from there."
-_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--only")
+_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--transforms", "--only")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

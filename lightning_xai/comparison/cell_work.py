@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
+from lightning_xai._settings import in_words
 from lightning_xai.comparison.cell import Cell, Part
 from lightning_xai.comparison.ledger import Ledger, said
 from lightning_xai.comparison.loaded import LoadedModels
@@ -134,7 +135,8 @@ class CellWork:
 
     def _keep_values(self, part: Part, metric: str, key: str, values: CellValues) -> None:
         task, names = self._ledger.task, self.cell.names(metric)
-        settings = f"{self._explainer!r} {task.metrics[metric]!r} seed={task.seed} {task.readout!r}"
+        of_images = f"transform={in_words(task.transforms[self.cell.setting.transform])}"
+        settings = f"{self._explainer!r} {task.metrics[metric]!r} {of_images} seed={task.seed} {task.readout!r}"
         values = replace(values, settings=settings)
         if self.is_split:
             self._beside.keep_values(_of_part(key, part), values, names)

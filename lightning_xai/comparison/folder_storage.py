@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightning_xai.comparison.lease import SECONDS, Leases
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
@@ -25,10 +26,11 @@ class FolderStorage:
     """Keeps results in a folder, which several processes and machines may share.
 
     ``values/*.parquet``: a row for each image and number, of one metric in one cell; all of them together are one table
-    to pandas, polars and DuckDB. ``heatmaps/*.pt``: the heatmaps of one cell. ``failures/*.json``: what went wrong.
-    ``claims/*.json``: who works on what. ``parts/<cell>/``: heatmaps and values of some images of a cell, until it is
-    whole. Every file is written beside its place and renamed, so that a reader never sees half of one, and named by the
-    fingerprint of all that decided it, so that none has to be replaced.
+    to pandas, polars and DuckDB. ``heatmaps/*.pt``: the heatmaps of one cell. ``images/*.pt``: a batch of images that
+    were changed against a model. ``failures/*.json``: what went wrong. ``claims/*.json``: who works on what.
+    ``parts/<cell>/``: heatmaps and values of some images of a cell, until it is whole. Every file is written beside its
+    place and renamed, so that a reader never sees half of one, and named by the fingerprint of all that decided it, so
+    that none has to be replaced.
 
     Args:
         folder: A local path, or one that all machines see.
@@ -101,6 +103,18 @@ class FolderStorage:
         """See `Storage`."""
         content = json.dumps({"reason": reason, "time": time.time()})
         write_file(self._path("failures", key, "json"), content.encode())
+
+    def images(self, key: str) -> Tensor | None:
+        """See `Storage`."""
+        content = _content(self._path("images", key, "pt"))
+        found: Tensor | None = None if content is None else torch.load(io.BytesIO(content), weights_only=True)
+        return found
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """See `Storage`."""
+        buffer = io.BytesIO()
+        torch.save(found.clone(), buffer)
+        write_file(self._path("images", key, "pt"), buffer.getvalue())
 
     def claimed(self, key: str) -> AbstractContextManager[bool]:
         """See `Storage`."""

@@ -43,13 +43,15 @@ class Forecast:
 def forecast(ledger: Ledger) -> Forecast:
     """Return what is left of a task; each model is loaded, and timed on its first images."""
     task, evaluations, seconds = ledger.task, 0, 0.0
-    with LoadedModels(task) as loaded:
+    with LoadedModels(task, ledger.storage) as loaded:
         ledger.identify(loaded)
         left = ledger.unfinished()
         for name in task.models:
             of_model = [cell for cell in left if cell.setting.model == name]
             cost = sum(task.evaluations(cell) or 0 for cell in of_model)
             cost += sum(task.shared_evaluations(setting) for setting in {cell.setting for cell in of_model})
+            attacked = {(cell.setting.data, cell.setting.transform) for cell in of_model}
+            cost += sum(task.attacking_evaluations(*place) for place in attacked)
             if of_model:
                 seconds += cost * _seconds_per_image(loaded.bench(of_model[0].setting))
             evaluations += cost

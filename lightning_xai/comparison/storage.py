@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from torch import Tensor
+
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
 
 
@@ -42,6 +44,12 @@ class Storage(Protocol):
 
     def keep_failure(self, key: str, reason: str) -> None:
         """Keep why there are no values."""
+
+    def images(self, key: str) -> Tensor | None:
+        """Return images that were changed against a model, None if there are none yet."""
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """Keep images that were changed against a model."""
 
     def claimed(self, key: str) -> AbstractContextManager[bool]:
         """Yield whether no other process does the same work."""
@@ -102,6 +110,13 @@ class MemoryStorage:
     def keep_failure(self, key: str, reason: str) -> None:
         """See `Storage`."""
         self._failures[key] = reason
+
+    def images(self, key: str) -> Tensor | None:  # noqa: ARG002
+        """Return None: who changed them has them as long as the model is there."""
+        return None
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """See `images`."""
 
     @contextmanager
     def claimed(self, key: str) -> Iterator[bool]:  # noqa: ARG002

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from lightning_xai.comparison.cell import Cell, Part, Setting
-from lightning_xai.comparison.fingerprint import of_images
+from lightning_xai.comparison.fingerprint import fingerprint, of_images, of_transform
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.comparison.models import ModelSource
+from lightning_xai.comparison.transforms.named import AnyTransform
+from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.reference_area import ReferenceArea
 from lightning_xai.evidence.models.logits import Logits
@@ -30,7 +32,9 @@ class Task:
 
     Attributes:
         models: By name, not loaded.
-        images: (data, transform) -> images.
+        images: (data, transform) -> images; where the transform needs the model, the unchanged ones.
+        transforms: By name, None for unchanged images.
+        remarks: (data, transform) -> what has to be known about the images.
         targets: Rules which class is explained.
         explainers: By name, controls included.
         metrics: By name.
@@ -42,6 +46,8 @@ class Task:
 
     models: Mapping[str, ModelSource]
     images: Mapping[tuple[str, str], ComparedImages]
+    transforms: Mapping[str, AnyTransform]
+    remarks: Mapping[tuple[str, str], tuple[str, ...]]
     targets: Sequence[TargetRule]
     explainers: Mapping[str, Explainer]
     metrics: Mapping[str, ExplanationMetric]
@@ -57,11 +63,21 @@ class Task:
 
     @cached_property
     def fingerprints_of_images(self) -> dict[tuple[str, str], str]:
-        """(data, transform) -> what the images are."""
-        return {place: of_images(images) for place, images in self.images.items()}
+        """(data, transform) -> what the images are; where the transform needs the model, beside that."""
+        found = {place: of_images(images) for place, images in self.images.items()}
+        for place in found:
+            attack = self.attack(place[1])
+            if attack is not None:
+                found[place] = fingerprint(found[place], of_transform(attack), self.seed)
+        return found
+
+    def attack(self, name: str) -> Transform | None:
+        """Return a transform that needs the model; None for others."""
+        transform = self.transforms[name]
+        return transform if isinstance(transform, Transform) and transform.needs_model else None
 
     def images_of(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.images[setting.data, setting.transform]
 
     def lacks(self, setting: Setting, metric: ExplanationMetric) -> list[str]:
@@ -86,6 +102,11 @@ class Task:
     def shared_evaluations(self, setting: Setting) -> int:
         """Return how many evaluations the cells of a setting share: logits, and what is no explainer's."""
         return len(self.images_of(setting)) * sum(one.evaluations() for one in {*self._shared(setting), Logits()})
+
+    def attacking_evaluations(self, data: str, transform: str) -> int:
+        """Return how many evaluations of each model the transform of some images costs."""
+        attack = self.attack(transform)
+        return 0 if attack is None else len(self.images[data, transform]) * attack.evaluations
 
     def _evidence(self, setting: Setting) -> set[Evidence[Any]]:
         return {one for metric in self.metrics_of(setting).values() for one in metric.evidence}
