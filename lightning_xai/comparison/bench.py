@@ -21,6 +21,7 @@ from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 from lightning_xai.model.shifted_twin import shifted_twin
 from lightning_xai.probing.probe import references_of_size
+from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import turns
 from lightning_xai.probing.target import TargetRule, case_of
 
@@ -160,19 +161,9 @@ class Bench:
             probabilities=self.images.in_order(of_target),
         )
 
-    def case(self, places: list[int]) -> Case:
+    def case(self, places: Sequence[int]) -> Case:
         """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
-        sample = self.images.sample(places, self._device)
-        if self._attack is not None:
-            sample = self._attack.change(places, sample, self._classifier)
-        return case_of(
-            self._classifier,
-            sample,
-            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
-            self._target,
-            value_range=self.images.probe.value_range,
-            seed=self._seed,
-        )
+        return self._case_of(self.images.sample(list(places), self._device), places)
 
     def _case(self, number: int) -> Case:
         """Return the case of a batch."""
@@ -182,6 +173,16 @@ class Bench:
         if self._keeps:
             self._cases[number] = case
         return case
+
+    def _case_of(self, sample: Sample, places: Sequence[int]) -> Case:
+        return case_of(
+            self._classifier,
+            sample,
+            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
+            self._target,
+            value_range=self.images.probe.value_range,
+            seed=self._seed,
+        )
 
     def _supplied(self, explainer: Explainer, case: Case) -> Explainer:
         """Return the explainer with images of the data to compare with, if it has none."""
