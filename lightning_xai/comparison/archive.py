@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
-from lightning_xai.comparison.results import CellHeatmaps
 from lightning_xai.comparison.storage import Storage
 from lightning_xai.comparison.task import ModelAtWork, Task
 from lightning_xai.evidence.case import Case
@@ -25,13 +24,13 @@ class Archive:
 
     Attributes:
         task: What was asked, with the images.
-        kept_heatmaps: Cell -> its heatmaps, None if they could not be made.
-        storage: Where images are kept that were changed against a model.
+        storage: Where heatmaps are kept, and images that were changed against a model.
+        keys: Cell -> under which key; cells without heatmaps are left out.
     """
 
     task: Task
-    kept_heatmaps: Callable[[Cell], CellHeatmaps | None]
     storage: Storage
+    keys: Mapping[Cell, str]
 
     def images(self, setting: Setting) -> ComparedImages:
         """Return the images of a setting."""
@@ -39,7 +38,7 @@ class Archive:
 
     def heatmaps(self, cell: Cell) -> list[Tensor] | None:
         """Return the heatmaps of each batch of `ComparedImages.chunks`, float32 (n, H, W); None if there are none."""
-        found = self.kept_heatmaps(cell)
+        found = self.storage.heatmaps(self.keys[cell]) if cell in self.keys else None
         return None if found is None else found.heatmaps
 
     def heatmaps_by_image(self, cell: Cell, places: Sequence[int]) -> list[Tensor] | None:

@@ -144,6 +144,7 @@ class Comparison:
         found = {(cell, metric): worker.values(cell, metric) for cell in cells for metric in self.metrics}
         failures = tuple(one for one in found.values() if isinstance(one, Failure))
         about = {cell: worker.about_heatmaps(cell) for cell in cells}
+        keys = {cell: worker.heatmaps_key(cell) for cell, one in about.items() if one is not None}
         return ComparisonTable(
             values={place: one for place, one in found.items() if isinstance(one, CellValues)},
             heatmaps={cell: one for cell, one in about.items() if isinstance(one, CellHeatmaps)},
@@ -151,7 +152,7 @@ class Comparison:
             explainers_by_name=self.task.explainers,
             controls=self.controls,
             failures=failures,
-            archive=Archive(self.task, worker.heatmaps, self._storage),
+            archive=Archive(self.task, self._storage, keys),
             transforms=self.transforms,
             remarks=self.task.remarks,
             readout=self.readout,
