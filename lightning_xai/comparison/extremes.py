@@ -166,4 +166,4 @@ def _about(table: ComparisonTable, setting: Setting, row: Extreme) -> str:
     facts = table.values[Cell(setting, row.explainer), row.metric].facts
     name = facts.ids[row.image] or f"image {row.image}"
     name = name if len(name) <= _LETTERS else f"…{name[-_LETTERS + 1 :]}"
-    return f"{name}\nclass {int(facts.target[row.image])}, p = {float(facts.probabilities[row.image]):.2f}"
+    return f"{name}\nclass {int(facts.target[row.image])}, p = {float(facts.probabilities[row.image]):.2g}"

@@ -134,7 +134,7 @@ class TestExtremes:
         drawn = panels(table.plot("extremes"))
         first, *others = drawn[:3]
         assert first.get_ylabel() == "pointing_game ↑\nbest"
-        assert first.get_xlabel() == f"a\nclass 0, p = {IMAGES[0].flatten().softmax(0)[0]:.2f}"
+        assert first.get_xlabel() == f"a\nclass 0, p = {IMAGES[0].flatten().softmax(0)[0]:.2g}"
         assert [axes.get_title() for axes in others] == ["a", "b"]
         assert [axes.get_xlabel() for axes in others] == ["1.000", "0.000"]
         widths = [{spine.get_linewidth() for spine in axes.spines.values()} for axes in others]
