@@ -33,8 +33,15 @@ class Archive:
     keys: Mapping[Cell, str]
 
     def images(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.task.images_of(setting)
+
+    def changed_images(self, setting: Setting) -> ComparedImages:
+        """Return the images of a setting as they were explained; the model is loaded if its transform needs it."""
+        if self.task.attack(setting.transform) is None:
+            return self.images(setting)
+        with ModelAtWork(self.task, setting.model, self.storage) as model:
+            return model.bench(setting).changed_images()
 
     def heatmaps(self, cell: Cell) -> list[Tensor] | None:
         """Return the heatmaps of each batch of `ComparedImages.chunks`, float32 (n, H, W); None if there are none."""
@@ -64,7 +71,7 @@ class Archive:
     def cases(self, setting: Setting, explainers: Sequence[str], places: Sequence[int]) -> Iterator[dict[str, Case]]:
         """Yield the images at some places, of one size, with the kept heatmaps of explainers, on the model's device."""
         with ModelAtWork(self.task, setting.model, self.storage) as model:
-            case = model.bench(setting).case(list(places))
+            case = model.bench(setting).case(places)
             found = {name: self.heatmaps_by_image(Cell(setting, name), places) for name in explainers}
             yield {
                 name: case.with_heatmaps(torch.stack(maps).to(case.images.device))

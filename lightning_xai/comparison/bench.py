@@ -21,7 +21,6 @@ from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 from lightning_xai.model.shifted_twin import shifted_twin
 from lightning_xai.probing.probe import references_of_size
-from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import turns
 from lightning_xai.probing.target import TargetRule, case_of
 
@@ -142,8 +141,7 @@ class Bench:
         sample = self.images.sample(self.images.chunks[0], self._device)
         readout = self._classifier.readout
         twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
-        images = self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
-        images = transformed(images, lambda one: replace(one, images=one.images + shift))
+        images = transformed(self.changed_images(), lambda one: replace(one, images=one.images + shift))
         return Bench(twin, images, self._target, readout, self._seed, self._device)
 
     def facts(self) -> ImageFacts:
@@ -161,9 +159,23 @@ class Bench:
             probabilities=self.images.in_order(of_target),
         )
 
+    def changed_images(self) -> ComparedImages:
+        """Return the images as they are explained: changed, if there is an attack."""
+        return self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
+
     def case(self, places: Sequence[int]) -> Case:
         """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
-        return self._case_of(self.images.sample(list(places), self._device), places)
+        sample = self.images.sample(list(places), self._device)
+        if self._attack is not None:
+            sample = self._attack.change(places, sample, self._classifier)
+        return case_of(
+            self._classifier,
+            sample,
+            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
+            self._target,
+            value_range=self.images.probe.value_range,
+            seed=self._seed,
+        )
 
     def _case(self, number: int) -> Case:
         """Return the case of a batch."""
@@ -173,16 +185,6 @@ class Bench:
         if self._keeps:
             self._cases[number] = case
         return case
-
-    def _case_of(self, sample: Sample, places: Sequence[int]) -> Case:
-        return case_of(
-            self._classifier,
-            sample,
-            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
-            self._target,
-            value_range=self.images.probe.value_range,
-            seed=self._seed,
-        )
 
     def _supplied(self, explainer: Explainer, case: Case) -> Explainer:
         """Return the explainer with images of the data to compare with, if it has none."""

@@ -86,7 +86,8 @@ def plot_extremes(
     maps = _heatmaps(table, setting, places)
     explainers = list(maps)
     quantities = [_SIGNED if _is_signed(own) else _UNSIGNED for own in maps.values()]
-    images = [table.behind.images(setting).probe.items[place].image.float() for place in places]
+    items = table.behind.changed_images(setting).probe.items
+    images = [items[place].image.cpu().float() for place in places]
     size = tuple(images[0].shape[1:])  # images of other sizes are stretched to it
     pictures = torch.stack([_of_size(one, size) for one in images])
     heatmaps = torch.stack([_of_size(torch.stack(own), size) for own in zip(*maps.values(), strict=True)])
