@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,6 @@ from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.comparison.loaded import LoadedModels
-from lightning_xai.comparison.results import CellHeatmaps
 from lightning_xai.comparison.storage import Storage
 from lightning_xai.comparison.task import Task
 from lightning_xai.evidence.case import Case
@@ -26,21 +25,28 @@ class Archive:
 
     Attributes:
         task: What was asked, with the images.
-        kept_heatmaps: Cell -> its heatmaps, None if they could not be made.
-        storage: Where images are kept that were changed against a model.
+        storage: Where heatmaps are kept, and images that were changed against a model.
+        keys: Cell -> under which key; cells without heatmaps are left out.
     """
 
     task: Task
-    kept_heatmaps: Callable[[Cell], CellHeatmaps | None]
     storage: Storage
+    keys: Mapping[Cell, str]
 
     def images(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.task.images_of(setting)
+
+    def changed_images(self, setting: Setting) -> ComparedImages:
+        """Return the images of a setting as they were explained; the model is loaded if its transform needs it."""
+        if self.task.attack(setting.transform) is None:
+            return self.images(setting)
+        with LoadedModels(self.task, self.storage) as loaded:
+            return loaded.bench(setting).changed_images()
 
     def heatmaps(self, cell: Cell) -> list[Tensor] | None:
         """Return the heatmaps of each batch of `ComparedImages.chunks`, float32 (n, H, W); None if there are none."""
-        found = self.kept_heatmaps(cell)
+        found = self.storage.heatmaps(self.keys[cell]) if cell in self.keys else None
         return None if found is None else found.heatmaps
 
     def heatmaps_by_image(self, cell: Cell, places: Sequence[int]) -> list[Tensor] | None:
@@ -66,7 +72,7 @@ class Archive:
     def cases(self, setting: Setting, explainers: Sequence[str], places: Sequence[int]) -> Iterator[dict[str, Case]]:
         """Yield the images at some places, of one size, with the kept heatmaps of explainers, on the model's device."""
         with LoadedModels(self.task, self.storage) as loaded:
-            case = loaded.bench(setting).case(list(places))
+            case = loaded.bench(setting).case(places)
             found = {name: self.heatmaps_by_image(Cell(setting, name), places) for name in explainers}
             yield {
                 name: case.with_heatmaps(torch.stack(maps).to(case.images.device))

@@ -153,8 +153,7 @@ class Bench:
         sample = self.images.sample(self.images.chunks[0], self._device)
         readout = self._classifier.readout
         twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
-        images = self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
-        images = transformed(images, lambda one: replace(one, images=one.images + shift))
+        images = transformed(self.changed_images(), lambda one: replace(one, images=one.images + shift))
         return Bench(twin, images, self._target, readout, self._seed, self._device)
 
     def _facts(self, chunks: Sequence[int]) -> ImageFacts:
@@ -173,9 +172,13 @@ class Bench:
             probabilities=torch.cat(of_target),
         )
 
-    def case(self, places: list[int]) -> Case:
+    def changed_images(self) -> ComparedImages:
+        """Return the images as they are explained: changed, if there is an attack."""
+        return self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
+
+    def case(self, places: Sequence[int]) -> Case:
         """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
-        sample = self.images.sample(places, self._device)
+        sample = self.images.sample(list(places), self._device)
         if self._attack is not None:
             sample = self._attack.change(places, sample, self._classifier)
         return case_of(

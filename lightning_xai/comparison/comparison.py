@@ -187,6 +187,7 @@ class Comparison:
                 Worker(ledger, loaded, told).work(left)
         found = {(cell, metric): ledger.values(cell, metric) for cell in cells for metric in self.metrics}
         about = {cell: ledger.about_heatmaps(cell) for cell in cells}
+        keys = {cell: ledger.heatmaps_key(cell) for cell, one in about.items() if one is not None}
         return ComparisonTable(
             values={place: one for place, one in found.items() if isinstance(one, CellValues)},
             heatmaps={cell: one for cell, one in about.items() if isinstance(one, CellHeatmaps)},
@@ -194,7 +195,7 @@ class Comparison:
             explainers_by_name=self.task.explainers,
             controls=self.controls,
             failures=tuple(one for one in found.values() if isinstance(one, Failure)),
-            archive=Archive(ledger.task, ledger.heatmaps, self._storage),
+            archive=Archive(ledger.task, self._storage, keys),
             transforms=self.transforms,
             remarks=self.task.remarks,
             readout=self.readout,

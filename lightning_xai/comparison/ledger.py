@@ -101,11 +101,6 @@ class Ledger:
         is_broken = cell.setting.model in self.broken_models
         return None if is_broken else self.storage.about_heatmaps(self.heatmaps_key(cell))
 
-    def heatmaps(self, cell: Cell) -> CellHeatmaps | None:
-        """Return a cell's heatmaps; None if they could not be made."""
-        is_broken = cell.setting.model in self.broken_models
-        return None if is_broken else self.storage.heatmaps(self.heatmaps_key(cell))
-
 
 def said(error: Exception) -> str:
     """Return an error in words."""
