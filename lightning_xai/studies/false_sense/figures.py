@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -72,6 +72,29 @@ def metric_correlations(findings: Findings, part: str, words: Mapping[str, str],
     _draw_correlations(left, here, "here")
     _draw_correlations(right, paper, "paper, Table 1")
     return figure
+
+
+def best_and_worst(
+    findings: Findings, part: str, explainers: Sequence[str], metrics: Sequence[str], **normalization: Any
+) -> Figure:
+    """Draw for each metric the best image of the best method and the worst of the worst (Figure 1).
+
+    Args:
+        findings: Of the study.
+        part: Of its first network.
+        explainers: Methods that stand for their families.
+        metrics: Several.
+        **normalization: ``mean`` and ``std`` of the images; see `ComparisonTable.plot`.
+    """
+    table = findings.part(part)
+    first = table.settings[0].model
+    return table.only(models=first, explainers=explainers, metrics=metrics).plot("extremes", **normalization)
+
+
+def over_probability(findings: Findings, part: str, explainers: Sequence[str], metrics: Sequence[str]) -> Figure:
+    """Draw the values of the images over the probability of the class (Figure 2), of the part's first network."""
+    table = findings.part(part)
+    return table.only(models=table.settings[0].model, explainers=explainers, metrics=metrics).plot("probability")
 
 
 def _of_paper(words: Mapping[str, str]) -> list[str]:
