@@ -96,7 +96,8 @@ class PaperTable:
                 entries.append(self._entry(findings, table, place, printed, names))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
-        notes = ("ours ± standard error | paper | difference", *self.notes, *_faults(printed))
+        said = "ours ± standard error | paper | difference" if printed else "value ± standard error"
+        notes = (said, *self.notes, *_faults(printed))
         return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
 
     def _arrow(self, table: ComparisonTable, column: Sequence[tuple[str, str]]) -> str:
