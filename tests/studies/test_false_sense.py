@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from scipy import stats
 from torch import nn
 
@@ -104,6 +105,27 @@ def test_the_paper_scale_needs_its_data_and_may_not_download(tmp_path):
     declared = read_declaration(FOLDER, "paper", {"data": tmp_path, "download": True})
     assert declared["parts"]["canvases"]["models"]["resnet50"]["init_args"] == {"download": True}
     assert declared["parts"]["transforms"]["data"] == {"ilsvrc": f"{tmp_path}/val"}
+
+
+def test_the_paper_scale_reads_validation_images_in_folders_by_class(tmp_path):
+    for place, synset in enumerate(("n01440764", "n01443537", "n01484850")):
+        (tmp_path / "val" / synset).mkdir(parents=True)
+        picture = Image.fromarray(np.full((256, 320, 3), 60 * place, dtype=np.uint8))
+        picture.save(tmp_path / "val" / synset / f"ILSVRC2012_val_0000000{place + 1}.JPEG", format="JPEG")
+    part = Study.load("false_sense", "paper", data=tmp_path, limit=3).parts["canvases"]
+    stand_in = {"class_path": "lightning_xai.studies.false_sense.network.early_halving_resnet"}
+    part = replace(
+        part,
+        models={"resnet50": {**stand_in, "init_args": {"num_classes": 1000, "width": 4}}},
+        explainers={name: part.explainers[name] for name in ("gradient", "grad_cam", "fake_cam")},
+        metrics={name: part.metrics[name] for name in ("average_drop", "average_gain")},
+    )
+    table = part.comparison(TrainedNetworks(tmp_path / "networks"), None, progress=False).run()
+    assert table.errors == ()
+    (setting,) = table.settings
+    facts = table.of(setting, "fake_cam", "average_gain").facts
+    assert sorted(facts.labels.tolist()) == [0, 1, 2]  # as torchvision numbers them: in the order of the synsets
+    assert table.estimate(setting, "fake_cam", "average_drop").value < 1
 
 
 def test_weights_that_are_not_there_are_not_fetched_unasked(monkeypatch, tmp_path):
