@@ -289,8 +289,8 @@ def tiny(folder):
             if name in part["explainers"]:
                 one = part["explainers"][name]
                 part["explainers"][name] = {"class_path": one["class_path"], "init_args": settings}
-    for kind, name in (("parts", "photographs"), ("tables", "table_1_photographs"), ("claims", "C004.1 photographs")):
-        del declared[kind][name]
+    del declared["parts"]["photographs"], declared["tables"]["table_1_photographs"]
+    declared["claims"] = {name: one for name, one in declared["claims"].items() if "photographs" not in name}
     declared["scales"] = {"small": {}}
     written = folder / "false_sense"
     written.mkdir()
