@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_xai.comparison.comparison import Comparison
 from lightning_xai.comparison.extremes import extremes
 from lightning_xai.comparison.lease import SECONDS
-from lightning_xai.comparison.models import imported, instantiated
+from lightning_xai.comparison.models import instantiated
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable, FigureKind
 from lightning_xai.loggers.files import write_file
@@ -44,12 +44,16 @@ def parser() -> ArgumentParser:
     made.add_argument("--explainers", type=_Sources, required=True, help="Aliases, or classes with settings.")
     made.add_argument("--metrics", type=_Sources | None, help="Likewise; the monitor's default suite if left out.")
     made.add_argument(
-        "--targets", type=list[int | str], default=["label"], help="label, predicted, least_probable or a class."
+        "--targets", type=list[int | str], default=["label"], help="label, predicted, top_2, least_probable, a class."
     )
-    made.add_argument("--transforms", type=dict | None, help="Name: class path of a function of a Sample, or null.")
+    made.add_argument(
+        "--transforms",
+        type=_Sources | None,
+        help="none, rotation:15, class paths of functions of a Sample; a dict of names to these or to classes.",
+    )
     made.add_argument("--num_images", type=int | None, help="How many images of each data; all if left out.")
     made.add_argument("--output", type=str | None, default="xai_comparison", help="Folder of all files; null for none.")
-    made.add_argument("--seed", type=int, default=0, help="Of the random control.")
+    made.add_argument("--seed", type=int, default=0, help="Of the random control and of transforms.")
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
     made.add_argument(
         "--lease", type=float, default=SECONDS, help="Seconds until the work of a dead process is taken over."
@@ -70,7 +74,7 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         explainers=_each(arguments.explainers, instantiated),
         metrics=None if arguments.metrics is None else _each(arguments.metrics, instantiated),
         targets=arguments.targets,
-        transforms=_transforms(arguments.transforms),
+        transforms=None if arguments.transforms is None else _each(arguments.transforms, instantiated),
         num_images=arguments.num_images,
         output=arguments.output,
         readout=arguments.readout,
@@ -112,12 +116,6 @@ def _each(sources: Mapping[str, Any] | list[Any], made: Callable[[Any], Any]) ->
     if isinstance(sources, Mapping) and "class_path" not in sources:
         return {name: one(source) for name, source in sources.items()}
     return [one(source) for source in (sources if isinstance(sources, list) else [sources])]
-
-
-def _transforms(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    return {name: imported(one) if isinstance(one, str) else instantiated(one) for name, one in given.items()}
 
 
 def device_named(name: str) -> str:

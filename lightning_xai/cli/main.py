@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 _STOPPED = 130  # what shells expect of Ctrl-C
-_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--only")
+_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--transforms", "--only")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

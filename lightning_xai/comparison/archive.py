@@ -13,6 +13,7 @@ from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.comparison.results import CellHeatmaps
+from lightning_xai.comparison.storage import Storage
 from lightning_xai.comparison.task import ModelAtWork, Task
 from lightning_xai.evidence.case import Case
 from lightning_xai.probing.selection import turns
@@ -25,10 +26,12 @@ class Archive:
     Attributes:
         task: What was asked, with the images.
         kept_heatmaps: Cell -> its heatmaps, None if they could not be made.
+        storage: Where images are kept that were changed against a model.
     """
 
     task: Task
     kept_heatmaps: Callable[[Cell], CellHeatmaps | None]
+    storage: Storage
 
     def images(self, setting: Setting) -> ComparedImages:
         """Return the images of a setting."""
@@ -61,7 +64,7 @@ class Archive:
     @contextmanager
     def cases(self, setting: Setting, explainers: Sequence[str], places: Sequence[int]) -> Iterator[dict[str, Case]]:
         """Yield the images at some places, of one size, with the kept heatmaps of explainers, on the model's device."""
-        with ModelAtWork(self.task, setting.model) as model:
+        with ModelAtWork(self.task, setting.model, self.storage) as model:
             case = model.bench(setting).case(list(places))
             found = {name: self.heatmaps_by_image(Cell(setting, name), places) for name in explainers}
             yield {
@@ -77,5 +80,5 @@ class Archive:
         Raises:
             ValueError: If the model has no such twin.
         """
-        with ModelAtWork(self.task, setting.model) as model:
+        with ModelAtWork(self.task, setting.model, self.storage) as model:
             yield model.bench(setting).shifted(shift)

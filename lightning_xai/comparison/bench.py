@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from lightning_xai.comparison.images import IMAGES_AT_ONCE, ComparedImages
 from lightning_xai.comparison.results import CellHeatmaps, CellValues, ImageFacts, signature_of
+from lightning_xai.comparison.transforms.attack import Attack
+from lightning_xai.comparison.transforms.transformed_images import transformed
 from lightning_xai.evidence.case import Case
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -47,6 +49,8 @@ class Bench:
         readout: How the model is read.
         seed: Of the random control.
         device: Where the model is.
+        attack: Changes the images before they are explained, asking the model; None for none. What it costs counts for
+            no explainer and no metric.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Bench:
         readout: Readout | None,
         seed: int,
         device: torch.device,
+        attack: Attack | None = None,
     ) -> None:
         readout = readout or Readout()
         if readout.task == "auto" and images.is_multilabel:
@@ -66,6 +71,7 @@ class Bench:
         self._target: TargetRule = target
         self._seed = seed
         self._device = device
+        self._attack = attack
         self._cases: dict[int, Case] = {}
         self._keeps = sum(item.image.nbytes for item in images.probe.items) <= _MOST_KEPT
 
@@ -135,7 +141,8 @@ class Bench:
         sample = self.images.sample(self.images.chunks[0], self._device)
         readout = self._classifier.readout
         twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
-        images = self.images.transformed(lambda one: replace(one, images=one.images + shift))
+        images = self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
+        images = transformed(images, lambda one: replace(one, images=one.images + shift))
         return Bench(twin, images, self._target, readout, self._seed, self._device)
 
     def facts(self) -> ImageFacts:
@@ -155,9 +162,12 @@ class Bench:
 
     def case(self, places: list[int]) -> Case:
         """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
+        sample = self.images.sample(places, self._device)
+        if self._attack is not None:
+            sample = self._attack.change(places, sample, self._classifier)
         return case_of(
             self._classifier,
-            self.images.sample(places, self._device),
+            sample,
             torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
             self._target,
             value_range=self.images.probe.value_range,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from lightning_xai._checks import check_count, check_name
+from lightning_xai._checks import check_count
 from lightning_xai.comparison.archive import Archive
-from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
+from lightning_xai.comparison.cell import Cell, Failure
 from lightning_xai.comparison.fingerprint import check_named
 from lightning_xai.comparison.forecast import Forecast, forecast
-from lightning_xai.comparison.images import ComparedImages, DataSource, Transform, data_by_name, images_of
+from lightning_xai.comparison.images import ComparedImages, DataSource, data_by_name, images_of
 from lightning_xai.comparison.lease import SECONDS
 from lightning_xai.comparison.models import Models, models_by_name
 from lightning_xai.comparison.progress import cells_shown
@@ -21,6 +21,9 @@ from lightning_xai.comparison.results import CellHeatmaps, CellValues
 from lightning_xai.comparison.storage import FolderStorage, MemoryStorage, Storage
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.comparison.task import Task
+from lightning_xai.comparison.transforms.named import Transforms, transforms_by_name
+from lightning_xai.comparison.transforms.transform import Transform
+from lightning_xai.comparison.transforms.transformed_images import out_of_view, transformed
 from lightning_xai.comparison.worker import Worker
 from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
 from lightning_xai.explainers.controls.fake_cam import FakeCAM
@@ -50,15 +53,17 @@ class Comparison:
     work: each returns the whole table.
 
     Args:
-        models: One or several: modules, functions that return one, checkpoints, class paths, names of torchvision and
-            timm (see ``docs/comparison.md``), or a mapping of names to these.
+        models: One or several: modules, functions that return one, checkpoints (all of a training by a pattern), class
+            paths, names of torchvision and timm (see ``docs/comparison.md``), or a mapping of names to these.
         data: Likewise: a `Sample`, a dataset, a loader, a DataModule, the path of a folder of images (see
             `ImageFolder`), a class path, or a mapping of names to these.
         explainers: One or several explainers or aliases, or a mapping of names to these.
         metrics: Likewise for metrics; None for the monitor's default suite.
-        targets: Which classes are explained: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index; several.
-        transforms: Name -> a function of a `Sample` that returns another one, such as a rotation of images and masks;
-            ``{"none": None}`` keeps the unchanged images among them. Unchanged images alone if None.
+        targets: Which classes are explained: ``"label"``, ``"predicted"``, ``"least_probable"``, ``"top_2"``,
+            ``"top_3"``, … or an index; several.
+        transforms: One or several: a `Transform` such as ``Rotation(15)``, a function of a `Sample` that returns
+            another one, words such as ``"rotation:15"``, or a mapping of names to these; None, or ``"none"``, among
+            them keeps the unchanged images beside the others.
         num_images: How many of each data, chosen as the monitor chooses; all, which are held in memory, if None.
         output: Folder of the files; nothing is written if None.
         readout: How the models are read.
@@ -92,7 +97,7 @@ class Comparison:
         explainers: Explainers,
         metrics: Metrics | None = None,
         targets: TargetRule | Iterable[TargetRule] = "label",
-        transforms: Mapping[str, Transform | None] | None = None,
+        transforms: Transforms = None,
         *,
         num_images: int | None = None,
         output: str | Path | None = None,
@@ -111,7 +116,7 @@ class Comparison:
         for one in (*self.explainers.values(), *self.metrics.values()):
             check_named(one)
         self.targets = _targets(targets)
-        self.transforms = {NO_TRANSFORM: None} if transforms is None else _named_transforms(transforms)
+        self.transforms = transforms_by_name(transforms)
         if num_images is not None:
             check_count(num_images, "num_images")
         self.num_images = num_images
@@ -146,7 +151,11 @@ class Comparison:
             explainers_by_name=self.task.explainers,
             controls=self.controls,
             failures=failures,
-            archive=Archive(self.task, worker.heatmaps),
+            archive=Archive(self.task, worker.heatmaps, self._storage),
+            transforms=self.transforms,
+            remarks=self.task.remarks,
+            readout=self.readout,
+            seed=self.seed,
         )
 
     def cells(self) -> list[Cell]:
@@ -171,14 +180,21 @@ class Comparison:
             ValueError: If no metric applies to any data.
         """
         images: dict[tuple[str, str], ComparedImages] = {}
+        remarks: dict[tuple[str, str], tuple[str, ...]] = {}
         for name, source in self.data.items():
             original = images_of(source, self.num_images, self.sample_from_batch)
             for title, transform in self.transforms.items():
-                images[name, title] = original if transform is None else original.transformed(transform, self.seed)
+                images[name, title] = original
+                is_for_each_model = isinstance(transform, Transform) and transform.needs_model
+                if transform is not None and not is_for_each_model:
+                    images[name, title] = transformed(original, transform, self.seed)
+                    remarks[name, title] = out_of_view(original, images[name, title])
         is_annotated = any("masks" in of_data.known for of_data in images.values())
         task = Task(
             models=self.models,
             images=images,
+            transforms=self.transforms,
+            remarks=remarks,
             targets=self.targets,
             explainers=_with_controls(self.explainers, self.seed, annotated=is_annotated),
             metrics=self.metrics,
@@ -224,16 +240,3 @@ def _targets(targets: TargetRule | Iterable[TargetRule]) -> tuple[TargetRule, ..
     if not rules or len(set(rules)) < len(rules):
         raise ValueError(f"Expected `targets` to hold at least one rule, each once, but got {list(rules)}.")
     return rules
-
-
-def _named_transforms(transforms: Mapping[str, Transform | None]) -> dict[str, Transform | None]:
-    for name, transform in transforms.items():
-        check_name(name, "transforms")
-        if transform is not None and not callable(transform):
-            raise TypeError(
-                f"Expected `transforms` to map names to functions of a Sample, but {name!r} is a "
-                f"{type(transform).__name__}."
-            )
-    if not transforms:
-        raise ValueError("Expected `transforms` to hold at least one, but got none: leave it out for unchanged images.")
-    return dict(transforms)

@@ -46,10 +46,12 @@ def forecast(worker: Worker) -> Forecast:
     cells = [cell for setting in task.settings for cell in task.cells(setting)]
     for name in task.models:
         of_model = [cell for cell in cells if cell.setting.model == name]
-        with ModelAtWork(task, name) as model:
+        with ModelAtWork(task, name, worker.storage) as model:
             left = worker.left(model, of_model)
             cost = sum(task.evaluations(cell) or 0 for cell in left)
             cost += sum(task.shared_evaluations(setting) for setting in {cell.setting for cell in left})
+            attacked = {(cell.setting.data, cell.setting.transform) for cell in left}
+            cost += sum(task.attacking_evaluations(*place) for place in attacked)
             if left:
                 seconds += cost * _seconds_per_image(model, left[0])
         finished += len(of_model) - len(left)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from lightning_xai.comparison.lease import SECONDS, Leases
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
@@ -48,6 +49,12 @@ class Storage(Protocol):
 
     def keep_failure(self, key: str, reason: str) -> None:
         """Keep why there are no values."""
+
+    def images(self, key: str) -> Tensor | None:
+        """Return images that were changed against a model, None if there are none yet."""
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """Keep images that were changed against a model."""
 
     def claimed(self, key: str) -> AbstractContextManager[bool]:
         """Yield whether no other process does the same work."""
@@ -98,6 +105,13 @@ class MemoryStorage:
         """See `Storage`."""
         self._failures[key] = reason
 
+    def images(self, key: str) -> Tensor | None:  # noqa: ARG002
+        """Return None: who changed them has them as long as the model is there."""
+        return None
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """See `images`."""
+
     @contextmanager
     def claimed(self, key: str) -> Iterator[bool]:  # noqa: ARG002
         """See `Storage`."""
@@ -108,9 +122,10 @@ class FolderStorage:
     """Keeps results in a folder, which several processes and machines may share.
 
     ``values/*.parquet``: a row for each image and number, of one metric in one cell; all of them together are one table
-    to pandas, polars and DuckDB. ``heatmaps/*.pt``: the heatmaps of one cell. ``failures/*.json``: what went wrong.
-    ``claims/*.json``: who works on what. Every file is written beside its place and renamed, so that a reader never
-    sees half of one, and named by the fingerprint of all that decided it, so that none has to be replaced.
+    to pandas, polars and DuckDB. ``heatmaps/*.pt``: the heatmaps of one cell. ``images/*.pt``: a batch of images that
+    were changed against a model. ``failures/*.json``: what went wrong. ``claims/*.json``: who works on what. Every file
+    is written beside its place and renamed, so that a reader never sees half of one, and named by the fingerprint of
+    all that decided it, so that none has to be replaced.
 
     Args:
         folder: A local path, or one that all machines see.
@@ -179,6 +194,18 @@ class FolderStorage:
         """See `Storage`."""
         content = json.dumps({"reason": reason, "time": time.time()})
         write_file(self._path("failures", key, "json"), content.encode())
+
+    def images(self, key: str) -> Tensor | None:
+        """See `Storage`."""
+        content = _content(self._path("images", key, "pt"))
+        found: Tensor | None = None if content is None else torch.load(io.BytesIO(content), weights_only=True)
+        return found
+
+    def keep_images(self, key: str, found: Tensor) -> None:
+        """See `Storage`."""
+        buffer = io.BytesIO()
+        torch.save(found.clone(), buffer)
+        write_file(self._path("images", key, "pt"), buffer.getvalue())
 
     def claimed(self, key: str) -> AbstractContextManager[bool]:
         """See `Storage`."""

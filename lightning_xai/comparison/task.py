@@ -12,9 +12,13 @@ from torch import nn
 
 from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
-from lightning_xai.comparison.fingerprint import of_images
+from lightning_xai.comparison.fingerprint import fingerprint, of_images, of_transform
 from lightning_xai.comparison.images import ComparedImages
 from lightning_xai.comparison.models import ModelSource, loaded_model
+from lightning_xai.comparison.storage import Storage
+from lightning_xai.comparison.transforms.attack import Attack
+from lightning_xai.comparison.transforms.named import AnyTransform
+from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.reference_area import ReferenceArea
 from lightning_xai.evidence.models.logits import Logits
@@ -30,7 +34,9 @@ class Task:
 
     Attributes:
         models: By name, not loaded.
-        images: (data, transform) -> images.
+        images: (data, transform) -> images; where the transform needs the model, the unchanged ones.
+        transforms: By name, None for unchanged images.
+        remarks: (data, transform) -> what has to be known about the images.
         targets: Rules which class is explained.
         explainers: By name, controls included.
         metrics: By name.
@@ -41,6 +47,8 @@ class Task:
 
     models: Mapping[str, ModelSource]
     images: Mapping[tuple[str, str], ComparedImages]
+    transforms: Mapping[str, AnyTransform]
+    remarks: Mapping[tuple[str, str], tuple[str, ...]]
     targets: Sequence[TargetRule]
     explainers: Mapping[str, Explainer]
     metrics: Mapping[str, ExplanationMetric]
@@ -55,11 +63,21 @@ class Task:
 
     @cached_property
     def fingerprints_of_images(self) -> dict[tuple[str, str], str]:
-        """(data, transform) -> what the images are."""
-        return {place: of_images(images) for place, images in self.images.items()}
+        """(data, transform) -> what the images are; where the transform needs the model, beside that."""
+        found = {place: of_images(images) for place, images in self.images.items()}
+        for place in found:
+            attack = self.attack(place[1])
+            if attack is not None:
+                found[place] = fingerprint(found[place], of_transform(attack), self.seed)
+        return found
+
+    def attack(self, name: str) -> Transform | None:
+        """Return a transform that needs the model; None for others."""
+        transform = self.transforms[name]
+        return transform if isinstance(transform, Transform) and transform.needs_model else None
 
     def images_of(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.images[setting.data, setting.transform]
 
     def lacks(self, setting: Setting, metric: ExplanationMetric) -> list[str]:
@@ -85,6 +103,11 @@ class Task:
         """Return how many evaluations the cells of a setting share: logits, and what is no explainer's."""
         return len(self.images_of(setting)) * sum(one.evaluations() for one in {*self._shared(setting), Logits()})
 
+    def attacking_evaluations(self, data: str, transform: str) -> int:
+        """Return how many evaluations of each model the transform of some images costs."""
+        attack = self.attack(transform)
+        return 0 if attack is None else len(self.images[data, transform]) * attack.evaluations
+
     def _evidence(self, setting: Setting) -> set[Evidence[Any]]:
         return {one for metric in self.metrics_of(setting).values() for one in metric.evidence}
 
@@ -101,10 +124,12 @@ class Task:
 class ModelAtWork:
     """A model that is loaded when it is first needed; a module that was given goes back to its device at the end."""
 
-    def __init__(self, task: Task, name: str) -> None:
+    def __init__(self, task: Task, name: str, storage: Storage) -> None:
         self.name = name
         self._task = task
+        self._storage = storage
         self._module: nn.Module | None = None
+        self._attacks: dict[tuple[str, str], Attack] = {}
         self._device = torch.device("cpu")
 
     @property
@@ -119,8 +144,17 @@ class ModelAtWork:
     def bench(self, setting: Setting) -> Bench:
         """Return the model with the images of a setting, on the device where it runs."""
         task, module = self._task, self.module
-        device = task.device or self._device
-        return Bench(module.to(device), task.images_of(setting), setting.target, task.readout, task.seed, device)
+        device, images = task.device or self._device, task.images_of(setting)
+        attack = self._attack(setting, images)
+        return Bench(module.to(device), images, setting.target, task.readout, task.seed, device, attack)
+
+    def _attack(self, setting: Setting, images: ComparedImages) -> Attack | None:
+        """Return what changes the images of a setting against the model: one for all rules which class is explained."""
+        transform = self._task.attack(setting.transform)
+        if transform is None:
+            return None
+        place = (setting.data, setting.transform)
+        return self._attacks.setdefault(place, Attack(images, transform, self._task.seed, self._storage))
 
     def __enter__(self) -> ModelAtWork:
         return self

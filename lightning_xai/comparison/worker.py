@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from lightning_xai._settings import in_words
 from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Failure, Setting
 from lightning_xai.comparison.fingerprint import fingerprint, of_explainer, of_metric, of_model
@@ -84,7 +85,7 @@ class Worker:
     def _finished_with(self, name: str) -> bool:
         """Do what can be done with one model; return whether nothing is left of it."""
         settings = [setting for setting in self.task.settings if setting.model == name]
-        with ModelAtWork(self.task, name) as model:
+        with ModelAtWork(self.task, name, self.storage) as model:
             if self._identified(model):
                 for setting in settings:
                     self._work_on(setting, model)
@@ -142,7 +143,8 @@ class Worker:
         metrics = {name: self.task.metrics[name] for name in missing}
         scores = bench.scores(explainer, metrics, heatmaps.heatmaps)
         for name, values in scores.values.items():
-            settings = f"{explainer!r} {metrics[name]!r} seed={self.task.seed} {self.task.readout!r}"
+            of_images = f"transform={in_words(self.task.transforms[cell.setting.transform])}"
+            settings = f"{explainer!r} {metrics[name]!r} {of_images} seed={self.task.seed} {self.task.readout!r}"
             self.storage.keep_values(self.values_key(cell, name), replace(values, settings=settings), cell.names(name))
         for name, reason in scores.errors.items():
             self.storage.keep_failure(self.values_key(cell, name), said(reason))

@@ -84,7 +84,8 @@ def test_a_config(tmp_path, capsys):
     capsys.readouterr()
     text = (tmp_path / "out" / "table.md").read_text()
     assert "**m · d · turned · target=2**" in text
-    assert "| ranked | Normalized(explainer=Saliency(reduction='abs_max'), how='rank') |" in text
+    ranked = "explainer=Saliency(reduction='abs_max'), how='rank'"
+    assert f"| ranked | Normalized({ranked}) | {ranked} |" in text
     assert "PointingGame(tolerance=1.0)" in text
     assert text.count("**flat · d") == 2
     drawn = {path.stem for path in (tmp_path / "out").glob("*.png")}
