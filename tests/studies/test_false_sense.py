@@ -338,13 +338,15 @@ def test_figures_show_the_papers_numbers_beside_ours():
 def test_the_sensitivity_of_mismatched_methods(tmp_path):
     study = Study.load(tiny(tmp_path))
     part = study.parts["robustness"]
-    explainers = {name: part.explainers[name] for name in ("fake_cam", "gradient_magnitude")}
+    explainers = {name: part.explainers[name] for name in ("fake_cam", "gradient")}
     three = {"class_path": "tests.studies.test_false_sense.Squares", "init_args": {"num_images": 3}}
     part = replace(part, explainers=explainers, data={"squares": three}, num_images=None)
     kept = TrainedNetworks(tmp_path / "networks")
     (trained,) = part.trained()
     kept.prepare({"resnet": trained.recipe})
-    found = mismatched_sensitivity(AnalysisContext(kept, study.recipes, {"p": part}, Findings({})), "p", 0.05, 2)
+    found = mismatched_sensitivity(
+        AnalysisContext(kept, study.recipes, {"p": part}, Findings({})), "p", ["fake_cam", "gradient"], 0.05, 2
+    )
     by_method = {row[0]: row[1:] for row in found.rows}
     images = torch.stack([Squares()[place]["image"] for place in range(3)])
     target, ours = Squares().labels[:3], FakeCAM()(nn.Flatten(), images, 0)

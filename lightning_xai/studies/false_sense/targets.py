@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.probing.plan import TargetRule
+from lightning_xai.probing.target import TargetRule
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.contrast import Contrast, combined, groups_of
 from lightning_xai.studies.false_sense.values import values_of
