@@ -38,7 +38,7 @@ class MetricSuite(MetricCollection):
         **kwargs: ``prefix`` and ``postfix`` of `MetricCollection`.
 
     Raises:
-        ValueError: If two entries have the same name, or an alias is unknown.
+        ValueError: If two entries have the same name, an alias is unknown, or a name is that of a method of modules.
 
     Example:
         >>> import torch
@@ -54,6 +54,12 @@ class MetricSuite(MetricCollection):
     ) -> None:
         # compute groups merge metrics whose states coincide on the first batch, which ours may
         named: dict[str, Metric | MetricCollection] = {**_named(metrics)}
+        for name in named:
+            if hasattr(MetricCollection, name):  # metrics are its submodules, under their names
+                raise ValueError(
+                    f"Expected names in `metrics` that torch.nn.Module does not use itself, but got {name!r}: choose "
+                    "another one."
+                )
         super().__init__(named, compute_groups=False, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
