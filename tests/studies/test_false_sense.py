@@ -24,7 +24,7 @@ from lightning_xai.studies.false_sense.families import best_family, family_ahead
 from lightning_xai.studies.false_sense.figures import metric_correlations, ranks_of_one
 from lightning_xai.studies.false_sense.forced_completeness import ForcedCompleteness
 from lightning_xai.studies.false_sense.mismatch import mismatched_sensitivity
-from lightning_xai.studies.false_sense.network import early_halving_resnet, imagenet_resnet50
+from lightning_xai.studies.false_sense.network import early_halving_resnet
 from lightning_xai.studies.false_sense.probability import follows_more, follows_probability, mean_rho
 from lightning_xai.studies.false_sense.spread import alike, relative_quartile_range, steadiest, varies_more
 from lightning_xai.studies.false_sense.targets import shifted
@@ -103,15 +103,16 @@ def test_the_paper_scale_needs_its_data_and_may_not_download(tmp_path):
     with pytest.raises(ValueError, match="pass --data"):
         Study.load("false_sense", "paper")
     declared = read_declaration(FOLDER, "paper", {"data": tmp_path, "download": True})
-    assert declared["parts"]["canvases"]["models"]["resnet50"]["init_args"] == {"download": True}
-    assert declared["parts"]["transforms"]["data"] == {"ilsvrc": f"{tmp_path}/val"}
+    assert declared["parts"]["canvases"]["models"]["resnet50"]["init_args"] == {"name": "resnet50", "download": True}
+    (images,) = (one["init_args"]["images"] for one in declared["parts"]["transforms"]["data"].values())
+    assert images == f"{tmp_path}/ilsvrc/val"
 
 
 def test_the_paper_scale_reads_validation_images_in_folders_by_class(tmp_path):
     for place, synset in enumerate(("n01440764", "n01443537", "n01484850")):
-        (tmp_path / "val" / synset).mkdir(parents=True)
+        (tmp_path / "ilsvrc" / "val" / synset).mkdir(parents=True)
         picture = Image.fromarray(np.full((256, 320, 3), 60 * place, dtype=np.uint8))
-        picture.save(tmp_path / "val" / synset / f"ILSVRC2012_val_0000000{place + 1}.JPEG", format="JPEG")
+        picture.save(tmp_path / "ilsvrc" / "val" / synset / f"ILSVRC2012_val_0000000{place + 1}.JPEG", format="JPEG")
     part = Study.load("false_sense", "paper", data=tmp_path, limit=3).parts["canvases"]
     stand_in = {"class_path": "lightning_xai.studies.false_sense.network.early_halving_resnet"}
     part = replace(
@@ -126,12 +127,6 @@ def test_the_paper_scale_reads_validation_images_in_folders_by_class(tmp_path):
     facts = table.of(setting, "fake_cam", "average_gain").facts
     assert sorted(facts.labels.tolist()) == [0, 1, 2]  # as torchvision numbers them: in the order of the synsets
     assert table.estimate(setting, "fake_cam", "average_drop").value < 1
-
-
-def test_weights_that_are_not_there_are_not_fetched_unasked(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="pass --download"):
-        imagenet_resnet50()
 
 
 def test_printed_numbers_agree_with_what_the_paper_says_of_them():

@@ -1,11 +1,9 @@
-"""The networks of the study: the paper's, and a small residual one whose ten methods cost minutes."""
+"""The network of the small scale: residual, halving early, so that ten methods cost minutes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 
-import torch
 from torch import nn
 
 from lightning_xai._checks import check_count
@@ -44,22 +42,3 @@ def early_halving_resnet(num_classes: int, channels: int = 3, *, width: int = 16
             fc=nn.Linear(4 * width, num_classes),
         )
     )
-
-
-def imagenet_resnet50(*, download: bool = False) -> nn.Module:
-    """Return torchvision's ResNet-50 with the weights that it had in version 0.8 (122): ``IMAGENET1K_V1``.
-
-    Args:
-        download: Whether the weights may be fetched where they are not in torch's cache.
-
-    Raises:
-        FileNotFoundError: If they are not there and may not be fetched.
-    """
-    from torchvision.models import ResNet50_Weights, resnet50
-
-    weights = ResNet50_Weights.IMAGENET1K_V1
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if not download and not path.is_file():
-        raise FileNotFoundError(f"Expected the weights of ResNet-50 as {path}, but there are none: pass --download.")
-    network: nn.Module = resnet50(weights=weights)
-    return network.eval()
