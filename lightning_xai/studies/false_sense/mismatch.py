@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning_xai.comparison.loaded import LoadedModels
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.storage import MemoryStorage
-from lightning_xai.comparison.task import ModelAtWork
 from lightning_xai.explainers.gradient.saliency import Saliency
 from lightning_xai.explainers.normalized import Normalized
 from lightning_xai.metrics.robustness.avg_sensitivity import AvgSensitivity
@@ -30,11 +30,10 @@ def mismatched_sensitivity(
     """
     comparison = context.parts[part].comparison(context.networks, None, device=context.device)
     task, rows = comparison.task, []
-    storage = MemoryStorage()
     metrics = {"MS": MaxSensitivity(radius, num_samples), "AS": AvgSensitivity(radius, num_samples)}
     gradient = Normalized(Saliency())
-    with ModelAtWork(task, task.settings[0].model, storage) as model:
-        bench = model.bench(task.settings[0])
+    with LoadedModels(task, MemoryStorage()) as loaded:
+        bench = loaded.bench(task.settings[0])
         for name in explainers:
             scores = bench.scores(gradient, metrics, bench.heatmaps(task.explainers[name]).heatmaps)
             found = [metrics[metric].estimate(scores.values[metric].rows) for metric in metrics]
