@@ -16,6 +16,7 @@ from lightning_xai.comparison.lease import SECONDS
 from lightning_xai.comparison.models import instantiated
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable, FigureKind
+from lightning_xai.comparison.task import SPLIT
 from lightning_xai.loggers.files import write_file
 from lightning_xai.model.readout import Readout
 
@@ -27,6 +28,7 @@ _MODELS = (
     "A LightningCLI's run folder or checkpoint, MyModule@a.ckpt, a class path, torchvision/resnet18, timm/resnet50."
 )
 _DATA = "A folder of images with a subfolder per class, or the path of a dataset's or DataModule's class."
+_DEVICES = "How many devices, or which, of that kind, a process on each; this process alone if left out."
 _Sources: Any = dict | list  # without the kinds of their values: what has a class path is made here
 _OF_ALL: tuple[FigureKind, ...] = ("means", "ranks", "correlations")
 _FIELDS = {"models": "model", "data": "data", "transforms": "transform", "targets": "target"}
@@ -55,6 +57,9 @@ def parser() -> ArgumentParser:
     made.add_argument("--output", type=str | None, default="xai_comparison", help="Folder of all files; null for none.")
     made.add_argument("--seed", type=int, default=0, help="Of the random control and of transforms.")
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
+    made.add_argument("--devices", type=int | str | list[int] | None, help=_DEVICES)
+    made.add_argument("--strategy", type=str, default="auto", help="How Fabric starts them: ddp, ddp_spawn, ...")
+    made.add_argument("--split", type=int, default=SPLIT, help="Evaluations from which a cell is split by images.")
     made.add_argument(
         "--lease", type=float, default=SECONDS, help="Seconds until the work of a dead process is taken over."
     )
@@ -81,9 +86,13 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         seed=arguments.seed,
         device=device_named(arguments.device),
         lease=arguments.lease,
+        split=arguments.split,
     )
     comparison.cells()
-    return partial(_forecast, comparison) if arguments.dry_run else partial(_run, comparison, arguments.num_curves)
+    if arguments.dry_run:
+        return partial(_forecast, comparison)
+    run = comparison.on_devices(arguments.devices, arguments.strategy)
+    return partial(_run, comparison, run, arguments.num_curves)
 
 
 def _forecast(comparison: Comparison) -> int:
@@ -91,9 +100,14 @@ def _forecast(comparison: Comparison) -> int:
     return 0
 
 
-def _run(comparison: Comparison, num_curves: int) -> int:
-    """Run the comparison, print and write its tables; return 1 if a cell failed, else 0."""
-    table = comparison.run()
+def _run(comparison: Comparison, run: Callable[[], ComparisonTable], num_curves: int) -> int:
+    """Run the comparison, print and write its tables; return 1 if a cell failed, else 0.
+
+    Of several processes the first one does that: where another one fails, who started it may end them all.
+    """
+    table = run()
+    if comparison.rank > 0:
+        return 0
     _print(table)
     if comparison.output is not None:
         _write(table, Path(comparison.output), num_curves)

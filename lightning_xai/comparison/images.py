@@ -48,6 +48,11 @@ class ComparedImages:
         return [places[i : i + IMAGES_AT_ONCE] for places in sizes for i in range(0, len(places), IMAGES_AT_ONCE)]
 
     @property
+    def num_values(self) -> int:
+        """How many values all images have: channels × height × width of each."""
+        return sum(item.image.numel() for item in self.probe.items)
+
+    @property
     def is_multilabel(self) -> bool:
         """Whether labels say yes or no to each class by itself."""
         rows = [item.label for item in self.probe.items if item.label is not None and item.label.ndim == 1]
@@ -64,7 +69,7 @@ class ComparedImages:
         return self.probe.sample(chunk, device)
 
     def in_order(self, parts: list[Tensor]) -> Tensor:
-        """Return rows of the chunks, (n, ...) each, in the order of the images."""
+        """Return rows of the chunks, (n, ...) each of one or more of them, in the order of the images."""
         order = torch.tensor([place for chunk in self.chunks for place in chunk]).argsort()
         return torch.cat(parts)[order]
 

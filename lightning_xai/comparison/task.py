@@ -8,15 +8,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
 
-from lightning_xai.comparison.bench import Bench
-from lightning_xai.comparison.cell import Cell, Setting
+from lightning_xai.comparison.cell import Cell, Part, Setting
 from lightning_xai.comparison.fingerprint import fingerprint, of_images, of_transform
 from lightning_xai.comparison.images import ComparedImages
-from lightning_xai.comparison.models import ModelSource, loaded_model
-from lightning_xai.comparison.storage import Storage
-from lightning_xai.comparison.transforms.attack import Attack
+from lightning_xai.comparison.models import ModelSource
 from lightning_xai.comparison.transforms.named import AnyTransform
 from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.evidence.evidence import Evidence
@@ -26,6 +22,8 @@ from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.target import TargetRule
+
+SPLIT = 1 << 14  # evaluations: seconds of a GPU, minutes of a CPU, and far more than the files of a part cost
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Task:
         readout: How models are read.
         seed: Of the random control.
         device: Where models that are loaded here run; that of the module itself if None.
+        split: Evaluations from which a cell is split, and of each of its parts.
     """
 
     models: Mapping[str, ModelSource]
@@ -55,6 +54,7 @@ class Task:
     readout: Readout | None
     seed: int
     device: torch.device | None
+    split: int = SPLIT
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -115,50 +115,13 @@ class Task:
         evidence = self._evidence(setting)
         return {one for one in evidence if one.is_about_images_alone or isinstance(one, ReferenceArea)}
 
-    def cells(self, setting: Setting) -> list[Cell]:
-        """Return the cells of a setting, those that cost most first: the last ones to be done are short."""
-        cells = [Cell(setting, name) for name in self.explainers]
-        return sorted(cells, key=lambda cell: -(self.evaluations(cell) or 10**12))
+    def cells(self) -> list[Cell]:
+        """Return every cell, in the order of the table: setting by setting, explainers as given, then controls."""
+        return [Cell(setting, name) for setting in self.settings for name in self.explainers]
 
-
-class ModelAtWork:
-    """A model that is loaded when it is first needed; a module that was given goes back to its device at the end."""
-
-    def __init__(self, task: Task, name: str, storage: Storage) -> None:
-        self.name = name
-        self._task = task
-        self._storage = storage
-        self._module: nn.Module | None = None
-        self._attacks: dict[tuple[str, str], Attack] = {}
-        self._device = torch.device("cpu")
-
-    @property
-    def module(self) -> nn.Module:
-        """The model."""
-        if self._module is None:
-            self._module = loaded_model(self._task.models[self.name])
-            tensors = (*self._module.parameters(), *self._module.buffers())
-            self._device = next((one.device for one in tensors), torch.device("cpu"))
-        return self._module
-
-    def bench(self, setting: Setting) -> Bench:
-        """Return the model with the images of a setting, on the device where it runs."""
-        task, module = self._task, self.module
-        device, images = task.device or self._device, task.images_of(setting)
-        attack = self._attack(setting, images)
-        return Bench(module.to(device), images, setting.target, task.readout, task.seed, device, attack)
-
-    def _attack(self, setting: Setting, images: ComparedImages) -> Attack | None:
-        """Return what changes the images of a setting against the model: one for all rules which class is explained."""
-        transform = self._task.attack(setting.transform)
-        if transform is None:
-            return None
-        place = (setting.data, setting.transform)
-        return self._attacks.setdefault(place, Attack(images, transform, self._task.seed, self._storage))
-
-    def __enter__(self) -> ModelAtWork:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._module is not None:
-            self._module.to(self._device)
+    def parts(self, cell: Cell) -> list[Part]:
+        """Return the parts of a cell: of about `split` evaluations, of one batch where the explainer cannot tell."""
+        chunks = len(self.images_of(cell.setting).chunks)
+        evaluations = self.evaluations(cell)
+        at_once = 1 if evaluations is None else max(1, self.split * chunks // max(1, evaluations))
+        return [Part(range(first, min(first + at_once, chunks))) for first in range(0, chunks, at_once)]

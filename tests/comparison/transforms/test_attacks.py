@@ -181,3 +181,15 @@ def test_what_another_process_attacks_is_waited_for_and_the_rest_done_meanwhile(
     assert torch.equal(both.images[0], alone.images[0])
     assert bool((both.images[1] == 7.0).all())
     assert torch.equal(attack.changed(classifier, torch.device("cpu")).probe.items[3].image, alone.images[0])
+
+
+def test_what_a_table_asks_of_the_model_later_is_about_the_attacked_images():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+    sample, attack = marked_images(), FGSM(0.1)
+    table = Comparison(net, sample, {"a": AsIs()}, TopLeft(), transforms=attack).run()
+    (setting,) = table.settings
+    expected = attack(sample, net).images
+    with table.behind.cases(setting, ["a"], [2, 0]) as cases:
+        assert torch.equal(cases["a"].images, expected[[2, 0]])
+    with table.behind.shifted(setting, torch.full((1, 1, 1), 0.5)) as bench:
+        torch.testing.assert_close(bench.case([1, 3]).images, expected[[1, 3]] + 0.5)
