@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_xai.comparison.loaded import LoadedModels
+import torch
+
+from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.storage import MemoryStorage
 from lightning_xai.explainers.gradient.saliency import Saliency
 from lightning_xai.explainers.normalized import Normalized
 from lightning_xai.metrics.robustness.avg_sensitivity import AvgSensitivity
@@ -28,15 +29,17 @@ def mismatched_sensitivity(
         radius: Of the noise; see `MaxSensitivity`.
         num_samples: Noisy copies.
     """
-    comparison = context.parts[part].comparison(context.networks, None, device=context.device)
-    task, rows = comparison.task, []
+    asked = context.parts[part]
+    task = asked.comparison(context.networks, None, device=context.device).task
+    _, network = next(iter(asked.loaded(context.networks)))
+    setting, device = task.settings[0], context.device or torch.device("cpu")
+    bench = Bench(network.to(device), task.images_of(setting), setting.target, task.readout, task.seed, device)
     metrics = {"MS": MaxSensitivity(radius, num_samples), "AS": AvgSensitivity(radius, num_samples)}
-    gradient = Normalized(Saliency())
-    with LoadedModels(task, MemoryStorage()) as loaded:
-        bench = loaded.bench(task.settings[0])
-        for name in explainers:
-            scores = bench.scores(gradient, metrics, bench.heatmaps(task.explainers[name]).heatmaps)
-            found = [metrics[metric].estimate(scores.values[metric].rows) for metric in metrics]
-            rows.append((name, *(number for one in found for number in (one.value, one.error))))
+    gradient, rows = Normalized(Saliency()), []
+    for name in explainers:
+        heatmaps = bench.heatmaps(task.explainers[name]).heatmaps
+        scores = bench.scores(gradient, metrics, dict(enumerate(heatmaps)))
+        found = [metrics[metric].estimate(scores.values[metric].rows) for metric in metrics]
+        rows.append((name, *(number for one in found for number in (one.value, one.error))))
     columns = ("maps of", "MS, others of the gradient", "±", "AS, others of the gradient", "± ")
     return Records(columns, tuple(rows), "", ("± is the standard error over images.",))
