@@ -43,7 +43,7 @@ def test_what_a_record_points_to_exists(record):
     assert tests
     for file, name in tests:
         sources = [path.read_text(encoding="utf-8") for path in TESTS.rglob(file)]
-        assert any(f"def {name}(" in source for source in sources), f"{file}::{name}"
+        assert any(re.search(rf"(def|class) {name}\b", source) for source in sources), f"{file}::{name}"
     for benchmark in re.findall(r"python -m benchmarks --only (\w+)", text):
         assert find_spec(f"benchmarks.{benchmark}"), benchmark
     for link in re.findall(r"\]\(([^)]+)\)", text):

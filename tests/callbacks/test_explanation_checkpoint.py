@@ -259,9 +259,13 @@ class TestErrors:
 
 def test_the_page_shows_what_runs():
     page = (Path(__file__).parents[2] / "docs" / "stopping_and_choosing.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
-    names = {}
-    exec(code, names)
+    codes = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    found = []
+    for code in codes:
+        names = {}
+        exec(code, names)
+        found.append(names)
+    names, _ = found
     assert [type(one).__name__ for one in names["callbacks"]] == [
         "ExplanationMonitor",
         "ExplanationEarlyStopping",
