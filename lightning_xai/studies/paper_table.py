@@ -16,13 +16,14 @@ from lightning_xai.comparison.aggregates import costs
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.metrics.estimate import Estimate, undefined_rows
+from lightning_xai.studies.beside import LEGEND, PrintedTable, beside, faults
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.printed import PrintedNumber
 
 Statistic = Literal["mean", "std", "min", "max", "evaluations", "seconds"]
 Axis = Literal["model", "data", "transform", "target", "explainer", "metric", "statistic"]
 _AXES = ("model", "data", "transform", "target", "explainer", "metric", "statistic")
+_OF_SETTING = ("data", "transform", "target")
 _STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
 Place = Mapping[str, str]
 
@@ -42,8 +43,8 @@ class PaperTable:
         factor: Our numbers are multiplied by it, as the paper prints them.
         offset: And then added to it: 100 and a factor of −100 print 100 − 100·x.
         decimals: As the paper prints them.
-        mean_of_paper: Where the paper has no such row, whether to show the mean of its column beside ours: for other
-            networks than the paper's.
+        mean_of_paper: Where the paper has no such row (or column), whether to show the mean of its column (or row)
+            beside ours: for other networks than the paper's.
         notes: Stand below it.
     """
 
@@ -66,27 +67,42 @@ class PaperTable:
         for axis in (*self.rows, *self.columns, *self.chosen):
             check_choice(axis, _AXES, f"an axis of {self.name}")
 
-    def filled(self, findings: Findings, printed: Mapping[tuple[str, str], PrintedNumber]) -> Records:
+    def filled(self, findings: Findings, printed: PrintedTable) -> Records:
         """Return the table: ``ours ± SE | paper | Δ`` in each cell, – where there is none."""
         table = findings.part(self.part)
         values = {axis: self._values(axis, findings, table) for axis in _AXES}
-        for axis in set(_AXES) - {*self.rows, *self.columns, "statistic"}:
-            if len(values[axis]) > 1:
-                raise ValueError(
-                    f"Expected {self.name} to have `{axis}` among its rows or columns, or one in `chosen`, because "
-                    f"part {self.part!r} has several: {', '.join(values[axis])}."
-                )
+        self._check_axes(values, findings, table)
         rows = []
         for row in _crossed(self.rows, values):
             entries = []
             for column in _crossed(self.columns, values):
-                place = {axis: next(iter(values[axis])) for axis in _AXES} | dict(row) | dict(column)
+                place = {axis: next(iter(values[axis])) for axis in _AXES if len(values[axis]) == 1}
+                place |= {"statistic": next(iter(values["statistic"])), **dict(row), **dict(column)}
                 names = _words(row, values), _words(column, values)
-                entries.append(self._entry(findings, table, place, printed, names))
+                ours = self._ours(findings, table, place)
+                entries.append(beside(ours, printed, *names, self.decimals, means=self.mean_of_paper))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
-        notes = ("ours ± standard error | paper | difference", *self.notes, *_faults(printed))
+        notes = (LEGEND, *self.notes, *faults(printed))
         return Records((" · ".join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Name of the comparison that it reads."""
+        return frozenset({self.part})
+
+    def _check_axes(self, values: Mapping[str, Mapping[str, str]], findings: Findings, table: ComparisonTable) -> None:
+        """Raise ValueError if a number of the table would be of several values of an axis that it does not show."""
+        for axis in set(_AXES) - {*self.rows, *self.columns, "statistic"}:
+            of_model: dict[str, set[str]] = {}
+            for setting in table.settings:
+                of_model.setdefault(findings.group(setting.model), set()).add(str(getattr(setting, axis, axis)))
+            follows_model = axis in _OF_SETTING and "model" in (*self.rows, *self.columns)
+            if len(values[axis]) > 1 and not (follows_model and all(len(one) == 1 for one in of_model.values())):
+                raise ValueError(
+                    f"Expected {self.name} to have `{axis}` among its rows or columns, or one in `chosen`, because "
+                    f"part {self.part!r} has several: {', '.join(values[axis])}."
+                )
 
     def _arrow(self, table: ComparisonTable, column: Sequence[tuple[str, str]]) -> str:
         """Return the direction of a column's metric; a negative factor turns it around."""
@@ -112,45 +128,21 @@ class PaperTable:
             check_choice(name, _STATISTICS if axis == "statistic" else known, f"`{axis}` of {self.name}")
         return named
 
-    def _entry(
-        self,
-        findings: Findings,
-        table: ComparisonTable,
-        place: Place,
-        printed: Mapping[tuple[str, str], PrintedNumber],
-        names: tuple[str, str],
-    ) -> str:
-        value, error = self._ours(findings, table, place)
-        paper, is_mean = self._paper(printed, *names)
-        ours = "–" if math.isnan(value) else f"{value:.{self.decimals}f}"
-        ours += "" if math.isnan(error) else f" ± {error:.{self.decimals}f}"
-        if math.isnan(paper):
-            return ours if not printed else f"{ours} | – | –"
-        difference = "–" if math.isnan(value) else f"{value - paper:+.{self.decimals}f}"
-        return f"{ours} | {'mean ' if is_mean else ''}{paper:.{self.decimals}f} | {difference}"
-
-    def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> tuple[float, float]:
+    def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> Estimate:
         settings = [
             one
             for one in table.settings
             if findings.group(one.model) == place["model"]
-            and (one.data, one.transform, str(one.target)) == (place["data"], place["transform"], place["target"])
+            and all(str(getattr(one, axis)) == place[axis] for axis in _OF_SETTING if axis in place)
         ]
         found = [_statistic(table, one, place["explainer"], place["metric"], place["statistic"]) for one in settings]
         known = [(value, error) for value, error in found if not math.isnan(value)]
         if not known:
-            return math.nan, math.nan
+            return Estimate(math.nan)
         values = torch.tensor([value for value, _ in known], dtype=torch.float64)
         errors = torch.tensor([error for _, error in known], dtype=torch.float64)
         error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(errors[0])
-        return self.offset + self.factor * float(values.mean()), abs(self.factor) * error
-
-    def _paper(self, printed: Mapping[tuple[str, str], PrintedNumber], row: str, column: str) -> tuple[float, bool]:
-        """Return what the paper prints at a place, and whether that is the mean of a column."""
-        if (row, column) in printed:
-            return printed[row, column].value, False
-        others = [one.value for (_, name), one in printed.items() if name == column and not math.isnan(one.value)]
-        return (sum(others) / len(others), True) if self.mean_of_paper and others else (math.nan, False)
+        return Estimate(self.offset + self.factor * float(values.mean()), abs(self.factor) * error)
 
 
 def _statistic(table: ComparisonTable, setting: Setting, explainer: str, metric: str, kind: str) -> tuple[float, float]:
@@ -184,13 +176,3 @@ def _crossed(axes: Sequence[str], values: Mapping[str, Mapping[str, str]]) -> It
 
 def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:
     return " · ".join(values[axis][name] for axis, name in place)
-
-
-def _faults(printed: Mapping[tuple[str, str], PrintedNumber]) -> Iterator[str]:
-    """Yield what is known to be wrong with the paper's numbers, each once."""
-    by_note: dict[str, list[str]] = {}
-    for (row, column), one in printed.items():
-        if one.note:
-            by_note.setdefault(one.note, []).append(f"{row}, {column}")
-    for note, places in by_note.items():
-        yield f"In the paper ({'; '.join(places)}): {note}"

@@ -30,7 +30,10 @@ class Recipe:
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum .9).
         learning_rate: Step size, at the beginning.
         weight_decay: Of the optimizer.
-        schedule: Of the learning rate: ``"constant"``, or ``"cosine"`` to zero.
+        schedule: Of the learning rate: ``"constant"``, ``"cosine"`` to zero, or ``"step"``: times ``decay`` after every
+            ``decay_every`` epochs.
+        decay: See there.
+        decay_every: Likewise.
         class_weights: Whether rare classes weigh more in the loss: N / (C · N_c).
         augment: A function of a batch of images in training, such as a flip; None for none.
         frozen: Beginnings of names of parameters that are not trained.
@@ -50,7 +53,9 @@ class Recipe:
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    decay: float = 0.5
+    decay_every: int = 1
     class_weights: bool = False
     augment: Source | None = None
     frozen: tuple[str, ...] = ()
@@ -70,7 +75,9 @@ class Recipe:
             raise ValueError(f"Expected `epochs` to rise, but got {list(self.epochs)}.")
         check_count(self.batch_size, "batch_size")
         check_choice(self.optimizer, ("adam", "adamw", "sgd"), "optimizer")
-        check_choice(self.schedule, ("constant", "cosine"), "schedule")
+        check_choice(self.schedule, ("constant", "cosine", "step"), "schedule")
+        check_at_least(self.decay, 0.0, "decay", strict=True)
+        check_count(self.decay_every, "decay_every")
         check_at_least(self.learning_rate, 0.0, "learning_rate", strict=True)
         check_at_least(self.weight_decay, 0.0, "weight_decay")
         if self.epochs and self.train is None:

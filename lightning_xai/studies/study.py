@@ -13,6 +13,7 @@ from lightning_xai._checks import check_choice, check_count
 from lightning_xai.comparison.lease import SECONDS, Leases
 from lightning_xai.studies.analysis import Analysis, AnalysisContext
 from lightning_xai.studies.claim import Claim
+from lightning_xai.studies.derived_table import DerivedTable
 from lightning_xai.studies.declaration import folder_of, read_declaration
 from lightning_xai.studies.figure import StudyFigure
 from lightning_xai.studies.findings import Findings, Network
@@ -38,7 +39,7 @@ class Study:
         recipes: Networks that are trained, by name.
         parts: Comparisons, by name.
         analyses: What else is computed, by name.
-        tables: Layouts of the paper's tables.
+        tables: Layouts of the paper's tables: a `PaperTable`, or with a ``function`` a `DerivedTable`.
         figures: Its figures.
         claims: What it claims.
         open_settings: What the paper does not tell, with the choice that was made.
@@ -54,7 +55,7 @@ class Study:
     recipes: Mapping[str, Recipe]
     parts: Mapping[str, Part]
     analyses: Mapping[str, Analysis]
-    tables: tuple[PaperTable, ...]
+    tables: tuple[PaperTable | DerivedTable, ...]
     figures: tuple[StudyFigure, ...]
     claims: tuple[Claim, ...]
     open_settings: tuple[str, ...]
@@ -102,7 +103,7 @@ class Study:
             recipes=recipes,
             parts=parts,
             analyses={name: Analysis(name, **one) for name, one in declared.get("analyses", {}).items()},
-            tables=tuple(PaperTable(name, **one) for name, one in declared.get("tables", {}).items()),
+            tables=tuple(_table(name, one) for name, one in declared.get("tables", {}).items()),
             figures=tuple(StudyFigure(name, **one) for name, one in declared.get("figures", {}).items()),
             claims=tuple(Claim(name, **one) for name, one in declared.get("claims", {}).items()),
             open_settings=tuple(declared.get("open_settings", ())),
@@ -115,7 +116,8 @@ class Study:
     def check(self) -> None:
         """Raise ValueError if a table, figure or claim reads what the study does not compute."""
         for table in self.tables:
-            check_choice(table.part, tuple(self.parts), f"`part` of {table.name}")
+            for name in table.reads:
+                check_choice(name, (*self.parts, *self.analyses), f"what {table.name} reads")
         for figure in self.figures:
             for name, known in ((figure.part, self.parts), (figure.analysis, self.analyses)):
                 if name:
@@ -127,7 +129,7 @@ class Study:
 
     def narrowed(self, only: Sequence[str]) -> Study:
         """Return the study with some tables, figures and claims, and the parts and analyses that they read."""
-        named: dict[str, frozenset[str]] = {one.name: frozenset({one.part}) for one in self.tables}
+        named: dict[str, frozenset[str]] = {one.name: one.reads for one in self.tables}
         named |= {one.name: frozenset({one.part, one.analysis}) for one in self.figures}
         named |= {one.name: one.parts for one in self.claims}
         for name in only:
@@ -172,7 +174,7 @@ class Study:
         tables, networks = {}, dict[str, Network]()
         for name, part in self.parts.items():
             told(f"comparing {name}")
-            tables[name] = part.comparison(kept, folder, device=device, lease=lease, progress=progress).run()
+            tables[name] = part.run(kept, folder, device=device, lease=lease, progress=progress)
             networks |= part.networks(kept)
         place = None if device is None else torch.device(device)
         context = AnalysisContext(kept, self.recipes, self.parts, place)
@@ -193,6 +195,10 @@ def check_seeds(seeds: int) -> int:
     """
     check_count(seeds, "seeds")
     return seeds
+
+
+def _table(name: str, declared: Mapping[str, Any]) -> PaperTable | DerivedTable:
+    return DerivedTable(name, **declared) if "function" in declared else PaperTable(name, **declared)
 
 
 def _limited(part: Part, limit: int | None, changes: Mapping[str, Any]) -> Part:
