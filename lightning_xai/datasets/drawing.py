@@ -42,29 +42,50 @@ DIFFICULTIES = {
 }
 
 
-def draw_scenes(labels: Tensor, size: int, difficulty: Difficulty, generator: Generator) -> tuple[Tensor, Tensor]:
+HUES = {
+    "red": 0.0,
+    "green": 1 / 3,
+    "blue": 2 / 3,
+    "yellow": 1 / 6,
+    "cyan": 1 / 2,
+    "magenta": 5 / 6,
+    "orange": 1 / 12,
+    "violet": 3 / 4,
+}
+"""Places on the circle of hues, in [0, 1); the first ones are the farthest apart."""
+_VIVID = 0.8  # saturation of an object whose hue tells its class
+_COLOURED = (0.3, 0.7)  # its brightness: what is darker or brighter shows no hue
+
+
+def draw_scenes(
+    shapes: Tensor, size: int, difficulty: Difficulty, generator: Generator, hues: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw one object per image on a textured, cluttered background.
 
     Args:
-        labels: Index of each object's shape, int64 of shape (N,).
+        shapes: Index of each object's outline, int64 of shape (N,).
         size: Side of the images in pixels.
         difficulty: How hard the object is to see.
         generator: Source of all randomness.
+        hues: Hue of each object, float32 of shape (N,) in [0, 1); drawn at random if None.
 
     Returns:
         Images, float32 of shape (N, 3, size, size) in [0, 1], and the masks of the objects, bool of shape
         (N, size, size), True where the centre of the pixel lies inside the outline.
     """
-    num_images = len(labels)
+    num_images = len(shapes)
     brightness = uniform(0.2, 0.8, (num_images, 1), generator)
     contrast = uniform(*difficulty.contrast, (num_images, 1), generator)
     contrast = torch.where(brightness < 0.5, contrast, -contrast)
     images = _background(brightness, size, difficulty, generator)
     for _ in range(difficulty.num_strokes):
         images = paint(images, _stroke(num_images, size, generator), random_colors(brightness, generator))
-    distance = _object_distance(labels, size, difficulty, generator)
+    distance = _object_distance(shapes, size, difficulty, generator)
     shade = 0.3 * difficulty.texture * (smooth_field(num_images, size, 4, generator) - 0.5)
-    images = paint(images, distance, random_colors(brightness + contrast, generator) + shade)
+    color = random_colors(brightness + contrast, generator)  # drawn in any case: what follows is the same
+    if hues is not None:
+        color = colors(hues[:, None], (brightness + contrast).clamp(*_COLOURED), _VIVID)
+    images = paint(images, distance, color + shade)
     noise = torch.randn(images.shape, generator=generator)
     return (images + difficulty.noise * noise).clamp(0, 1), distance <= 0
 
@@ -137,19 +158,19 @@ def _stroke(num_images: int, size: int, generator: Generator) -> Tensor:
     return torch.hypot((along.abs() - half_length).clamp(min=0), across) - thickness
 
 
-def _object_distance(labels: Tensor, size: int, difficulty: Difficulty, generator: Generator) -> Tensor:
+def _object_distance(shapes: Tensor, size: int, difficulty: Difficulty, generator: Generator) -> Tensor:
     """Return the distance (N, size, size) from the outline of one object per image, clear of the edges and the corners.
 
     The place and the size are drawn without looking at the class. The circle that contains every shape stays inside the
     image and does not touch the squares that `badge_extent` reserves in the corners.
     """
-    radius = uniform(*difficulty.radius, (len(labels), 1, 1), generator) * size
+    radius = uniform(*difficulty.radius, (len(shapes), 1, 1), generator) * size
     reach = REACH * radius
     margin = torch.maximum(reach, badge_extent(size) + reach * math.sqrt(0.5)) + 1
-    x, y = _random_frame(len(labels), size, margin, generator)
+    x, y = _random_frame(len(shapes), size, margin, generator)
     distance = torch.empty_like(x)
-    for label, outline in enumerate(OUTLINES):
-        chosen = labels == label
+    for shape, outline in enumerate(OUTLINES):
+        chosen = shapes == shape
         scale = radius[chosen] * math.sqrt(math.pi / outline.area)
         distance[chosen] = scale * outline.distance(x[chosen] / scale, y[chosen] / scale)
     return distance

@@ -12,23 +12,10 @@ from torch.utils.data import Dataset
 from lightning_xai._checks import check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.datasets.canvases import NUM_DRAWN, paste_on_canvases
-from lightning_xai.datasets.idx import read_idx
+from lightning_xai.datasets.fashion_mnist import DEBIAN, FashionMnist
 from lightning_xai.datasets.shapes import boxes_around, one_thread
 
-_DEBIAN = "/usr/share/datasets/fashion-mnist"
 _BLOCK = 256  # canvases that are drawn together
-_CLASSES = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 
 
 class CanvasSample(TypedDict):
@@ -78,10 +65,10 @@ class FashionCanvases(Dataset[CanvasSample]):
         >>> FashionCanvases(folder="nowhere")
         Traceback (most recent call last):
             ...
-        FileNotFoundError: Expected Fashion-MNIST in `folder`, but nowhere has no train-images-idx3-ubyte(.gz). ...
+        FileNotFoundError: Expected FashionMNIST in `folder`, but nowhere has no train-images-idx3-ubyte(.gz). ...
     """
 
-    classes: tuple[str, ...] = _CLASSES
+    classes: tuple[str, ...] = FashionMnist.classes
     """Names of the classes."""
     images: Tensor
     """All canvases, uint8 of shape (N, 1, S, S)."""
@@ -97,7 +84,7 @@ class FashionCanvases(Dataset[CanvasSample]):
         num_images: int | None = None,
         image_size: int = 64,
         train: bool = True,
-        folder: str | Path = _DEBIAN,
+        folder: str | Path = DEBIAN,
         seed: int = 0,
     ) -> None:
         check_count(image_size, "image_size", least=32)
@@ -105,12 +92,10 @@ class FashionCanvases(Dataset[CanvasSample]):
         if num_images is not None:
             check_count(num_images, "num_images")
         split = "train" if train else "t10k"
-        garments = read_idx(_file(Path(folder), f"{split}-images-idx3-ubyte"))
-        labels = read_idx(_file(Path(folder), f"{split}-labels-idx1-ubyte")).long()
-        num_garments = _checked_number(garments, labels, folder)
-        if num_images is not None and num_images > num_garments:
+        garments, labels = FashionMnist.read(Path(folder), train=train)
+        if num_images is not None and num_images > len(labels):
             raise ValueError(
-                f"Expected `num_images` to be at most {num_garments}, the number of garments in {folder} with "
+                f"Expected `num_images` to be at most {len(labels)}, the number of garments in {folder} with "
                 f"train={train}, but got {num_images}."
             )
         self.image_size, self.train, self.folder, self.seed = image_size, train, str(folder), seed
@@ -138,30 +123,3 @@ class FashionCanvases(Dataset[CanvasSample]):
         drawn = uniform(indices, (NUM_DRAWN,), seed=self.seed, purpose=f"canvases of {split}")
         canvases, masks = paste_on_canvases(garments[indices] / 255, garments, drawn, self.image_size)
         return (255 * canvases[:, None]).round().to(torch.uint8), masks
-
-
-def _file(folder: Path, name: str) -> Path:
-    """Return the file, compressed or not; raise FileNotFoundError that says how to get it if there is neither."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"Expected Fashion-MNIST in `folder`, but {folder} has no {name}(.gz). Install it (Debian, Ubuntu: "
-        f"`apt install dataset-fashion-mnist` brings {_DEBIAN}), or download it with "
-        "`torchvision.datasets.FashionMNIST('data', download=True)` and pass folder='data/FashionMNIST/raw'."
-    )
-
-
-def _checked_number(garments: Tensor, labels: Tensor, folder: str | Path) -> int:
-    """Return how many garments there are; raise ValueError if the files do not fit together."""
-    if garments.dtype != torch.uint8 or garments.ndim != 3 or not len(garments) or len(labels) != len(garments):
-        raise ValueError(
-            f"Expected the files in {folder} to hold uint8 images of shape (N, 28, 28) and N labels, but got "
-            f"{garments.dtype} of shape {tuple(garments.shape)} and {len(labels)} labels."
-        )
-    if labels.max() >= len(_CLASSES):
-        raise ValueError(
-            f"Expected the labels in {folder} to be below {len(_CLASSES)}, the number of classes of Fashion-MNIST, but "
-            f"got {int(labels.max())}."
-        )
-    return len(garments)

@@ -10,8 +10,9 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from lightning_xai._checks import check_choice
 from lightning_xai.datasets.badge import choose_badge_classes, draw_badges
-from lightning_xai.datasets.drawing import DIFFICULTIES, draw_scenes
+from lightning_xai.datasets.drawing import DIFFICULTIES, HUES, draw_scenes
 from lightning_xai.datasets.outlines import OUTLINES
 
 NUM_CYCLES = 8
@@ -39,6 +40,7 @@ class ShapesDataset(Dataset[ShapesSample]):
 
     Nothing is downloaded: the images are drawn when the dataset is made. Only the shape tells the class; colours,
     place, rotation and area are drawn without looking at it. Every `num_classes` images hold each class once, shuffled.
+    With ``cue="colour"`` it is the other way round: every object is a circle, and only its colour tells the class.
 
     A **shortcut** can be planted: a badge of S // 8 pixels in a random corner, its colour stands for a class. It agrees
     with the label with probability `shortcut` and otherwise shows another class, all equally likely. A model trained
@@ -51,14 +53,16 @@ class ShapesDataset(Dataset[ShapesSample]):
     Args:
         num_images: Number of images N.
         image_size: Side S of the images in pixels, at least 32.
-        num_classes: Number of shapes, from 2 to 8: circle, square, triangle, cross, ring, star, crescent, heart.
+        num_classes: Number of shapes, from 2 to 8: circle, square, triangle, cross, ring, star, crescent, heart; of
+            colours: red, green, blue, yellow, cyan, magenta, orange, violet.
         difficulty: "easy", "medium" or "hard": more clutter, texture and noise, less contrast, smaller objects.
         shortcut: Probability that the badge agrees with the label, in [0, 1]; None for no badges.
         seed: Seed of all randomness, from 0 to 2**32 - 1.
+        cue: What tells the class: "shape" or "colour".
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or badges, which are colours, are to stand beside colours.
 
     Example:
         >>> dataset = ShapesDataset(num_images=6, num_classes=3)
@@ -92,6 +96,7 @@ class ShapesDataset(Dataset[ShapesSample]):
         difficulty: Literal["easy", "medium", "hard"] = "medium",
         shortcut: float | None = None,
         seed: int = 0,
+        cue: Literal["shape", "colour"] = "shape",
     ) -> None:
         _check_integer("num_images", num_images, 1, 2**31 - 1, "as many as are to be drawn")
         _check_integer("image_size", image_size, 32, 4096, "in pixels: shapes need room")
@@ -99,9 +104,16 @@ class ShapesDataset(Dataset[ShapesSample]):
         _check_integer("seed", seed, 0, 2**32 - 1, "what a torch generator tells apart")
         _check_difficulty(difficulty)
         _check_shortcut(shortcut)
+        check_choice(cue, ("shape", "colour"), "cue")
+        if cue == "colour" and shortcut is not None:
+            raise ValueError(
+                "Expected `shortcut` with cue='shape' only, because badges tell classes by their colours, but got "
+                f"{shortcut}."
+            )
         self.image_size, self.num_classes, self.seed = image_size, num_classes, seed
-        self.difficulty, self.shortcut = difficulty, shortcut
-        self.classes = tuple(outline.name for outline in OUTLINES[:num_classes])
+        self.difficulty, self.shortcut, self.cue = difficulty, shortcut, cue
+        names = [outline.name for outline in OUTLINES] if cue == "shape" else list(HUES)
+        self.classes = tuple(names[:num_classes])
         scenes = Generator().manual_seed(seed)
         # A stream of its own for the badges: with and without them, the rest of the image is the same.
         badges = Generator().manual_seed(int(torch.randint(2**32, (), generator=scenes)))
@@ -126,7 +138,9 @@ class ShapesDataset(Dataset[ShapesSample]):
 
     def _draw_block(self, scenes: Generator, badges: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         labels = torch.rand(NUM_CYCLES, self.num_classes, generator=scenes).argsort(dim=1).flatten()
-        images, masks = draw_scenes(labels, self.image_size, DIFFICULTIES[self.difficulty], scenes)
+        hues = None if self.cue == "shape" else torch.tensor([*HUES.values()])[labels]
+        shapes = labels if hues is None else torch.zeros_like(labels)
+        images, masks = draw_scenes(shapes, self.image_size, DIFFICULTIES[self.difficulty], scenes, hues)
         badge_classes, badge_masks = torch.full_like(labels, -1), torch.zeros_like(masks)
         if self.shortcut is not None:
             badge_classes = choose_badge_classes(labels, self.num_classes, self.shortcut, badges)

@@ -15,45 +15,27 @@ PrintedTable: TypeAlias = Mapping[tuple[str, str], PrintedNumber]
 LEGEND = "ours ± standard error | paper | difference"
 
 
-def beside(ours: Estimate, printed: PrintedTable, row: str, column: str, decimals: int, *, means: bool = False) -> str:
-    """Return ``ours ± SE | paper | difference``; ours alone in a table of which the paper prints nothing.
+def beside(ours: Estimate, paper: float | None, decimals: int, *, is_mean: bool = False) -> str:
+    """Return ``ours ± SE | paper | difference``, – for what is missing.
 
     Args:
         ours: In the unit of the paper's table.
-        printed: Its numbers.
-        row: In its words.
-        column: Likewise.
+        paper: What the paper prints; NaN if nothing here, None if nothing in the whole table.
         decimals: As it prints them.
-        means: Whether a row that the paper does not have gets the mean of its column, and a column that it does not
-            have the mean of its row.
+        is_mean: Whether ``paper`` is a mean over several of its numbers.
 
     Example:
-        >>> beside(Estimate(0.5, 0.01), {("a", "b"): PrintedNumber(0.25, 1)}, "a", "b", 2)
+        >>> beside(Estimate(0.5, 0.01), 0.25, 2)
         '0.50 ± 0.01 | 0.25 | +0.25'
     """
-    paper, is_mean = _number(printed, row, column, means=means)
     text = "–" if math.isnan(ours.value) else f"{ours.value:.{decimals}f}"
     text += "" if math.isnan(ours.error) else f" ± {ours.error:.{decimals}f}"
+    if paper is None:
+        return text
     if math.isnan(paper):
-        return text if not printed else f"{text} | – | –"
+        return f"{text} | – | –"
     difference = "–" if math.isnan(ours.value) else f"{ours.value - paper:+.{decimals}f}"
     return f"{text} | {'mean ' if is_mean else ''}{paper:.{decimals}f} | {difference}"
-
-
-def _number(printed: PrintedTable, row: str, column: str, *, means: bool) -> tuple[float, bool]:
-    """Return what the paper prints at a place, NaN if nothing, and whether it is a mean over others."""
-    if (row, column) in printed:
-        return printed[row, column].value, False
-    if not means:
-        return math.nan, False
-    others = {place: one.value for place, one in printed.items() if not math.isnan(one.value)}
-    if all(known != row for known, _ in printed):
-        chosen = [value for (_, known), value in others.items() if known == column]
-    elif all(known != column for _, known in printed):
-        chosen = [value for (known, _), value in others.items() if known == row]
-    else:
-        chosen = []
-    return (sum(chosen) / len(chosen), True) if chosen else (math.nan, False)
 
 
 def faults(printed: PrintedTable) -> Iterator[str]:

@@ -13,6 +13,7 @@ from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.statistics import bootstrap
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.studies.findings import Findings
 
 FEWEST_TRAININGS = 6
@@ -91,15 +92,40 @@ def contrasts(
             yield combined(where, rows)
 
 
+def contrast_of_networks(
+    findings: Findings, part: str, metric: str, explainer: str, model: str, than: str, **equal: object
+) -> Iterator[Contrast]:
+    """Yield how much better an explainer does on one network than on another, paired by the images that both explain.
+
+    Trainings are paired in their order. Rows are those of groups that differ in nothing but the network.
+    """
+    table = findings.part(part)
+    own = groups_of(findings, part, model=model, **equal)
+    other = groups_of(findings, part, model=than, **equal)
+    for (where, settings), references in zip(own.items(), other.values(), strict=True):
+        pairs = zip(settings, references, strict=False)
+        rows = [gain for one, two in pairs if (gain := _paired(table, (one, two), metric, explainer)) is not None]
+        if rows:
+            yield combined(f"{where}, than {than}", rows)
+
+
+def _paired(table: ComparisonTable, settings: tuple[Setting, Setting], metric: str, explainer: str) -> Tensor | None:
+    own, other = (table.of(setting, explainer, metric) for setting in settings)
+    return None if own is None or other is None else _gain(table.metrics[metric], own.rows, other.rows)
+
+
 def gained(table: ComparisonTable, setting: Setting, metric: str, explainer: str, than: str) -> Tensor | None:
     """Return by how much an explainer is better than another for each image that is defined in both, (n,) float64."""
     own, other = table.of(setting, explainer, metric), table.of(setting, than, metric)
     if own is None or other is None:
         return None
-    score = table.metrics[metric]
-    defined = ~(undefined_rows(own.rows) | undefined_rows(other.rows))
-    gain = score.per_image(own.rows[defined]).double() - score.per_image(other.rows[defined]).double()
-    return gain if score.higher_is_better else -gain
+    return _gain(table.metrics[metric], own.rows, other.rows)
+
+
+def _gain(metric: ExplanationMetric, rows: Tensor, others: Tensor) -> Tensor:
+    defined = ~(undefined_rows(rows) | undefined_rows(others))
+    gain = metric.per_image(rows[defined]).double() - metric.per_image(others[defined]).double()
+    return gain if metric.higher_is_better else -gain
 
 
 def combined(where: str, rows: Sequence[Tensor]) -> Contrast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -29,7 +30,8 @@ class DerivedTable:
         arguments: Plain values.
         parts: Comparisons and analyses that it reads.
         decimals: As the paper prints them.
-        mean_of_paper: See `PaperTable`.
+        mean_of_paper: Whether a row that the paper does not have gets the mean of its column, and a column that it does
+            not have the mean of its row: for other networks than the paper's.
         notes: Stand below it.
     """
 
@@ -59,4 +61,23 @@ class DerivedTable:
         return Records(("", *columns), rows, f"{self.name}: {self.title}", (LEGEND, *self.notes, *faults(printed)))
 
     def _entry(self, ours: Estimate, printed: PrintedTable, row: str, column: str) -> str:
-        return beside(ours, printed, row, column, self.decimals, means=self.mean_of_paper)
+        if not printed:
+            return beside(ours, None, self.decimals)
+        if (row, column) in printed or not self.mean_of_paper:
+            found = printed.get((row, column))
+            return beside(ours, math.nan if found is None else found.value, self.decimals)
+        mean = _mean_of_others(printed, row, column)
+        return beside(ours, mean, self.decimals, is_mean=not math.isnan(mean))
+
+
+def _mean_of_others(printed: PrintedTable, row: str, column: str) -> float:
+    """Return the mean of a column if the row is not the paper's, that of a row if the column is not, else NaN."""
+    is_known = any(name == row for name, _ in printed), any(name == column for _, name in printed)
+    if is_known == (False, True):
+        chosen = [one.value for (_, name), one in printed.items() if name == column]
+    elif is_known == (True, False):
+        chosen = [one.value for (name, _), one in printed.items() if name == row]
+    else:
+        return math.nan
+    known = [value for value in chosen if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -105,7 +105,6 @@ def _learner(package: Any, network: nn.Module, recipe: Recipe, labels: Tensor) -
         def __init__(self) -> None:
             super().__init__()
             self.network = network
-            self.recalls: list[tuple[Tensor, Tensor]] = []
 
         def training_step(self, batch: Any) -> Tensor:
             images, truth = batch
@@ -113,21 +112,26 @@ def _learner(package: Any, network: nn.Module, recipe: Recipe, labels: Tensor) -
             weight = class_weights(labels, logits.shape[1]).to(logits) if recipe.class_weights else None
             return F.cross_entropy(logits, truth, weight=weight)
 
+        def configure_optimizers(self) -> Any:
+            return _optimizer(network, recipe)
+
+    class ValidatedLearner(Learner):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers: list[tuple[Tensor, Tensor]] = []
+
         def validation_step(self, batch: Any) -> None:
             images, truth = pair_of(batch)
             logits = network(images)
             self.log("val_loss", F.cross_entropy(logits, truth), batch_size=len(truth))
-            self.recalls.append((logits.argmax(1).cpu(), truth.cpu()))
+            self.answers.append((logits.argmax(1).cpu(), truth.cpu()))
 
         def on_validation_epoch_end(self) -> None:
-            predicted, truth = (torch.cat(parts) for parts in zip(*self.recalls, strict=True))
-            self.recalls.clear()
+            predicted, truth = (torch.cat(parts) for parts in zip(*self.answers, strict=True))
+            self.answers.clear()
             self.log("val_recall", mean_recall(predicted, truth, recipe.recall_of))
 
-        def configure_optimizers(self) -> Any:
-            return _optimizer(network, recipe)
-
-    return Learner()
+    return Learner() if recipe.validation is None else ValidatedLearner()
 
 
 def mean_recall(predicted: Tensor, labels: Tensor, classes: tuple[int, ...] = ()) -> float:

@@ -26,6 +26,8 @@ _AXES = ("model", "data", "transform", "target", "explainer", "metric", "statist
 _OF_SETTING = ("data", "transform", "target")
 _STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
 Place = Mapping[str, str]
+BETWEEN = " · "
+"""Stands between the words of a row, or of a column, that crosses several axes."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ class PaperTable:
         factor: Our numbers are multiplied by it, as the paper prints them.
         offset: And then added to it: 100 and a factor of −100 print 100 − 100·x.
         decimals: As the paper prints them.
-        mean_of_paper: Where the paper has no such row (or column), whether to show the mean of its column (or row)
-            beside ours: for other networks than the paper's.
+        mean_of_paper: Where the paper has no such network, whether to show the mean over its own beside ours.
         notes: Stand below it.
     """
 
@@ -80,11 +81,12 @@ class PaperTable:
                 place |= {"statistic": next(iter(values["statistic"])), **dict(row), **dict(column)}
                 names = _words(row, values), _words(column, values)
                 ours = self._ours(findings, table, place)
-                entries.append(beside(ours, printed, *names, self.decimals, means=self.mean_of_paper))
+                paper, is_mean = self._paper(printed, *names)
+                entries.append(beside(ours, paper if printed else None, self.decimals, is_mean=is_mean))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
         notes = (LEGEND, *self.notes, *faults(printed))
-        return Records((" · ".join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+        return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -125,7 +127,7 @@ class PaperTable:
         chosen = self.chosen.get(axis, known)
         named = dict(chosen) if isinstance(chosen, Mapping) else {str(name): str(name) for name in chosen}
         for name in named:
-            check_choice(name, _STATISTICS if axis == "statistic" else known, f"`{axis}` of {self.name}")
+            check_choice(name, _STATISTICS if axis == "statistic" else known, f"{axis} of {self.name}")
         return named
 
     def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> Estimate:
@@ -143,6 +145,22 @@ class PaperTable:
         errors = torch.tensor([error for _, error in known], dtype=torch.float64)
         error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(errors[0])
         return Estimate(self.offset + self.factor * float(values.mean()), abs(self.factor) * error)
+
+    def _paper(self, printed: PrintedTable, row: str, column: str) -> tuple[float, bool]:
+        """Return what the paper prints at a place, and whether that is the mean over its networks."""
+        if (row, column) in printed:
+            return printed[row, column].value, False
+        if not self.mean_of_paper:
+            return math.nan, False
+        own = self._but_the_network(row, column)
+        others = [one.value for place, one in printed.items() if self._but_the_network(*place) == own]
+        known = [value for value in others if not math.isnan(value)]
+        return (sum(known) / len(known), True) if known else (math.nan, False)
+
+    def _but_the_network(self, row: str, column: str) -> list[tuple[str, str]]:
+        """Return the words of a place for all axes but the model."""
+        words = zip((*self.rows, *self.columns), (*row.split(BETWEEN), *column.split(BETWEEN)), strict=False)
+        return [(axis, word) for axis, word in words if axis != "model"]
 
 
 def _statistic(table: ComparisonTable, setting: Setting, explainer: str, metric: str, kind: str) -> tuple[float, float]:
@@ -175,4 +193,4 @@ def _crossed(axes: Sequence[str], values: Mapping[str, Mapping[str, str]]) -> It
 
 
 def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:
-    return " · ".join(values[axis][name] for axis, name in place)
+    return BETWEEN.join(values[axis][name] for axis, name in place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.statistics import correlation
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.claim import Outcome, Predicate, Verdict
-from lightning_xai.studies.contrast import Contrast, contrasts, groups_of
+from lightning_xai.studies.contrast import Contrast, contrast_of_networks, contrasts, groups_of
 from lightning_xai.studies.findings import Findings
 
 _FEWEST_MODELS = 6
@@ -41,6 +42,28 @@ def exceeds(
     ]
     signs = [one.sign for _, one in found]
     head = f"{explainer} against {than}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
+    return Verdict(_outcome(signs, share), f"{head} ({_said([f'{name}, {one}' for name, one in found])})")
+
+
+def better_on(
+    findings: Findings,
+    part: str,
+    metric: str | Sequence[str],
+    explainer: str,
+    model: str | Sequence[str],
+    than: str | Sequence[str],
+    share: float = 1.0,
+    **equal: Any,
+) -> Verdict:
+    """Judge that an explainer does better on each of some networks than on each of others, on the same images."""
+    found = [
+        (name, one)
+        for name in _several(metric)
+        for first, second in product(_several(model), _several(than))
+        for one in contrast_of_networks(findings, part, name, explainer, first, second, **equal)
+    ]
+    signs = [one.sign for _, one in found]
+    head = f"{explainer}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
     return Verdict(_outcome(signs, share), f"{head} ({_said([f'{name}, {one}' for name, one in found])})")
 
 
@@ -197,5 +220,5 @@ def _said(words: Sequence[str]) -> str:
 
 
 PREDICATES: dict[str, Predicate] = {
-    one.__name__: one for one in (exceeds, among_best, bounded, one_method, correlates, cheaper)
+    one.__name__: one for one in (exceeds, better_on, among_best, bounded, one_method, correlates, cheaper)
 }

@@ -143,6 +143,36 @@ class TestObjects:
         assert contrasts[0] > 1.3 * contrasts[1] > 1.3**2 * contrasts[2]
 
 
+class TestColours:
+    def test_only_the_colour_tells_the_class(self):
+        """Mean colour of each object: the nearest of the eight hues is its class's; every object is a disc."""
+        dataset = ShapesDataset(160, num_classes=8, cue="colour")
+        assert dataset.classes == ("red", "green", "blue", "yellow", "cyan", "magenta", "orange", "violet")
+        places = torch.tensor([0, 1 / 3, 2 / 3, 1 / 6, 1 / 2, 5 / 6, 1 / 12, 3 / 4], dtype=torch.float64)
+        for image, mask, label in zip(dataset.images.double(), dataset.masks, dataset.labels.tolist(), strict=True):
+            red, green, blue = image[:, mask].mean(1).tolist()
+            hue = math.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue) / (2 * math.pi)
+            distance = (hue - places + 0.5).remainder(1) - 0.5
+            assert int(distance.abs().argmin()) == label
+            assert mask.sum() / (mask.any(0).sum() * mask.any(1).sum()) == pytest.approx(math.pi / 4, abs=0.08)
+
+    def test_the_rest_is_drawn_as_with_shapes(self):
+        shapes, colours = ShapesDataset(64), ShapesDataset(64, cue="colour")
+        assert torch.equal(shapes.labels, colours.labels)
+        circles = shapes.labels == 0
+        assert torch.equal(shapes.masks[circles], colours.masks[circles])
+        neither = ~(shapes.masks | colours.masks)
+        inner = -torch.nn.functional.max_pool2d(-neither.float()[:, None], 7, 1, 3)  # without anti-aliased edges
+        kept = (inner > 0).expand(-1, 3, -1, -1)
+        assert torch.equal(shapes.images[kept], colours.images[kept])
+
+    def test_no_badges_beside_colours(self):
+        with pytest.raises(ValueError, match="`shortcut` with cue='shape' only"):
+            ShapesDataset(4, cue="colour", shortcut=0.5)
+        with pytest.raises(ValueError, match="`cue` to be one of 'shape', 'colour'"):
+            ShapesDataset(4, cue="color")
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [

@@ -1,0 +1,74 @@
+"""Tables in a paper's layout: our numbers by hand, the paper's beside them, and the difference."""
+
+import math
+
+import pytest
+
+from lightning_xai.studies.paper_table import PaperTable
+from lightning_xai.studies.printed import PrintedNumber
+from tests.studies._made import made_findings
+
+VALUES = {
+    ("u-s0", "a"): [0.2, 0.4],
+    ("u-s1", "a"): [0.4, 0.8],
+    ("v", "a"): [0.1, 0.3],
+    ("u-s0", "b"): [0.0, 0.0],
+    ("u-s1", "b"): [0.0, 0.0],
+    ("v", "b"): [0.5, math.nan],
+}
+
+
+def table(**settings):
+    return PaperTable(
+        **{"name": "t", "title": "T", "part": "p", "rows": ("model",), "columns": ("explainer",), **settings}
+    )
+
+
+def test_means_errors_and_differences_by_hand():
+    printed = {("u", "a"): PrintedNumber(0.5, 3), ("v", "b"): PrintedNumber(math.nan, 4)}
+    found = table(decimals=2).filled(made_findings(VALUES), printed)
+    assert found.columns == ("model", "a", "b")
+    # two trainings with means .3 and .6: mean .45, error .15; one training with .1 and .3: error over images .1
+    assert found.rows == (
+        ("u", "0.45 ± 0.15 | 0.50 | -0.05", "0.00 ± 0.00 | – | –"),
+        ("v", "0.20 ± 0.10 | – | –", "0.50 | – | –"),
+    )
+
+
+def test_factors_words_and_a_choice():
+    chosen = {"model": {"v": "Network V"}, "explainer": {"b": "B", "a": "A"}}
+    found = table(chosen=chosen, factor=-100, offset=100, decimals=1).filled(made_findings(VALUES), {})
+    assert found.columns == ("model", "B", "A")
+    assert found.rows == (("Network V", "50.0", "80.0 ± 10.0"),)
+
+
+def test_the_mean_of_the_papers_networks():
+    printed = {("theirs", "a"): PrintedNumber(0.1, 1), ("others", "a"): PrintedNumber(0.3, 2, "A slip")}
+    found = table(decimals=1, mean_of_paper=True).filled(made_findings(VALUES), printed)
+    assert found.rows[1][1] == "0.2 ± 0.1 | mean 0.2 | +0.0"
+    assert found.notes[-1] == "In the paper (others, a): A slip"
+    crossed = {("theirs", "a · sparseness"): PrintedNumber(0.1, 1), ("theirs", "b · sparseness"): PrintedNumber(9, 2)}
+    found = table(decimals=1, mean_of_paper=True, columns=("explainer", "metric")).filled(
+        made_findings(VALUES), crossed
+    )
+    assert found.rows[1][1] == "0.2 ± 0.1 | mean 0.1 | +0.1"
+    assert table(decimals=1).filled(made_findings(VALUES), printed).rows[1][1] == "0.2 ± 0.1 | – | –"
+
+
+def test_other_statistics():
+    chosen = {"statistic": ["std", "min", "max", "evaluations"], "explainer": ["a"], "model": ["v"]}
+    found = table(columns=("statistic",), chosen=chosen).filled(made_findings(VALUES), {})
+    assert found.rows == (("v", f"{math.sqrt(0.02):.3f}", "0.100", "0.300", "3.000"),)
+
+
+def test_the_arrow_turns_with_the_factor():
+    settings = {"rows": ("model", "explainer"), "columns": ("metric",)}
+    assert table(**settings).filled(made_findings(VALUES), {}).columns == ("model · explainer", "sparseness ↑")
+    assert table(**settings, factor=-1).filled(made_findings(VALUES), {}).columns[1] == "sparseness ↓"
+
+
+def test_an_axis_that_is_named_nowhere_needs_one_value():
+    with pytest.raises(ValueError, match=r"Expected t to have `explainer` among its rows or columns.*several: a, b"):
+        table(columns=("metric",)).filled(made_findings(VALUES), {})
+    with pytest.raises(ValueError, match=r"explainer of t.*'c'"):
+        table(chosen={"explainer": ["c"]}).filled(made_findings(VALUES), {})
