@@ -116,12 +116,13 @@ class Study:
     def check(self) -> None:
         """Raise ValueError if a table, figure or claim reads what the study does not compute."""
         for table in self.tables:
+            known = self.parts if isinstance(table, PaperTable) else {**self.parts, **self.analyses}
             for name in table.reads:
-                check_choice(name, (*self.parts, *self.analyses), f"what {table.name} reads")
+                check_choice(name, tuple(known), f"part of {table.name}")
         for figure in self.figures:
-            for name, known in ((figure.part, self.parts), (figure.analysis, self.analyses)):
+            for name, there in ((figure.part, self.parts), (figure.analysis, self.analyses)):
                 if name:
-                    check_choice(name, tuple(known), f"what {figure.name} reads")
+                    check_choice(name, tuple(there), f"what {figure.name} reads")
         for claim in self.claims:
             claim.function  # noqa: B018 - an unknown predicate is an error before anything runs
             for name in claim.parts:

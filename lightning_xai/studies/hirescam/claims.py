@@ -110,17 +110,23 @@ def favours_neither(
     return Verdict("contradicted" if max(better, worse) >= share * max(len(signs), 1) else "undecided", why)
 
 
-def cheapest(findings: Findings, parts: Sequence[str], metric: str) -> Verdict:
-    """Judge that a metric needs fewer evaluations per image than every other one of some parts: exact."""
+def cheapest(findings: Findings, part: str, metric: str, parts: Sequence[str], than: Sequence[str]) -> Verdict:
+    """Judge that a metric of a part needs fewer evaluations per image than some metrics of other parts: exact."""
+    own = _evaluations(findings, part)[metric]
+    costs_by_name = {name: value for one in parts for name, value in _evaluations(findings, one).items()}
+    others = {name: costs_by_name[name] for name in than}
+    said = ", ".join(f"{name} {value:.0f}" for name, value in others.items())
+    outcome: Outcome = "supported" if all(own < value for value in others.values()) else "contradicted"
+    return Verdict(outcome, f"evaluations per image: {metric} {own:.0f}; {said}")
+
+
+def _evaluations(findings: Findings, part: str) -> dict[str, float]:
+    """Return what each metric of a part costs alone: the greatest, as what cells share counts for the first of them."""
     found: dict[str, float] = {}
-    for part in parts:
-        for row in costs(findings.part(part)):
-            if row["what"] != "explaining":
-                # what several cells share counts for the first that asked: the greatest is what it costs alone
-                found[row["what"]] = max(found.get(row["what"], 0.0), row["evaluations"])
-    holds = all(found[metric] <= value for value in found.values())
-    why = ", ".join(f"{name} {value:.0f}" for name, value in sorted(found.items(), key=lambda one: one[1]))
-    return Verdict("supported" if holds else "contradicted", f"evaluations per image: {why}")
+    for row in costs(findings.part(part)):
+        if row["what"] != "explaining":
+            found[row["what"]] = max(found.get(row["what"], 0.0), row["evaluations"])
+    return found
 
 
 def follows_score(

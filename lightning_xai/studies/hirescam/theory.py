@@ -130,7 +130,8 @@ def _of_trained_networks(context: AnalysisContext, part: str, num_images: int) -
     Both are one layer but in residual networks, where the shortcut comes between them.
     """
     for one in explained_images(context, part, num_images, {"hires_cam": HiResCAM()}):
-        layers = [name for name, module in one.module.named_modules() if isinstance(module, nn.Conv2d)]
+        convolutions = [name for name, module in one.module.named_modules() if isinstance(module, nn.Conv2d)]
+        layers = [name for name in convolutions if "downsample" not in name]
         flattened = before_flatten(one.module)
         network, images = one.module.double(), one.cases["hires_cam"].images.double()
         for place, layer in ((FLATTENED, flattened), (LAST, layers[-1])):
@@ -141,13 +142,19 @@ def _of_trained_networks(context: AnalysisContext, part: str, num_images: int) -
 
 
 def before_flatten(network: nn.Module) -> str:
-    """Return the name of the layer whose output `torch.nn.Flatten` gets: the child before it.
+    """Return the name of the layer whose output `torch.nn.Flatten` gets: the child before it, or the last of its own.
 
     Raises:
         ValueError: If no `torch.nn.Flatten` follows another layer.
     """
-    names = [name for name, _ in network.named_children()]
-    for before, (name, child) in zip(["", *names], network.named_children(), strict=False):
-        if isinstance(child, nn.Flatten) and before:
-            return before
-    raise ValueError(f"Expected `network` to have a Flatten after a layer, but its children are {', '.join(names)}.")
+    children = list(network.named_children())
+    before = [name for name, child in children if isinstance(child, nn.Flatten)]
+    place = [name for name, _ in children].index(before[0]) if before else 0
+    if not place:
+        listed = ", ".join(name for name, _ in children)
+        raise ValueError(f"Expected `network` to have a Flatten after a layer, but its children are {listed}.")
+    name, layer = children[place - 1]
+    while isinstance(layer, nn.Sequential):
+        inner, layer = list(layer.named_children())[-1]
+        name = f"{name}.{inner}"
+    return name
