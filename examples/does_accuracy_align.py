@@ -22,7 +22,6 @@ import torch
 from _shared.classifier import ImageClassifier, small_resnet
 from _shared.convolutions_then_flat import small_vgg
 from _shared.quiet import quiet_lightning
-from _shared.vision_transformer import SmallViT
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -31,6 +30,7 @@ from lightning_xai.probing.decisions.alignment import Alignment, RankCorrelation
 from lightning_xai.probing.decisions.pooled_correlation import pooled_correlation
 from lightning_xai.reports import AccuracyAlignment, History
 from lightning_xai.reports.report import Run
+from lightning_xai.studies.networks import SmallViT
 
 NUM_CLASSES = 4
 NETWORKS = ("ResNet", "VGG", "ViT")
@@ -101,7 +101,7 @@ def aligned(network: str, seed: int, settings: argparse.Namespace) -> dict[str, 
 def network_named(name: str, image_size: int) -> nn.Module:
     if name == "ResNet":
         return small_resnet(NUM_CLASSES)
-    return small_vgg(NUM_CLASSES, image_size) if name == "VGG" else SmallViT(NUM_CLASSES, image_size)
+    return small_vgg(NUM_CLASSES, image_size) if name == "VGG" else SmallViT(NUM_CLASSES, image_size=image_size)
 
 
 def heading(seeds: Sequence[int]) -> Iterator[str]:

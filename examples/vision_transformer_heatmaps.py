@@ -31,7 +31,6 @@ from _shared.classifier import ImageClassifier, small_resnet
 from _shared.comparison import Batch, comparison_table, draw_one_of_each, fit_quietly
 from _shared.quiet import quiet_lightning
 from _shared.run_folder import print_facts
-from _shared.vision_transformer import SmallViT
 from rich import get_console
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -45,6 +44,7 @@ from lightning_xai import (
     ShapesDataset,
     TransformerAttribution,
 )
+from lightning_xai.studies.networks import SmallViT
 
 NUM_CLASSES, IMAGE_SIZE = 4, 48
 EPOCHS = {"CNN": 3, "ViT": 7}  # until both are right about equally often
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def trained(name: str, train: ShapesDataset, held_out: ShapesDataset, epochs: int) -> tuple[ImageClassifier, float]:
     """Return the trained network and its accuracy on ``held_out``."""
-    net = small_resnet(NUM_CLASSES) if name == "CNN" else SmallViT(NUM_CLASSES, IMAGE_SIZE)
+    net = small_resnet(NUM_CLASSES) if name == "CNN" else SmallViT(NUM_CLASSES, image_size=IMAGE_SIZE)
     model = ImageClassifier(NUM_CLASSES, net=net)
     started = time.perf_counter()
     accuracy = fit_quietly(model, train, held_out, epochs)

@@ -7,7 +7,7 @@ from lightning_xai.metrics.registry import METRICS
 __version__ = "0.1.0"
 
 _LAYERS = {
-    "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor"),
+    "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor", "JointEarlyStopping"),
     "comparison": ("Comparison", "ComparisonTable"),
     "datasets": ("ChestXraysDataset", "FashionCanvases", "ShapesDataset"),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),

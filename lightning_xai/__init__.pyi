@@ -2,6 +2,7 @@
 from lightning_xai.callbacks.explanation_checkpoint import ExplanationCheckpoint as ExplanationCheckpoint
 from lightning_xai.callbacks.explanation_early_stopping import ExplanationEarlyStopping as ExplanationEarlyStopping
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor as ExplanationMonitor
+from lightning_xai.callbacks.joint_early_stopping import JointEarlyStopping as JointEarlyStopping
 from lightning_xai.comparison.comparison import Comparison as Comparison
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
@@ -214,6 +215,7 @@ __all__ = [
     "InsertionSkill",
     "IntegratedGradCAM",
     "IntegratedGradients",
+    "JointEarlyStopping",
     "KernelSHAP",
     "LIME",
     "LRP",

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ExplanationCheckpoint": "explanation_checkpoint",
         "ExplanationEarlyStopping": "explanation_early_stopping",
         "ExplanationMonitor": "explanation_monitor",
+        "JointEarlyStopping": "joint_early_stopping",
     },
     renamed={
         "Grid": "lightning_xai.reports.Grid",

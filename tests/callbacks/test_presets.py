@@ -15,6 +15,7 @@ from lightning_xai import (
     ExplanationCheckpoint,
     ExplanationEarlyStopping,
     ExplanationMonitor,
+    JointEarlyStopping,
     Readout,
     ShortcutAlarm,
 )
@@ -30,6 +31,7 @@ ADDED = {
     "early_stopping_on_faithfulness": [EarlyStopping],
     "checkpoint_on_faithfulness": [ModelCheckpoint],
     "explanation_early_stopping": [ExplanationEarlyStopping],
+    "joint_early_stopping": [JointEarlyStopping],
     "explanation_checkpoint": [ExplanationCheckpoint],
     "pareto_checkpoint": [ExplanationCheckpoint],
     "research": [ExplanationMonitor, ExplanationEarlyStopping, ExplanationCheckpoint],
@@ -103,7 +105,7 @@ def test_a_preset_without_a_config_of_the_user(preset):
 
 
 def smaller(preset, folder):
-    """Return a preset whose monitor, if it has one, explains three images by two metrics."""
+    """Return a preset whose monitor, if it has one, explains three images by two metrics; only the loss is logged."""
     config = yaml.safe_load(preset.read_text())
     for callback in config["trainer"]["callbacks+"]:
         if callback["class_path"].endswith("ExplanationMonitor"):
@@ -111,6 +113,8 @@ def smaller(preset, folder):
             for report in callback["init_args"].get("reports", ()):
                 if "AccuracyAlignment" in str(report):
                     report["init_args"]["scores"] = ["faithfulness_gain"]
+        if callback["class_path"].endswith("JointEarlyStopping"):
+            del callback["init_args"]["monitors"]["val_recall"]
     path = folder / preset.name
     path.write_text(yaml.safe_dump(config))
     return path
@@ -123,7 +127,8 @@ def test_all_presets_train_together_and_the_saved_config_trains_again(own, tmp_p
     ours = [
         name for name in ("Checkpoint", "EarlyStopping", "Monitor") for _ in range(3 if name == "Checkpoint" else 2)
     ]
-    assert kinds(cli) == ["EarlyStopping", *(f"Explanation{name}" for name in ours), "RichModelSummary"]
+    expected = ["EarlyStopping", *(f"Explanation{name}" for name in ours), "JointEarlyStopping", "RichModelSummary"]
+    assert kinds(cli) == expected
     checkpoint = next(c for c in cli.trainer.callbacks if type(c) is ModelCheckpoint)
     watched, research = sorted(monitors(cli), key=lambda one: one.prefix == "research")
     best = max(row["xai/faithfulness"] for row in watched.history)
