@@ -73,14 +73,14 @@ class Part:
     readout: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, declared: Mapping[str, Any], recipes: Mapping[str, Recipe]) -> Part:
-        """Return a part as a study declares it: ``recipes`` are names of these."""
+    def of(cls, name: str, declared: Mapping[str, Any], families: Mapping[str, Mapping[str, Recipe]]) -> Part:
+        """Return a part as a study declares it: ``recipes``, and those of ``data_of``, are names of families."""
         known = set(cls.__dataclass_fields__) - {"name"}
         for one in declared:
             check_choice(one, sorted(known), f"a setting of part {name!r}")
         chosen = list(declared.get("recipes", ()))
         for one in chosen:
-            check_choice(one, tuple(recipes), f"recipes of part {name!r}")
+            check_choice(one, tuple(families), f"recipes of part {name!r}")
         networks = {*chosen, *declared.get("models", ())}
         data_of: Mapping[str, str] = declared.get("data_of", {})
         if data_of and (set(data_of) != networks or not set(data_of.values()) <= set(declared["data"])):
@@ -88,9 +88,15 @@ class Part:
                 f"Expected `data_of` of part {name!r} to name one of its data for each of {', '.join(sorted(networks))}, "
                 f"but got {dict(data_of)}."
             )
-        plain = {key: value for key, value in declared.items() if key not in {"recipes", "targets"}}
-        targets = tuple(declared.get("targets", ("label",)))
-        return cls(name, recipes={one: recipes[one] for one in chosen}, targets=targets, **plain)
+        members = {one: list(families.get(one, {one: None})) for one in data_of}
+        plain = {key: value for key, value in declared.items() if key not in {"recipes", "targets", "data_of"}}
+        return cls(
+            name,
+            recipes={member: recipe for one in chosen for member, recipe in families[one].items()},
+            data_of={member: data_of[one] for one, several in members.items() for member in several},
+            targets=tuple(declared.get("targets", ("label",))),
+            **plain,
+        )
 
     def trained(self) -> Iterator[TrainedModel]:
         """Yield the networks that recipes train: recipe by recipe, epoch by epoch, seed by seed."""

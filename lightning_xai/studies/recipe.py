@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, Literal
 
 from lightning_xai._checks import check_at_least, check_choice, check_count
@@ -91,3 +92,30 @@ class Recipe:
     def key(self) -> str:
         """The word by which the trained network is kept: it differs where a setting does."""
         return fingerprint("recipe", _TRAINING_VERSION, asdict(self))
+
+
+def recipe_families(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Recipe]]:
+    """Return the recipes of a declaration by family and name.
+
+    A recipe is a family of itself; one with ``vary``, a mapping of settings to lists of values, is a family of one
+    recipe for each combination, such as ``vgg-32-0.001``.
+
+    Raises:
+        ValueError: If ``vary`` has a setting without values.
+
+    Example:
+        >>> loop = {"network": {"class_path": "torch.nn.Identity"}, "vary": {"batch_size": [32, 64]}}
+        >>> list(recipe_families({"vgg": loop})["vgg"])
+        ['vgg-32', 'vgg-64']
+    """
+    families = {}
+    for name, one in declared.items():
+        varied: Mapping[str, Sequence[Any]] = one.get("vary", {})
+        if not all(varied.values()):
+            raise ValueError(f"Expected `vary` of recipe {name!r} to list values of each setting, but got {varied}.")
+        plain = {setting: value for setting, value in one.items() if setting != "vary"}
+        families[name] = {
+            "-".join((name, *map(str, values))): Recipe(**{**plain, **dict(zip(varied, values, strict=True))})
+            for values in product(*varied.values())
+        }
+    return families

@@ -20,7 +20,7 @@ from lightning_xai.studies.findings import Findings, Network
 from lightning_xai.studies.paper_table import PaperTable
 from lightning_xai.studies.part import Part
 from lightning_xai.studies.printed import Printed, read_printed
-from lightning_xai.studies.recipe import Recipe
+from lightning_xai.studies.recipe import Recipe, recipe_families
 from lightning_xai.studies.result import StudyResult
 from lightning_xai.studies.training import TrainedNetworks
 
@@ -90,9 +90,9 @@ class Study:
         """
         folder = folder_of(study)
         declared = read_declaration(folder, scale, {"data": data, "download": download})
-        recipes = {name: Recipe(**one) for name, one in declared.get("recipes", {}).items()}
+        families = recipe_families(declared.get("recipes", {}))
         changes: dict[str, Any] = {} if seeds is None else {"seeds": check_seeds(seeds)}
-        parts = {name: _limited(Part.of(name, one, recipes), limit, changes) for name, one in declared["parts"].items()}
+        parts = {name: _limited(Part.of(name, one, families), limit, changes) for name, one in declared["parts"].items()}
         path = folder / "printed.csv"
         made = cls(
             name=folder.name,
@@ -100,7 +100,7 @@ class Study:
             source=declared["source"],
             scale=scale,
             summary=declared["summary"],
-            recipes=recipes,
+            recipes={name: one for family in families.values() for name, one in family.items()},
             parts=parts,
             analyses={name: Analysis(name, **one) for name, one in declared.get("analyses", {}).items()},
             tables=tuple(_table(name, one) for name, one in declared.get("tables", {}).items()),
