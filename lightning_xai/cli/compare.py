@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lightning_xai.comparison.comparison import Comparison
+from lightning_xai.comparison.extremes import extremes
 from lightning_xai.comparison.lease import SECONDS
 from lightning_xai.comparison.models import imported, instantiated
-from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.table import ComparisonTable, FigureKind
 from lightning_xai.loggers.files import write_file
 from lightning_xai.model.readout import Readout
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+    from matplotlib.figure import Figure
 
 _MODELS = (
     "A LightningCLI's run folder or checkpoint, MyModule@a.ckpt, a class path, torchvision/resnet18, timm/resnet50."
 )
 _DATA = "A folder of images with a subfolder per class, or the path of a dataset's or DataModule's class."
 _Sources: Any = dict | list  # without the kinds of their values: what has a class path is made here
-_FIGURES: tuple[Literal["means", "ranks", "correlations"], ...] = ("means", "ranks", "correlations")
+_OF_ALL: tuple[FigureKind, ...] = ("means", "ranks", "correlations")
+_FIELDS = {"models": "model", "data": "data", "transforms": "transform", "targets": "target"}
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the command's arguments."""
     from jsonargparse import ArgumentParser
+    from jsonargparse.typing import NonNegativeInt
 
     made = ArgumentParser(description="Compare explainers by metrics, over models and images. See docs/comparison.md.")
     made.add_argument("--config", action="config", help="A YAML file of these arguments.")
@@ -47,6 +53,9 @@ def parser() -> ArgumentParser:
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
     made.add_argument(
         "--lease", type=float, default=SECONDS, help="Seconds until the work of a dead process is taken over."
+    )
+    made.add_argument(
+        "--num_curves", type=NonNegativeInt, default=0, help="Of how many images masking curves are drawn: evaluates."
     )
     made.add_argument("--dry-run", action="store_true", help="Only say what it would cost.")
     made.add_class_arguments(Readout, "readout", help="How the models are read.")
@@ -70,7 +79,7 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         lease=arguments.lease,
     )
     comparison.cells()
-    return partial(_forecast, comparison) if arguments.dry_run else partial(_run, comparison)
+    return partial(_forecast, comparison) if arguments.dry_run else partial(_run, comparison, arguments.num_curves)
 
 
 def _forecast(comparison: Comparison) -> int:
@@ -78,12 +87,12 @@ def _forecast(comparison: Comparison) -> int:
     return 0
 
 
-def _run(comparison: Comparison) -> int:
+def _run(comparison: Comparison, num_curves: int) -> int:
     """Run the comparison, print and write its tables; return 1 if a cell failed, else 0."""
     table = comparison.run()
     _print(table)
     if comparison.output is not None:
-        _write(table, Path(comparison.output))
+        _write(table, Path(comparison.output), num_curves)
     return 1 if table.errors else 0
 
 
@@ -126,16 +135,62 @@ def _print(table: ComparisonTable) -> None:
     Console().print(table)
 
 
-def _write(table: ComparisonTable, folder: Path) -> None:
+def _write(table: ComparisonTable, folder: Path, num_curves: int) -> None:
     """Write the tables and figures beside the values, each as a whole."""
     write_file(folder / "table.md", f"{table.to_markdown()}\n".encode())
     write_file(folder / "table.tex", f"{table.to_latex()}\n".encode())
-    table.mean().to_csv(folder / "means.csv")
-    table.difference().to_csv(folder / "differences_to_controls.csv")
-    table.ranks().to_csv(folder / "ranks.csv")
-    table.verdicts().to_csv(folder / "verdicts.csv")
-    table.costs().to_csv(folder / "costs.csv")
-    for kind in _FIGURES:
+    for name, records in _records(table).items():
+        if records:
+            records.to_csv(folder / f"{name}.csv")
+    for name, figure in _figures(table, num_curves):
         content = io.BytesIO()
-        table.plot(kind).savefig(content, format="png", dpi=150)
-        write_file(folder / f"{kind}.png", content.getvalue())
+        figure.savefig(content, format="png", dpi=150)
+        write_file(folder / f"{name}.png", content.getvalue())
+
+
+def _records(table: ComparisonTable) -> dict[str, Records]:
+    """Return the answers by the names of their files."""
+    return {
+        "means": table.mean(),
+        "spread": table.spread(),
+        "accuracy": table.accuracy(),
+        "differences_to_controls": table.difference(),
+        "ranks": table.ranks(),
+        "verdicts": table.verdicts(),
+        "agreement_of_explainers": table.agreement("explainers"),
+        "agreement_of_models": table.agreement("models"),
+        "costs": table.costs(),
+    }
+
+
+def _figures(table: ComparisonTable, num_curves: int) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures that apply, by the names of their files, large ones once for each setting."""
+    yield from ((kind, table.plot(kind)) for kind in _OF_ALL)
+    if table.agreement("explainers"):
+        yield "agreement_of_explainers", table.plot("agreement")
+    if table.agreement("models"):
+        yield "agreement_of_models", table.plot("agreement", between="models")
+    yield from _large_figures(table, num_curves)
+
+
+def _large_figures(table: ComparisonTable, num_curves: int) -> Iterator[tuple[str, Figure]]:
+    """Yield those that have a panel for each metric or image."""
+    for ending, part in _parts(table, "data", "transforms", "targets"):
+        accuracies = part.accuracy()
+        if len(accuracies) > 1 and all(row["images"] for row in accuracies):
+            yield f"accuracy{ending}", part.plot("accuracy")
+    for ending, part in _parts(table, "models", "data", "transforms", "targets"):
+        if part.values:
+            yield f"probability{ending}", part.plot("probability")
+        if extremes(part, part.settings[0]):
+            yield f"extremes{ending}", part.plot("extremes")
+        if num_curves and part.heatmaps:
+            yield f"curves{ending}", part.plot("curves", num_images=num_curves)
+
+
+def _parts(table: ComparisonTable, *axes: str) -> Iterator[tuple[str, ComparisonTable]]:
+    """Yield the parts of a table that have one thing each on some axes, with what ends the names of their files."""
+    places = dict.fromkeys(tuple(vars(setting)[_FIELDS[axis]] for axis in axes) for setting in table.settings)
+    for place in places:
+        words = re.sub(r"[^\w=.-]+", "_", " ".join(map(str, place)))
+        yield ("" if len(places) == 1 else f"_{words}"), table.only(**dict(zip(axes, place, strict=True)))

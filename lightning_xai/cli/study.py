@@ -31,6 +31,11 @@ def parser() -> ArgumentParser:
     made.add_argument("--seeds", type=int | None, help="So many trainings of each network.")
     made.add_argument("--only", type=list[str], default=[], help="Tables, figures or claims, and what they need.")
     made.add_argument("--output", type=str | None, help="Folder of all files; xai_studies/<name>/<scale> if left out.")
+    made.add_argument(
+        "--networks",
+        type=str | None,
+        help="Folder of trained networks, for all studies; <output>/networks if left out.",
+    )
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
     made.add_argument("--lease", type=float, default=SECONDS, help="Seconds until a dead process's work is taken over.")
     made.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
@@ -49,24 +54,27 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         only=arguments.only,
     )
     output = Path(arguments.output or Path("xai_studies") / study.name / study.scale)
+    networks = Path(arguments.networks or output / "networks")
     if arguments.dry_run:
-        return partial(_forecast, study, output)
-    return partial(_run, study, output, device_named(arguments.device), arguments.lease)
+        return partial(_forecast, study, output, networks)
+    return partial(_run, study, output, networks, device_named(arguments.device), arguments.lease)
 
 
-def _run(study: Study, output: Path, device: str, lease: float) -> int:
+def _run(study: Study, output: Path, networks: Path, device: str, lease: float) -> int:
     """Run the study, print what it says, write everything; return 1 if something failed, else 0."""
     from rich.console import Console
 
-    result = study.run(output, device=device, lease=lease, told=lambda line: sys.stderr.write(f"{line}\n"))
+    result = study.run(
+        output, networks=networks, device=device, lease=lease, told=lambda line: sys.stderr.write(f"{line}\n")
+    )
     Console().print(result)
     sys.stdout.write(f"{result.write(output)}\n")
     return 1 if result.errors else 0
 
 
-def _forecast(study: Study, output: Path) -> int:
+def _forecast(study: Study, output: Path, networks: Path) -> int:
     """Say which networks are left to train, and what the comparisons whose networks are there cost."""
-    kept = TrainedNetworks(output / "networks")
+    kept = TrainedNetworks(networks)
     for name, part in study.parts.items():
         left = kept.left_of([one.recipe for one in part.trained()])
         if left:

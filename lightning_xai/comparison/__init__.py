@@ -15,5 +15,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ImageFolder": "image_folder",
         "Records": "records",
         "Setting": "cell",
+        "data_randomization": "randomized_labels",
+        "input_invariance": "shifted_images",
     },
 )

@@ -4,10 +4,12 @@ from lightning_xai.comparison.cell import Failure as Failure
 from lightning_xai.comparison.cell import Setting as Setting
 from lightning_xai.comparison.comparison import Comparison as Comparison
 from lightning_xai.comparison.image_folder import ImageFolder as ImageFolder
+from lightning_xai.comparison.randomized_labels import data_randomization as data_randomization
 from lightning_xai.comparison.records import Records as Records
 from lightning_xai.comparison.results import CellHeatmaps as CellHeatmaps
 from lightning_xai.comparison.results import CellValues as CellValues
 from lightning_xai.comparison.results import ImageFacts as ImageFacts
+from lightning_xai.comparison.shifted_images import input_invariance as input_invariance
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 
 __all__ = [
@@ -21,4 +23,6 @@ __all__ = [
     "ImageFolder",
     "Records",
     "Setting",
+    "data_randomization",
+    "input_invariance",
 ]

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.results import same_method
+from lightning_xai.comparison.results import ImageFacts, same_method
 from lightning_xai.comparison.statistics import Correlation, bootstrap, correlation, holm, ranks_of, wilcoxon
-from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.metrics.estimate import standard_error, undefined_rows
 from lightning_xai.metrics.metric import ExplanationMetric
 
 if TYPE_CHECKING:
-    from lightning_xai.comparison.table import ComparisonTable
+    from lightning_xai.comparison.table_content import TableContent
 
 _OF_SETTING = ("model", "data", "transform", "target")
 MEAN_RANK = "mean rank"
+_NO_ENDS = [math.nan] * 3
 _FIELDS = {"models": "model", "data": "data", "transforms": "transform", "targets": "target"}
 
 
@@ -30,7 +31,7 @@ def of_setting(setting: Setting) -> tuple[Any, ...]:
     return setting.model, setting.data, setting.transform, setting.target
 
 
-def means(table: ComparisonTable) -> Records:
+def means(table: TableContent) -> Records:
     """See `ComparisonTable.mean`."""
     rows = []
     for (cell, metric), found in table.values.items():
@@ -41,7 +42,33 @@ def means(table: ComparisonTable) -> Records:
     return Records(columns, tuple(rows), "Means")
 
 
-def differences(table: ComparisonTable, references: Sequence[str]) -> Records:
+def spreads(table: TableContent) -> Records:
+    """See `ComparisonTable.spread`."""
+    rows = []
+    for (cell, metric), found in table.values.items():
+        values = table.metrics[metric].per_image(found.rows).double()
+        values = values[~values.isnan()]
+        ends = values.quantile(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist() if len(values) else _NO_ENDS
+        deviation = float(values.std()) if len(values) > 1 else math.nan
+        rows.append((*of_setting(cell.setting), cell.explainer, metric, deviation, *ends, len(values)))
+    columns = (*_OF_SETTING, "explainer", "metric", "std", "min", "median", "max", "images")
+    return Records(columns, tuple(rows), "Spread over images")
+
+
+def accuracies(table: TableContent) -> Records:
+    """See `ComparisonTable.accuracy`."""
+    facts: dict[tuple[Any, ...], ImageFacts] = {}
+    for (cell, _), found in table.values.items():
+        facts.setdefault(of_setting(cell.setting)[:3], found.facts)
+    rows = []
+    for place, known in facts.items():
+        right = (known.predicted == known.labels)[known.labels >= 0].double()
+        value = float(right.mean()) if len(right) else math.nan
+        rows.append((*place, value, float(standard_error(right)), len(right)))
+    return Records((*_OF_SETTING[:3], "value", "error", "images"), tuple(rows), "Accuracy of the models")
+
+
+def differences(table: TableContent, references: Sequence[str]) -> Records:
     """See `ComparisonTable.difference`."""
     rows = [
         row
@@ -54,7 +81,7 @@ def differences(table: ComparisonTable, references: Sequence[str]) -> Records:
     return Records((*columns, "images"), tuple(rows), f"Paired differences to {', '.join(references)}")
 
 
-def _compared(table: ComparisonTable, setting: Setting, name: str, reference: str) -> Iterator[tuple[Any, ...]]:
+def _compared(table: TableContent, setting: Setting, name: str, reference: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of all explainers beside one, by one metric in one setting."""
     metric, base = table.metrics[name], table.of(setting, reference, name)
     others = [one for one in table.explainers if one != reference and table.of(setting, one, name) is not None]
@@ -93,7 +120,7 @@ def _resampled(metric: ExplanationMetric, first: Tensor, second: Tensor, places:
     return torch.stack([metric.aggregate(first[drawn]) - metric.aggregate(second[drawn]) for drawn in places])
 
 
-def signed_means(table: ComparisonTable, setting: Setting, metric: str, explainers: Sequence[str]) -> list[float]:
+def signed_means(table: TableContent, setting: Setting, metric: str, explainers: Sequence[str]) -> list[float]:
     """Return the means of explainers by a metric, so that higher is better; of equal methods that of the first."""
     sign = 1.0 if table.metrics[metric].higher_is_better else -1.0
     first = {name: group[0] for group in table.equal_methods(setting) for name in group}
@@ -105,22 +132,22 @@ def signed_means(table: ComparisonTable, setting: Setting, metric: str, explaine
     return found
 
 
-def ranking_metrics(table: ComparisonTable) -> list[str]:
+def ranking_metrics(table: TableContent) -> list[str]:
     """Return the metrics that have a direction."""
     return [name for name, metric in table.metrics.items() if metric.higher_is_better is not None]
 
 
-def found_metrics(table: ComparisonTable, setting: Setting) -> list[str]:
+def found_metrics(table: TableContent, setting: Setting) -> list[str]:
     """Return the metrics of which some explainer has values in a setting."""
     return [name for name in table.metrics if any(table.of(setting, one, name) for one in table.explainers)]
 
 
-def compared(table: ComparisonTable, *, controls: bool) -> list[str]:
+def compared(table: TableContent, *, controls: bool) -> list[str]:
     """Return the names of the explainers, with or without the controls."""
     return [name for name in table.explainers if controls or name not in table.controls]
 
 
-def ranks(table: ComparisonTable, *, controls: bool) -> Records:
+def ranks(table: TableContent, *, controls: bool) -> Records:
     """See `ComparisonTable.ranks`."""
     rows = [
         (*of_setting(setting), explainer, metric, rank)
@@ -130,7 +157,7 @@ def ranks(table: ComparisonTable, *, controls: bool) -> Records:
     return Records((*_OF_SETTING, "explainer", "metric", "rank"), tuple(rows), "Ranks")
 
 
-def ranks_in(table: ComparisonTable, setting: Setting, *, controls: bool) -> dict[tuple[str, str], float]:
+def ranks_in(table: TableContent, setting: Setting, *, controls: bool) -> dict[tuple[str, str], float]:
     """Return (explainer, metric) -> rank in a setting; of the metric `MEAN_RANK` the mean over all others."""
     names = compared(table, controls=controls)
     found: dict[tuple[str, str], float] = {}
@@ -144,7 +171,7 @@ def ranks_in(table: ComparisonTable, setting: Setting, *, controls: bool) -> dic
     return found
 
 
-def correlations(table: ComparisonTable, between: str, how: Correlation, *, controls: bool) -> Records:
+def correlations(table: TableContent, between: str, how: Correlation, *, controls: bool) -> Records:
     """See `ComparisonTable.correlations`."""
     names = compared(table, controls=controls)
     columns = (*_OF_SETTING, "metric", "first", "second", "correlation", "p", "explainers")
@@ -158,7 +185,7 @@ def correlations(table: ComparisonTable, between: str, how: Correlation, *, cont
     return Records(columns, tuple(rows), f"{how.capitalize()} correlations between {between}, over explainers")
 
 
-def repeated(table: ComparisonTable, setting: Setting) -> set[str]:
+def repeated(table: TableContent, setting: Setting) -> set[str]:
     """Return the explainers that are one method with an earlier one."""
     return {name for group in table.equal_methods(setting) for name in group[1:]}
 
@@ -167,13 +194,13 @@ _Place = tuple[Setting, str]
 _Pair = tuple[tuple[Any, ...], _Place, _Place]
 
 
-def _pairs_of_metrics(table: ComparisonTable) -> Iterator[_Pair]:
+def _pairs_of_metrics(table: TableContent) -> Iterator[_Pair]:
     for setting in table.settings:
         for first, second in combinations(ranking_metrics(table), 2):
             yield (*of_setting(setting), "", first, second), (setting, first), (setting, second)
 
 
-def _pairs_of_settings(table: ComparisonTable, field: str) -> Iterator[_Pair]:
+def _pairs_of_settings(table: TableContent, field: str) -> Iterator[_Pair]:
     """Yield pairs of settings that differ in one thing alone, for each metric."""
     place = _OF_SETTING.index(field)
     for first, second in combinations(table.settings, 2):
@@ -184,7 +211,7 @@ def _pairs_of_settings(table: ComparisonTable, field: str) -> Iterator[_Pair]:
                 yield (*labels, metric, str(one[place]), str(other[place])), (first, metric), (second, metric)
 
 
-def ties(table: ComparisonTable) -> Records:
+def ties(table: TableContent) -> Records:
     """See `ComparisonTable.ties`."""
     rows = [
         (*of_setting(setting), " = ".join(group))
@@ -194,7 +221,7 @@ def ties(table: ComparisonTable) -> Records:
     return Records((*_OF_SETTING, "explainers"), tuple(rows), "Explainers that are one method")
 
 
-def equal_methods(table: ComparisonTable, setting: Setting) -> list[list[str]]:
+def equal_methods(table: TableContent, setting: Setting) -> list[list[str]]:
     """Return the groups of explainers with equal heatmaps in a setting."""
     groups: list[list[str]] = []
     for name in table.explainers:
@@ -210,7 +237,7 @@ def equal_methods(table: ComparisonTable, setting: Setting) -> list[list[str]]:
     return [group for group in groups if len(group) > 1]
 
 
-def costs(table: ComparisonTable) -> Records:
+def costs(table: TableContent) -> Records:
     """See `ComparisonTable.costs`."""
     rows: list[tuple[Any, ...]] = []
     for cell, found in table.heatmaps.items():

@@ -17,6 +17,7 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
+from lightning_xai.model.shifted_twin import shifted_twin
 from lightning_xai.probing.plan import TargetRule, case_of
 from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.selection import turns
@@ -125,6 +126,18 @@ class Bench:
         self._classifier.with_extra(sample.extra).logits(sample.images).sum().item()  # waits for the device
         return len(sample.images)
 
+    def shifted(self, shift: Tensor) -> Bench:
+        """Return the same for images plus a constant (C, 1, 1), and the twin of the model that takes it out again.
+
+        Raises:
+            ValueError: If there is no such twin; see `shifted_twin`.
+        """
+        sample = self.images.sample(self.images.chunks[0], self._device)
+        readout = self._classifier.readout
+        twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
+        images = self.images.transformed(lambda one: replace(one, images=one.images + shift))
+        return Bench(twin, images, self._target, readout, self._seed, self._device)
+
     def facts(self) -> ImageFacts:
         """Return what is known of the images and their explained classes."""
         cases = [self._case(number) for number in range(len(self.images.chunks))]
@@ -140,19 +153,22 @@ class Bench:
             probabilities=self.images.in_order(of_target),
         )
 
-    def _case(self, number: int) -> Case:
-        """Return a batch with its explained classes, without heatmaps."""
-        if number in self._cases:
-            return self._cases[number]
-        chunk = self.images.chunks[number]
-        case = case_of(
+    def case(self, places: list[int]) -> Case:
+        """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
+        return case_of(
             self._classifier,
-            self.images.sample(chunk, self._device),
-            torch.tensor([self.images.probe.labels[place] for place in chunk], device=self._device),
+            self.images.sample(places, self._device),
+            torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
             self._target,
             value_range=self.images.probe.value_range,
             seed=self._seed,
         )
+
+    def _case(self, number: int) -> Case:
+        """Return the case of a batch."""
+        if number in self._cases:
+            return self._cases[number]
+        case = self.case(self.images.chunks[number])
         if self._keeps:
             self._cases[number] = case
         return case

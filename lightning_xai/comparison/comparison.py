@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lightning_xai._checks import check_count, check_name
+from lightning_xai.comparison.archive import Archive
 from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
 from lightning_xai.comparison.fingerprint import check_named
 from lightning_xai.comparison.forecast import Forecast, forecast
@@ -143,6 +144,7 @@ class Comparison:
             explainers_by_name=self.task.explainers,
             controls=self.controls,
             failures=failures,
+            archive=Archive(self.task, worker.heatmaps),
         )
 
     def cells(self) -> list[Cell]:
@@ -207,7 +209,8 @@ def _comparable(metrics: Mapping[str, ExplanationMetric], *, chosen: bool) -> di
     if chosen and others:
         raise ValueError(
             f"Expected `metrics` of one explainer's heatmaps, but {', '.join(others)} reads those of another epoch or "
-            "of other explainers as well: leave it out."
+            'of other explainers as well: leave it out, and ask `table.agreement(between="explainers")`, or '
+            '"models" where these are checkpoints of one training.'
         )
     return {name: metric for name, metric in metrics.items() if name not in others}
 

@@ -135,10 +135,10 @@ class FolderStorage:
 
     def heatmaps(self, key: str) -> CellHeatmaps | None:
         """See `Storage`."""
-        content = _content(self._path("heatmaps", key, "pt"))
-        if content is None:
+        path = self._path("heatmaps", key, "pt")
+        if not path.is_file():
             return None
-        found = torch.load(io.BytesIO(content), weights_only=True)
+        found = torch.load(path, weights_only=True, mmap=True)  # a batch is read when it is used
         return CellHeatmaps(**{**found, "picked": tuple(found["picked"])})
 
     def about_heatmaps(self, key: str) -> CellHeatmaps | None:

@@ -1,103 +1,79 @@
-"""What a comparison found, and the questions that it answers."""
+"""The questions that a comparison answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lightning_xai._checks import check_choice
 from lightning_xai.comparison import aggregates, layout
-from lightning_xai.comparison.cell import Cell, Failure, Setting
+from lightning_xai.comparison.agreement import AgreementAxis, agreement_records
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.results import CellHeatmaps, CellValues
+from lightning_xai.comparison.selection import Names, selected
 from lightning_xai.comparison.statistics import Correlation
+from lightning_xai.comparison.table_content import TableContent
 from lightning_xai.comparison.tidy import COLUMNS, check_pyarrow, table_to_parquet, tidy
 from lightning_xai.comparison.verdict import verdicts
-from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.loggers.files import write_file
-from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.console import Group
 
+FigureKind = Literal["means", "ranks", "correlations", "agreement", "probability", "accuracy", "extremes", "curves"]
 Axis = Literal["metrics", "models", "data", "transforms", "targets"]
 
 
-@dataclass(frozen=True, eq=False)
-class ComparisonTable:
+class ComparisonTable(TableContent):
     """The values of every image, metric, explainer and setting, and what follows from them.
 
     A setting is a model, data, a transform and a rule which class is explained. Explainers are compared inside a
     setting, image by image. Every answer is `Records`: rows with named columns, which write themselves.
 
-    Attributes:
-        values: (cell, metric) -> values of the images.
-        heatmaps: Cell -> what is known of its heatmaps.
-        metrics: By name.
-        explainers_by_name: Controls included.
-        controls: Names of the explainers that explain nothing.
-        failures: Cells and metrics without values, with the reason.
+    Its attributes are those of `TableContent`.
     """
 
-    values: Mapping[tuple[Cell, str], CellValues]
-    heatmaps: Mapping[Cell, CellHeatmaps]
-    metrics: Mapping[str, ExplanationMetric]
-    explainers_by_name: Mapping[str, Explainer]
-    controls: tuple[str, ...]
-    failures: tuple[Failure, ...] = ()
+    def only(
+        self,
+        *,
+        models: Names = None,
+        data: Names = None,
+        transforms: Names = None,
+        targets: Names = None,
+        explainers: Names = None,
+        metrics: Names = None,
+    ) -> ComparisonTable:
+        """Return the part of the table that is about some models, data, ... alone: of each one name or several.
 
-    @property
-    def explainers(self) -> tuple[str, ...]:
-        """Names of all explainers, controls last."""
-        return tuple(self.explainers_by_name)
+        Controls stay among the explainers, because a metric means something only next to what they reach.
 
-    @cached_property
-    def settings(self) -> tuple[Setting, ...]:
-        """Every setting in which something was found or failed."""
-        cells = [*(cell for cell, _ in self.values), *(failure.cell for failure in self.failures)]
-        return tuple(dict.fromkeys(cell.setting for cell in cells))
-
-    @property
-    def errors(self) -> tuple[Failure, ...]:
-        """The failures that are errors, not just metrics that do not apply."""
-        return tuple(failure for failure in self.failures if failure.is_error)
-
-    def of(self, setting: Setting, explainer: str, metric: str) -> CellValues | None:
-        """Return the values of a metric in a cell, None if there are none."""
-        return self.values.get((Cell(setting, explainer), metric))
-
-    def estimate(self, setting: Setting, explainer: str, metric: str) -> Estimate:
-        """Return the value of a metric in a cell with its standard error; NaN if there are no values."""
-        place = (Cell(setting, explainer), metric)
-        if place not in self._estimates:
-            found = self.values.get(place)
-            known = Estimate(float("nan")) if found is None else self.metrics[metric].estimate(found.rows)
-            self._estimates[place] = known
-        return self._estimates[place]
-
-    def equal_methods(self, setting: Setting) -> list[list[str]]:
-        """Return the groups of explainers that are one method in a setting; see `ties`."""
-        if setting not in self._equal_methods:
-            self._equal_methods[setting] = aggregates.equal_methods(self, setting)
-        return self._equal_methods[setting]
-
-    @cached_property
-    def _estimates(self) -> dict[tuple[Cell, str], Estimate]:
-        return {}
-
-    @cached_property
-    def _equal_methods(self) -> dict[Setting, list[list[str]]]:
-        return {}
+        Raises:
+            ValueError: If a name is unknown, or none is given of something.
+        """
+        names = {"models": models, "data": data, "transforms": transforms, "targets": targets}
+        return selected(self, names | {"explainers": explainers, "metrics": metrics})
 
     def mean(self) -> Records:
         """Return each metric's value in each cell, its standard error over images, and how many are undefined."""
         return aggregates.means(self)
+
+    def spread(self) -> Records:
+        """Return how each metric's values of the images are spread in each cell.
+
+        Standard deviation (over n − 1), least, median and greatest value, and the number of images with a value.
+        """
+        return aggregates.spreads(self)
+
+    def accuracy(self) -> Records:
+        """Return the share of images whose most probable class is the one that they stand for, of each model.
+
+        With its standard error, over the compared images that have a label; of several labels that of the image is
+        one (see `ProbeSelection`).
+        """
+        return aggregates.accuracies(self)
 
     def difference(self, to: str | Iterable[str] | None = None) -> Records:
         """Return how much each explainer exceeds others, paired image by image.
@@ -170,20 +146,54 @@ class ComparisonTable:
         """
         return aggregates.costs(self)
 
-    def plot(self, kind: Literal["means", "ranks", "correlations"] = "means", ax: Axes | None = None) -> Figure:
-        """Draw the means as a table of heat, the ranks, or the correlations between metrics.
+    def agreement(self, between: AgreementAxis = "explainers", by: Similarity = "spearman") -> Records:
+        """Return how much the heatmaps of each image agree: of two explainers, two models, or two explained classes.
+
+        Heatmaps are compared pixel by pixel at the size of the image, at which every explainer returns them. Between
+        models, the rule which class is explained is the same; by ``"predicted"`` the classes may still differ.
+
+        Args:
+            between: Pairs of ``"explainers"`` in each setting (`ExplainerAgreement`), or, by each explainer, pairs of
+                ``"models"`` on the same data, or of ``"targets"``. Models may be the checkpoints of one training.
+            by: ``"spearman"``, the rank correlation of the pixels, or ``"ssim"``; both in [-1, 1], 1 for equal ones.
+
+        Returns:
+            Per pair, and per name with ``"all others"``: the mean over images, its standard error over images, and how
+            many are undefined because a heatmap is constant. All other explainers are the real ones, those that are
+            one method (see `ties`) counted once.
+
+        Raises:
+            ValueError: If an argument is unknown, or the table has no `archive`.
+        """
+        return agreement_records(self, between, by)
+
+    def plot(self, kind: FigureKind = "means", ax: Axes | None = None, **options: Any) -> Figure:
+        """Draw a figure of the table; take a part of the table by `only` to draw less.
+
+        ==================  ============================================================================================
+        ``"means"``         a table of heat: means, coloured from worst to best
+        ``"ranks"``         a table of heat: ranks
+        ``"correlations"``  a table of heat: correlations between metrics over explainers
+        ``"agreement"``     a table of heat: how much heatmaps agree (``between``, ``by``; see `agreement`)
+        ``"probability"``   each image's value over the probability of the explained class
+        ``"accuracy"``      each model's value over its accuracy (``accuracy``, ``connected``)
+        ``"extremes"``      the best and the worst image of each metric with their heatmaps (``mean``, ``std``)
+        ``"curves"``        masking curves of the explainers beside each other (``num_images``, ``curves``, ...)
+        ==================  ============================================================================================
 
         Args:
             kind: Which.
-            ax: Where to draw; a new figure with a panel per setting if None.
+            ax: Where to draw a table of heat; a new figure with a panel per setting if None.
+            **options: Of the kind: the arguments of the function in `lightning_xai.comparison.figures`.
 
         Raises:
+            TypeError: If an option is none of the kind's.
             ValueError: If the kind is unknown, or ``ax`` is given and there are several settings.
         """
         from lightning_xai.comparison import figures
 
-        check_choice(kind, ("means", "ranks", "correlations"), "kind")
-        return figures.draw_tables(self, kind, ax)
+        check_choice(kind, get_args(FigureKind), "kind")
+        return figures.draw(self, kind, options if ax is None else {"ax": ax, **options})
 
     def to_markdown(self) -> str:
         """Return a table per setting, explainers by metrics, with what has to be known to read it."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_xai.comparison.aggregates import compared, of_setting, ranking_metrics, signed_means
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.statistics import bootstrap
+from lightning_xai.comparison.statistics import mean_interval
 
 if TYPE_CHECKING:
     from lightning_xai.comparison.table import ComparisonTable
@@ -41,7 +41,7 @@ def _verdict(table: ComparisonTable, setting: Setting, metric: str) -> tuple[Any
     shares = shares[~shares.isnan()]
     if not len(shares):
         return math.nan, math.nan, math.nan, True, "no image is defined for an explainer and a control"
-    low, high = bootstrap(len(shares), lambda places: shares[places].mean(1))
+    low, high = mean_interval(shares)
     reasons = [] if low > 0.5 else ["no better than the controls"]
     fooling = _fooling(table, setting, metric)
     reasons += [f"fooled by {', '.join(fooling)}"] if fooling else []

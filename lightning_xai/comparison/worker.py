@@ -76,6 +76,11 @@ class Worker:
         is_broken = cell.setting.model in self.broken_models
         return None if is_broken else self.storage.about_heatmaps(self.heatmaps_key(cell))
 
+    def heatmaps(self, cell: Cell) -> CellHeatmaps | None:
+        """Return a cell's heatmaps; None if they could not be made."""
+        is_broken = cell.setting.model in self.broken_models
+        return None if is_broken else self.storage.heatmaps(self.heatmaps_key(cell))
+
     def _finished_with(self, name: str) -> bool:
         """Do what can be done with one model; return whether nothing is left of it."""
         settings = [setting for setting in self.task.settings if setting.model == name]

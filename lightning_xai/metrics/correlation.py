@@ -29,8 +29,17 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
         >>> spearman(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[3.0, 7.0, 5.0]]))
         tensor([0.5000])
     """
-    undefined = is_degenerate(first) | is_degenerate(second)
-    return torch.where(undefined, torch.nan, pearson(average_ranks(first), average_ranks(second)))
+    return pearson(comparable_ranks(first), comparable_ranks(second))
+
+
+def comparable_ranks(rows: Tensor) -> Tensor:
+    """Return the average ranks (N, P) of rows (N, ...), 0 in a degenerate one: `pearson` of them is `spearman`.
+
+    Example:
+        >>> comparable_ranks(torch.tensor([[5.0, 0.0, 0.0], [1.0, 1.0, 1.0]])).tolist()
+        [[3.0, 1.5, 1.5], [0.0, 0.0, 0.0]]
+    """
+    return torch.where(is_degenerate(rows)[:, None], 0.0, average_ranks(rows))
 
 
 def average_ranks(rows: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from lightning_xai.comparison.lease import Leases
 from lightning_xai.comparison.models import imported
 from lightning_xai.comparison.records import Records
 from lightning_xai.loggers.files import write_file
+from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.part import Part
 from lightning_xai.studies.recipe import Recipe
 from lightning_xai.studies.training import TrainedNetworks
@@ -32,12 +33,14 @@ class AnalysisContext:
         networks: Trains and keeps networks.
         recipes: Those of the study, by name.
         parts: Its comparisons, by name, for their images and networks.
+        findings: What the comparisons found.
         device: Where models run.
     """
 
     networks: TrainedNetworks
     recipes: Mapping[str, Recipe]
     parts: Mapping[str, Part]
+    findings: Findings
     device: torch.device | None = None
 
 

@@ -47,6 +47,7 @@ class PaperTable:
         decimals: As the paper prints them.
         mean_of_paper: Where the paper has no such network, whether to show the mean over its own beside ours.
         notes: Stand below it.
+        printed: Whose numbers of the paper stand beside ours, if not those of its own name.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PaperTable:
     decimals: int = 3
     mean_of_paper: bool = False
     notes: tuple[str, ...] = ()
+    printed: str = ""
 
     def __post_init__(self) -> None:
         """Check the axes."""

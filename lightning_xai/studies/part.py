@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_xai._checks import check_choice
 from lightning_xai.comparison.comparison import Comparison
-from lightning_xai.comparison.models import imported, instantiated
+from lightning_xai.comparison.models import imported, instantiated, loaded_model
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.model.readout import Readout
 from lightning_xai.studies.findings import Network
@@ -115,6 +115,16 @@ class Part:
         }
         return {**found, **{name: Network(name, name) for name in self.models}}
 
+    def loaded(self, kept: TrainedNetworks) -> Iterator[tuple[str, nn.Module]]:
+        """Yield name and module of each network, of several trainings the first; recipes have to be trained."""
+        first: dict[str, TrainedModel] = {}
+        for one in self.trained():
+            first.setdefault(one.group, one)
+        for group, one in first.items():
+            yield group, kept.network(one.recipe, one.epoch)
+        for name, source in self.models.items():
+            yield name, loaded_model(_lazily(source))
+
     def comparisons(self, kept: TrainedNetworks, output: str | Path | None, **settings: Any) -> Iterator[Comparison]:
         """Yield the comparison, or with ``data_of`` one for each data; ``settings`` are further ones of `Comparison`."""
         models = {one.name: partial(kept.network, one.recipe, one.epoch) for one in self.trained()}
@@ -152,6 +162,7 @@ def _joined(tables: Sequence[ComparisonTable]) -> ComparisonTable:
         values={place: one for table in tables for place, one in table.values.items()},
         heatmaps={cell: one for table in tables for cell, one in table.heatmaps.items()},
         failures=tuple(one for table in tables for one in table.failures),
+        archive=None,  # each has its own
     )
 
 

@@ -173,6 +173,11 @@ def cheaper(
     return Verdict("supported" if holds else "contradicted", f"evaluations per image: {words}")
 
 
+def open_here(findings: Findings, why: str) -> Verdict:  # noqa: ARG001 - every predicate takes them
+    """Leave a claim undecided that this scale cannot speak about, with the reason."""
+    return Verdict("undecided", why)
+
+
 def _evaluations(findings: Findings, part: str, name: str, of: str) -> float:
     column, what = ("what", name) if of == "metric" else ("explainer", name)
     rows = costs(findings.part(part)).where(**{column: what})
@@ -220,5 +225,5 @@ def _said(words: Sequence[str]) -> str:
 
 
 PREDICATES: dict[str, Predicate] = {
-    one.__name__: one for one in (exceeds, better_on, among_best, bounded, one_method, correlates, cheaper)
+    one.__name__: one for one in (exceeds, better_on, among_best, bounded, one_method, correlates, cheaper, open_here)
 }

@@ -41,8 +41,8 @@ class StudyResult:
     @cached_property
     def tables(self) -> dict[str, Records]:
         """The tables of the paper by name: ours, the paper's numbers, the difference."""
-        printed = self.study.printed
-        return {one.name: one.filled(self.findings, printed.get(one.name, {})) for one in self.study.tables}
+        found, paper = self.findings, self.study.printed
+        return {one.name: one.filled(found, paper.get(one.printed or one.name, {})) for one in self.study.tables}
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:

@@ -24,6 +24,22 @@ from lightning_xai.studies.recipe import Recipe, recipe_families
 from lightning_xai.studies.result import StudyResult
 from lightning_xai.studies.training import TrainedNetworks
 
+_KEYS = (
+    "title",
+    "source",
+    "summary",
+    "scale",
+    "anchors",  # what YAML refers to from several places
+    "recipes",
+    "parts",
+    "analyses",
+    "tables",
+    "figures",
+    "claims",
+    "open_settings",
+    "faults",
+)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -90,6 +106,8 @@ class Study:
         """
         folder = folder_of(study)
         declared = read_declaration(folder, scale, {"data": data, "download": download})
+        for key in declared:
+            check_choice(key, _KEYS, f"a key of the study {folder.name!r}")
         families = recipe_families(declared.get("recipes", {}))
         changes: dict[str, Any] = {} if seeds is None else {"seeds": check_seeds(seeds)}
         parts = {name: _limited(Part.of(name, one, families), limit, changes) for name, one in declared["parts"].items()}
@@ -153,6 +171,7 @@ class Study:
         self,
         output: str | Path,
         *,
+        networks: str | Path | None = None,
         device: str | torch.device | None = None,
         lease: float = SECONDS,
         progress: bool = True,
@@ -163,28 +182,29 @@ class Study:
         Started several times with one folder, processes share the work; one that was killed goes on.
 
         Args:
-            output: Folder of networks, values and heatmaps; nothing that is finished is computed again.
+            output: Folder of values and heatmaps; nothing that is finished is computed again.
+            networks: Folder of trained networks, which studies may share; ``networks`` in ``output`` if None.
             device: Where models run; the CPU if None.
             lease: Seconds after which the work of a process that died is taken over.
             progress: Whether bars are shown, on a terminal only.
             told: Called with a line at each step.
         """
         folder = Path(output)
-        kept = TrainedNetworks(folder / "networks", lease, told)
+        kept = TrainedNetworks(networks or folder / "networks", lease, told)
         kept.prepare(self.recipes_to_train())
-        tables, networks = {}, dict[str, Network]()
+        tables, known = {}, dict[str, Network]()
         for name, part in self.parts.items():
             told(f"comparing {name}")
             tables[name] = part.run(kept, folder, device=device, lease=lease, progress=progress)
-            networks |= part.networks(kept)
+            known |= part.networks(kept)
         place = None if device is None else torch.device(device)
-        context = AnalysisContext(kept, self.recipes, self.parts, place)
+        context = AnalysisContext(kept, self.recipes, self.parts, Findings(tables, known), place)
         leases = Leases(folder / "claims", lease)
         analyses = {}
         for name, analysis in self.analyses.items():
             told(f"computing {name}")
             analyses[name] = analysis.run(context, folder / "analyses", leases)
-        return StudyResult(self, Findings(tables, networks, analyses))
+        return StudyResult(self, Findings(tables, known, analyses))
 
 
 def check_seeds(seeds: int) -> int:

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DELETION, _INSERTION = MaskingCurve("deletion"), MaskingCurve("insertion", baseline="blur")
+DELETION, INSERTION = MaskingCurve("deletion"), MaskingCurve("insertion", baseline="blur")
 _COLORS = ("C0", "0.45", "C1", "C2", "C4", "C5", "C6", "C8", "C9")  # gray where a control mostly stands
-_WIDTH, _HEIGHT = 6.2, 4.8  # inches
+_WIDTH, _HEIGHT, _LEGEND_WIDTH = 6.2, 4.8, 2.9  # inches
+_MOST_NAMED_INSIDE = 3  # curves: a legend of more would lie on them
 
 
 def plot_masking_curve(
     cases: Case | Mapping[str, Case],
-    curves: Masking | Sequence[Masking] = (_DELETION, _INSERTION),
+    curves: Masking | Sequence[Masking] = (DELETION, INSERTION),
     *,
     image: int = 0,
     num_frames: int = 6,
@@ -70,7 +71,8 @@ def plot_masking_curve(
     cases_by_name = dict(cases) if isinstance(cases, Mapping) else {"heatmap": cases}
     curves = [curves] if isinstance(curves, Masking) else list(curves)
     _check(cases_by_name, curves, image, num_frames)
-    figure = Figure(figsize=(_WIDTH * len(curves), _HEIGHT), layout="constrained")
+    width = _WIDTH if len(cases_by_name) <= _MOST_NAMED_INSIDE else _WIDTH + _LEGEND_WIDTH
+    figure = Figure(figsize=(width * len(curves), _HEIGHT), layout="constrained")
     for part, curve in zip(figure.subfigures(1, len(curves), squeeze=False)[0], curves, strict=True):
         complete = {name: _CompleteCurve(case, curve) for name, case in cases_by_name.items()}
         first = next(iter(complete.values()))
@@ -147,9 +149,13 @@ class _CompleteCurve:
 
 
 def _draw_curves(axes: Axes, complete: Mapping[str, _CompleteCurve], image: int, points: Sequence[int]) -> None:
+    is_inside = len(complete) <= _MOST_NAMED_INSIDE
+    opacity = 0.2 if is_inside else 0.1
     for index, (name, one) in enumerate(complete.items()):
         size = f" (area {one.curve.area(one.case).mean():.2f})" if isinstance(one.curve, MaskingCurve) else ""
-        draw_mean_curve(axes, one.share_changed, one.probabilities, name + size, _COLORS[index % len(_COLORS)])
+        draw_mean_curve(
+            axes, one.share_changed, one.probabilities, name + size, _COLORS[index % len(_COLORS)], opacity=opacity
+        )
     first = next(iter(complete.values()))
     (line,) = axes.plot(first.share_changed[image].numpy(), first.probabilities[image].numpy(), label="image below")
     line.set(color=_COLORS[0], linewidth=0.8, linestyle=":", marker="o", markersize=4, markevery=list(points))
@@ -157,7 +163,11 @@ def _draw_curves(axes: Axes, complete: Mapping[str, _CompleteCurve], image: int,
     axes.set_xlabel(f"share of {first.curve.description}")
     axes.xaxis.set_major_formatter(_percent)
     axes.grid(color="0.9")
-    axes.legend(fontsize="small", title=f"mean of {len(first.case)} images ± standard error", title_fontsize="small")
+    title = f"mean of {len(first.case)} images ± standard error"
+    legend = axes.legend(fontsize="small", title=title, title_fontsize="small")
+    if not is_inside:
+        legend.set(loc="upper left")
+        legend.set_bbox_to_anchor((1.0, 1.0))
 
 
 def _draw_changed_images(

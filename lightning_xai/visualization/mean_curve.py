@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _NUM_COMMON_POSITIONS = 101
 
 
-def draw_mean_curve(axes: Axes, positions: Tensor, values: Tensor, label: str, color: str) -> None:
+def draw_mean_curve(
+    axes: Axes, positions: Tensor, values: Tensor, label: str, color: str, opacity: float = 0.2
+) -> None:
     """Draw the mean of N curves, and the mean ± its standard error where there are at least two.
 
     Args:
@@ -24,6 +26,7 @@ def draw_mean_curve(axes: Axes, positions: Tensor, values: Tensor, label: str, c
         values: (N, P), NaN after a row's end.
         label: In the legend.
         color: Of matplotlib.
+        opacity: Of the band.
     """
     common, curves = at_common_positions(positions.detach().cpu().double(), values.detach().cpu().double())
     mean = curves.mean(0)
@@ -31,7 +34,7 @@ def draw_mean_curve(axes: Axes, positions: Tensor, values: Tensor, label: str, c
     if len(curves) > 1:
         error = curves.std(0) / len(curves) ** 0.5
         low, high = (mean - error).numpy(), (mean + error).numpy()
-        axes.fill_between(common.numpy(), low, high, color=color, alpha=0.2, linewidth=0)
+        axes.fill_between(common.numpy(), low, high, color=color, alpha=opacity, linewidth=0)
 
 
 def at_common_positions(positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,20 +29,27 @@ def test_a_comparison_from_the_first_line_to_the_files(tmp_path, capsys):
         "--output",
         str(tmp_path / "out"),
     ]
-    status, seen = evaluations_of(lambda: compare(*given))
+    status, seen = evaluations_of(lambda: compare(*given, "--num_curves", "1"))
     told = capsys.readouterr().out
     assert status == 0
     assert "saliency" in told
     assert "fake_cam (control)" in told
     files = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert files == {
+        "accuracy.csv",
+        "agreement_of_explainers.csv",
+        "agreement_of_explainers.png",
         "costs.csv",
         "correlations.png",
+        "curves.png",
         "differences_to_controls.csv",
         "means.csv",
+        "extremes.png",
         "means.png",
+        "probability.png",
         "ranks.csv",
         "ranks.png",
+        "spread.csv",
         "table.md",
         "table.tex",
         "verdicts.csv",
@@ -67,7 +74,7 @@ def test_a_config(tmp_path, capsys):
             },
         },
         "metrics": [{"class_path": "lightning_xai.PointingGame", "init_args": {"tolerance": 1.0}}, "sparseness"],
-        "targets": ["predicted", 2],
+        "targets": [2],
         "transforms": {"none": None, "turned": f"{__name__}.turned"},
         "readout": {"task": "multiclass"},
     }
@@ -79,7 +86,11 @@ def test_a_config(tmp_path, capsys):
     assert "**m · d · turned · target=2**" in text
     assert "| ranked | Normalized(explainer=Saliency(reduction='abs_max'), how='rank') |" in text
     assert "PointingGame(tolerance=1.0)" in text
-    assert text.count("**flat · d") == 4
+    assert text.count("**flat · d") == 2
+    drawn = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert {"agreement_of_models", "accuracy_d_turned_2", "accuracy_d_none_2"} < drawn
+    assert {f"{kind}_flat_d_turned_2" for kind in ("probability", "extremes")} < drawn
+    assert len(drawn) == 3 + 2 + 2 + 4 * 2
 
 
 def turned(sample):

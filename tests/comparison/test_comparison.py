@@ -46,6 +46,16 @@ class TestByHand:
         assert {r["images"] for r in mean} == {4}
         assert [row(mean, explainer="fake_cam", metric=m)["value"] for m in ("pointing_game", "top_left")] == [0.0, 0.0]
 
+    def test_spread_and_accuracy(self):
+        table = by_hand()
+        heat = row(table.spread(), explainer="a", metric="top_left")  # 4 1 5 .5
+        assert (heat["min"], heat["median"], heat["max"], heat["images"]) == (0.5, 2.5, 5.0, 4)
+        assert heat["std"] == pytest.approx(math.sqrt((1.375**2 + 1.625**2 + 2.375**2 + 2.125**2) / 3))
+        hits = row(table.spread(), explainer="b", metric="pointing_game")  # 0 1 0 0
+        assert (hits["std"], hits["min"], hits["median"], hits["max"]) == (0.5, 0.0, 0.0, 1.0)
+        accuracy = row(table.accuracy(), model="m")  # the greatest pixels are 0 1 0 3
+        assert (accuracy["value"], accuracy["error"], accuracy["images"]) == (0.75, 0.25, 4)
+
     def test_paired_differences(self):
         table = by_hand()
         hits = row(table.difference(to="a"), explainer="b", metric="pointing_game")  # -1 1 -1 0

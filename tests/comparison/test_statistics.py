@@ -1,7 +1,7 @@
 """Tests and intervals beside naive ones, and beside scipy's."""
 
 import math
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 import torch
@@ -87,5 +87,19 @@ def test_correlations_by_hand():
     assert correlation(rising, other, "spearman")[0] == pytest.approx(1 - 6 * 2 / (4 * 15))
     assert correlation(rising, other, "kendall")[0] == pytest.approx((5 - 1) / 6)
     assert correlation([*rising, math.nan], [*other, 1.0], "kendall")[2] == 4
+    assert correlation(rising, other, "spearman")[1] == pytest.approx(8 / 24)  # 0.8 or more: 4 orders of 24, either way
     for bad in ([1.0, 2.0], [1.0, math.nan, 2.0], [1.0, 1.0, 1.0]):
         assert math.isnan(correlation(bad, [3.0, 2.0, 1.0][: len(bad)], "spearman")[0])
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 9])
+def test_correlation_of_few_counts_every_order(count):
+    generator = torch.Generator().manual_seed(count)
+    first, second = (torch.randint(4, (count,), generator=generator).tolist() for _ in range(2))  # with ties
+    rho, p, _ = correlation(first, second, "spearman")
+    assert rho == pytest.approx(stats.spearmanr(first, second).statistic)
+    if count > 8:
+        assert p == pytest.approx(stats.spearmanr(first, second).pvalue)
+    else:
+        every = [stats.spearmanr(first, order).statistic for order in permutations(second)]
+        assert p == pytest.approx(sum(abs(r) >= abs(rho) - 1e-9 for r in every) / len(every))

@@ -1,0 +1,167 @@
+"""The best and the worst image of each metric, with the heatmaps of all explainers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_xai.comparison.aggregates import compared, ranking_metrics, signed_means
+from lightning_xai.comparison.cell import Cell, Setting
+from lightning_xai.comparison.heat_tables import ARROWS
+from lightning_xai.comparison.records import shown
+from lightning_xai.visualization.heatmap_rows import draw_heatmap_rows
+from lightning_xai.visualization.pictures import ChannelValues
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lightning_xai.comparison.table import ComparisonTable
+
+_CHOSEN = "#c4521a"
+_LETTERS = 16
+_UNSIGNED, _SIGNED = "heat", "signed heat"
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """An image that an explainer explains best or worst, by one metric.
+
+    Attributes:
+        metric: Its name.
+        word: ``"best"`` or ``"worst"``.
+        explainer: Of which it is the best or worst image.
+        image: Its place in the data.
+    """
+
+    metric: str
+    word: str
+    explainer: str
+    image: int
+
+
+def extremes(table: ComparisonTable, setting: Setting) -> list[Extreme]:
+    """Return for each metric the best image of the best explainer and the worst image of the worst one.
+
+    Explainers are judged by their means, controls left out; metrics without a direction have no best. Of images that
+    are equally good or bad the one of which the model is surest.
+    """
+    found, names = [], compared(table, controls=False)
+    for metric in ranking_metrics(table):
+        means = {name: mean for name, mean in _means(table, setting, metric, names) if not math.isnan(mean)}
+        if means:
+            for word, choose in (("best", max), ("worst", min)):
+                explainer = choose(means, key=means.__getitem__)
+                values = _signed_values(table, setting, explainer, metric)
+                found.append(Extreme(metric, word, explainer, choose(values, key=values.__getitem__)))
+    return found
+
+
+def plot_extremes(
+    table: ComparisonTable, *, mean: ChannelValues | None = None, std: ChannelValues | None = None
+) -> Figure:
+    """Draw for each metric the best image of the best explainer and the worst image of the worst one.
+
+    A row has an image and its heatmaps by all real explainers, with the metric's value of each below it; the one that
+    was chosen has a frame.
+
+    Args:
+        table: Of a comparison, one setting of it; see `ComparisonTable.only`.
+        mean: What was subtracted when the images were normalised; see `as_pictures`.
+        std: What they were divided by.
+
+    Raises:
+        ValueError: If there are several settings, or no metric with a direction has values.
+    """
+    setting = only_setting(table)
+    rows = extremes(table, setting)
+    if not rows:
+        raise ValueError("Expected a metric with a direction that has values, but found none.")
+    explainers, quantities = _columns(table, setting)
+    images, heatmaps = _drawable(table, setting, explainers, [row.image for row in rows])
+    captions = [[_value(table, setting, name, row) for name in explainers] for row in rows]
+    titles = [explainers] * len(rows)
+    figure = draw_heatmap_rows(images, heatmaps, titles, captions, quantities=quantities, mean=mean, std=std)
+    width = 1 + len(explainers)
+    for number, row in enumerate(rows):
+        first, *others = figure.axes[number * width : (number + 1) * width]
+        arrow = ARROWS[table.metrics[row.metric].higher_is_better]
+        first.set_ylabel(f"{row.metric}{arrow}\n{row.word}", fontsize="small")
+        first.set_title("")
+        first.set_xlabel(_about(table, setting, row), fontsize="small")
+        others[explainers.index(row.explainer)].spines[:].set(color=_CHOSEN, linewidth=2.5)
+    return figure
+
+
+def only_setting(table: ComparisonTable) -> Setting:
+    """Return the setting of a table that has one.
+
+    Raises:
+        ValueError: If it has several.
+    """
+    if len(table.settings) > 1:
+        listed = "; ".join(map(str, table.settings))
+        raise ValueError(
+            f"Expected a table of one setting to draw its images, but it has {len(table.settings)}: {listed}. Take one "
+            "by `table.only(models=..., data=..., transforms=..., targets=...)`."
+        )
+    return table.settings[0]
+
+
+def _columns(table: ComparisonTable, setting: Setting) -> tuple[list[str], list[str]]:
+    """Return the real explainers with heatmaps, those with negative heat last, and what each of them shows."""
+    heat = {}
+    for name in compared(table, controls=False):
+        maps = table.behind.heatmaps(Cell(setting, name))
+        if maps is not None:
+            heat[name] = _SIGNED if any(bool((part < 0).any()) for part in maps) else _UNSIGNED
+    names = sorted(heat, key=lambda name: heat[name] == _SIGNED)
+    return names, [heat[name] for name in names]
+
+
+def _means(table: ComparisonTable, setting: Setting, metric: str, names: Sequence[str]) -> list[tuple[str, float]]:
+    return list(zip(names, signed_means(table, setting, metric, names), strict=True))
+
+
+def _signed_values(table: ComparisonTable, setting: Setting, explainer: str, metric: str) -> dict[int, float]:
+    """Return the value of each image that has one, so that higher is better, the surest image first."""
+    score, found = table.metrics[metric], table.values[Cell(setting, explainer), metric]
+    values = score.per_image(found.rows).tolist()
+    sign = 1.0 if score.higher_is_better else -1.0
+    order = found.facts.probabilities.argsort(descending=True, stable=True).tolist()
+    return {place: sign * values[place] for place in order if not math.isnan(values[place])}
+
+
+def _drawable(
+    table: ComparisonTable, setting: Setting, explainers: Sequence[str], places: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return images (N, C, H, W) and heatmaps (N, K, H, W), those of other sizes stretched to that of the first."""
+    items = table.behind.images(setting).probe.items
+    images = [items[place].image.float() for place in places]
+    size = tuple(images[0].shape[1:])
+    maps = [table.behind.heatmaps_by_image(Cell(setting, name), places) or [] for name in explainers]
+    by_image = [torch.stack(of_image) for of_image in zip(*maps, strict=True)]
+    return torch.stack([_of_size(one, size) for one in images]), torch.stack([_of_size(one, size) for one in by_image])
+
+
+def _of_size(planes: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return planes (C, H, W) at another size."""
+    return planes if tuple(planes.shape[1:]) == size else F.interpolate(planes[None], size, mode="bilinear")[0]
+
+
+def _value(table: ComparisonTable, setting: Setting, explainer: str, row: Extreme) -> str:
+    found = table.of(setting, explainer, row.metric)
+    return "–" if found is None else shown(float(table.metrics[row.metric].per_image(found.rows)[row.image]))
+
+
+def _about(table: ComparisonTable, setting: Setting, row: Extreme) -> str:
+    """Return what is known of an image: its name or number, the explained class and its probability."""
+    facts = table.values[Cell(setting, row.explainer), row.metric].facts
+    name = facts.ids[row.image] or f"image {row.image}"
+    name = name if len(name) <= _LETTERS else f"…{name[-_LETTERS + 1 :]}"
+    return f"{name}\nclass {int(facts.target[row.image])}, p = {float(facts.probabilities[row.image]):.2f}"

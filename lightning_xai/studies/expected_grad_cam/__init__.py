@@ -1,0 +1,1 @@
+"""Expected Grad-CAM against nine class activation maps (Buono et al., 2024)."""
