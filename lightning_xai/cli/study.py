@@ -34,7 +34,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--networks",
         type=str | None,
-        help="Folder of trained networks, for all studies; <output>/networks if left out.",
+        help="Folder of trained networks, which studies share; <output>/networks if left out.",
     )
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
     made.add_argument("--lease", type=float, default=SECONDS, help="Seconds until a dead process's work is taken over.")

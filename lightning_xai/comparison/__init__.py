@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ComparisonTable": "table",
         "Failure": "cell",
         "ImageFacts": "results",
-        "ImageFolder": "image_folder",
+        "ImageFolder": ".datasets.readers.image_folder",
         "Records": "records",
         "Setting": "cell",
         "data_randomization": "randomized_labels",

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_xai._checks import check_name
 from lightning_xai._registry import alias_of
-from lightning_xai.comparison.image_folder import ImageFolder
 from lightning_xai.comparison.models import imported
+from lightning_xai.datasets.readers.image_folder import ImageFolder
 from lightning_xai.probing.batches import SampleFromBatch, sample_from_batch
 from lightning_xai.probing.probe import Probe, are_distributions, item_of
 from lightning_xai.probing.processes import OneProcess, agreed_probe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -31,18 +32,20 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
 
 
-def filled_polygons(polygons: list[list[tuple[float, float]]], size: tuple[int, int]) -> Tensor:
-    """Return the union of polygons as a mask, bool (H, W): True where a pixel lies in one or on its edge.
+def filled_polygons(polygons: Sequence[Sequence[tuple[float, float]]], size: tuple[int, int]) -> Tensor:
+    """Return the union of polygons as a mask, bool (H, W): True where a pixel's centre lies in one (even–odd rule).
 
     Args:
-        polygons: Corners of each, x and y in pixels, at least three.
+        polygons: Corners x, y of each, at least three, in pixels: the first pixel reaches from 0 to 1.
         size: H and W.
     """
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("1", (size[1], size[0]))
-    draw = ImageDraw.Draw(picture)
-    for corners in polygons:
-        draw.polygon(corners, fill=1)
-    return torch.from_numpy(np.array(picture))
+    mask = torch.zeros(size, dtype=torch.bool)
+    y, x = ((torch.arange(length, dtype=torch.float64) + 0.5) for length in size)
+    for polygon in polygons:
+        x0, y0 = torch.tensor(polygon, dtype=torch.float64).T
+        x1, y1 = x0.roll(-1), y0.roll(-1)
+        crosses = (y0 > y[:, None]) != (y1 > y[:, None])
+        slope = torch.where(y1 == y0, torch.inf, (x1 - x0) / (y1 - y0))
+        edges = torch.where(crosses, x0 + (y[:, None] - y0) * slope, torch.inf).sort(dim=1).values
+        mask |= torch.searchsorted(edges, x.repeat(size[0], 1), right=True) % 2 == 1  # edges on the left: odd within
+    return mask

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_xai import Sample, ShapesDataset
 from lightning_xai.comparison import ImageFolder
-from lightning_xai.comparison.image_folder import IMAGENET_MEAN, IMAGENET_STD
 from lightning_xai.comparison.images import data_by_name, images_of
+from lightning_xai.datasets.readers.framing import IMAGENET_MEAN, IMAGENET_STD
 from tests.comparison._made import IMAGES, marked_images
 
 

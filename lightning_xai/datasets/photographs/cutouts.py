@@ -88,7 +88,7 @@ def cut_out(name: str) -> Cutout:
     """Return the object of a photograph that `OUTLINES` names; see `read_packaged` for errors."""
     photograph = read_packaged(name)
     height, width = photograph.shape[1:]
-    mask = filled_polygons([[(float(x), float(y)) for x, y in OUTLINES[name]]], (height, width))
+    mask = filled_polygons([OUTLINES[name]], (height, width))
     rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     return Cutout(photograph[:, box[0], box[1]], mask[box], PHOTOGRAPHS[name].label)
