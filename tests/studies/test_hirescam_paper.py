@@ -10,7 +10,7 @@ from PIL import Image
 from lightning_xai.studies import Study
 from lightning_xai.studies.hirescam.everyday import EverydayImages
 from lightning_xai.studies.hirescam.flips_and_rotations import FlipsAndRotations
-from lightning_xai.studies.hirescam.medical import SPLITS, MedicalImages, grouped_split
+from lightning_xai.studies.hirescam.medical import SPLITS, MedicalImages
 from lightning_xai.studies.hirescam.pretrained import pretrained_flat_head
 from lightning_xai.studies.networks import TRAINABLE_LAYERS, flatten_head
 
@@ -87,15 +87,12 @@ def test_what_is_not_there_is_said(root, tmp_path):
         EverydayImages("CIFAR10", tmp_path)
 
 
-def test_groups_stay_together_and_shares_are_met():
-    labels = ["a"] * 60 + ["b"] * 40
-    groups = [f"{place // 3}" for place in range(100)]
-    first, second = grouped_split(labels, groups, {"a": (0.5, 0.5), "b": (0.75, 0.25)}, seed=1)
-    assert sorted(first + second) == list(range(100))
-    assert not {groups[place] for place in first} & {groups[place] for place in second}
-    assert abs(sum(labels[place] == "a" for place in first) - 30) <= 3
-    assert abs(sum(labels[place] == "b" for place in first) - 30) <= 3
-    assert grouped_split(labels, groups, {"": (0.5, 0.5)}, 1) != grouped_split(labels, groups, {"": (0.5, 0.5)}, 2)
+def test_classes_of_breakhis_have_shares_of_their_own(tmp_path):
+    for slide in range(100):
+        for label, letter in (("benign", "B"), ("malignant", "M")):
+            picture(tmp_path / f"breast/{label}/SOB_{letter}_X-14-{slide}{letter}-40-001.png", slide)
+    counts = [MedicalImages("breakhis", tmp_path, split).labels.bincount().tolist() for split in SPLITS]
+    assert counts == [[58, 63], [20, 18], [22, 19]]
 
 
 def test_images_are_flipped_and_turned():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from lightning_xai._checks import check_choice, check_count
+from lightning_xai.datasets.grouped_split import grouped_split
 from lightning_xai.datasets.pictures import pictures_below, read_picture
 
 Split = Literal["train", "validation", "test"]
@@ -79,13 +79,11 @@ class MedicalImages(Dataset[dict[str, Any]]):
         self.name, self.root, self.split, self.image_size, self.seed = name, Path(root), split, image_size, seed
         every = sorted(_LISTED[name](self.root, split), key=lambda one: one.path)
         self.classes = tuple(sorted({one.label for one in every}))
-        shares = _SHARES[name]
-        if name == "crc":
-            shares = {"": (0.0, 0.0, 1.0) if split == "test" else (0.8, 0.2, 0.0)}
-        parts = grouped_split([one.label for one in every], [one.group for one in every], shares, seed)
-        self.pictures = [every[place] for place in parts[SPLITS.index(split)]]
-        if not self.pictures:
+        if not every:
             raise ValueError(f"Expected `root` to hold pictures of {name} as its archive has them, but found none: {root}.")
+        is_whole = name == "crc" and split == "test"  # has a folder of its own
+        chosen = range(len(every)) if is_whole else _parts(every, _SHARES[name], seed)[SPLITS.index(split)]
+        self.pictures = [every[place] for place in chosen]
         self.labels = torch.tensor([self.classes.index(one.label) for one in self.pictures])
 
     def __len__(self) -> int:
@@ -100,37 +98,18 @@ class MedicalImages(Dataset[dict[str, Any]]):
         return {"image": 2 * image - 1, "label": int(self.labels[index]), "id": name}
 
 
-def grouped_split(
-    labels: Sequence[str], groups: Sequence[str], shares: Mapping[str, Sequence[float]], seed: int
-) -> list[list[int]]:
-    """Return places of items for each part, so that no group is in two parts and classes have the wanted shares.
-
-    Groups in random order, larger ones first, go where their most frequent class lacks most of its share.
-
-    Args:
-        labels: Class of each item.
-        groups: Group of each item.
-        shares: Class -> share of each part; ``""`` for all others.
-        seed: Of the order.
-
-    Example:
-        >>> grouped_split(["a"] * 4 + ["b"] * 2, ["u", "u", "v", "w", "x", "y"], {"": (0.5, 0.5)}, 0)
-        [[0, 1, 5], [2, 3, 4]]
-    """
-    members: dict[str, list[int]] = {}
-    for place, group in enumerate(groups):
-        members.setdefault(group, []).append(place)
-    drawn = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed)).tolist()
-    order = sorted((list(members.values())[one] for one in drawn), key=len, reverse=True)
-    totals, taken = Counter(labels), Counter[tuple[str, int]]()
-    parts: list[list[int]] = [[] for _ in next(iter(shares.values()))]
-    for places in order:
-        label = Counter(labels[place] for place in places).most_common(1)[0][0]
-        wanted = shares.get(label, shares.get("", ()))
-        lacks = [share * totals[label] - taken[label, part] for part, share in enumerate(wanted)]
-        part = max(range(len(wanted)), key=lambda one: lacks[one])
-        taken[label, part] += len(places)
-        parts[part] += places
+def _parts(pictures: Sequence[MedicalPicture], shares: Mapping[str, Sequence[float]], seed: int) -> list[list[int]]:
+    """Return places of pictures for each part, rising; classes with shares of their own are split by themselves."""
+    of_class: dict[str, list[int]] = {}
+    for place, one in enumerate(pictures):
+        of_class.setdefault(one.label if one.label in shares else "", []).append(place)
+    parts: list[list[int]] = [[], [], []]
+    for label, places in of_class.items():
+        labels = sorted({pictures[place].label for place in places})
+        numbers = [labels.index(pictures[place].label) for place in places]
+        found = grouped_split(numbers, [pictures[place].group for place in places], shares[label], seed)
+        for part, chosen in zip(parts, found, strict=False):
+            part += [places[one] for one in chosen]
     return [sorted(part) for part in parts]
 
 
@@ -175,8 +154,8 @@ _LISTED: dict[str, Callable[[Path, str], Iterator[MedicalPicture]]] = {
     "ham10000": _ham10000,
     "breakhis": _breakhis,
 }
-_SHARES: dict[str, dict[str, tuple[float, float, float]]] = {
-    "crc": {},
+_SHARES: dict[str, dict[str, tuple[float, ...]]] = {
+    "crc": {"": (0.8, 0.2)},
     "covid19": {"": (0.8, 0.1, 0.1)},
     "ham10000": {"": (0.6, 0.2, 0.2)},
     "breakhis": {"benign": (0.58, 0.2, 0.22), "malignant": (0.63, 0.18, 0.19)},
