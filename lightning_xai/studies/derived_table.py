@@ -33,6 +33,7 @@ class DerivedTable:
         mean_of_paper: Whether a row that the paper does not have gets the mean of its column, and a column that it does
             not have the mean of its row: for other networks than the paper's.
         notes: Stand below it.
+        printed: See `PaperTable`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DerivedTable:
     decimals: int = 3
     mean_of_paper: bool = False
     notes: tuple[str, ...] = ()
+    printed: str = ""
 
     @property
     def reads(self) -> frozenset[str]:

@@ -85,8 +85,8 @@ class Part:
         data_of: Mapping[str, str] = declared.get("data_of", {})
         if data_of and (set(data_of) != networks or not set(data_of.values()) <= set(declared["data"])):
             raise ValueError(
-                f"Expected `data_of` of part {name!r} to name one of its data for each of {', '.join(sorted(networks))}, "
-                f"but got {dict(data_of)}."
+                f"Expected `data_of` of part {name!r} to name one of its data for each of "
+                f"{', '.join(sorted(networks))}, but got {dict(data_of)}."
             )
         members = {one: list(families.get(one, {one: None})) for one in data_of}
         plain = {key: value for key, value in declared.items() if key not in {"recipes", "targets", "data_of"}}
@@ -126,7 +126,7 @@ class Part:
             yield name, loaded_model(_lazily(source))
 
     def comparisons(self, kept: TrainedNetworks, output: str | Path | None, **settings: Any) -> Iterator[Comparison]:
-        """Yield the comparison, or with ``data_of`` one for each data; ``settings`` are further ones of `Comparison`."""
+        """Yield the comparison, with ``data_of`` one for each data; ``settings`` are further ones of `Comparison`."""
         models = {one.name: partial(kept.network, one.recipe, one.epoch) for one in self.trained()}
         models |= {name: _lazily(source) for name, source in self.models.items()}
         named = {one.name: one.recipe_name for one in self.trained()} | {name: name for name in self.models}

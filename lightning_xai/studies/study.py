@@ -13,8 +13,8 @@ from lightning_xai._checks import check_choice, check_count
 from lightning_xai.comparison.lease import SECONDS, Leases
 from lightning_xai.studies.analysis import Analysis, AnalysisContext
 from lightning_xai.studies.claim import Claim
-from lightning_xai.studies.derived_table import DerivedTable
 from lightning_xai.studies.declaration import folder_of, read_declaration
+from lightning_xai.studies.derived_table import DerivedTable
 from lightning_xai.studies.figure import StudyFigure
 from lightning_xai.studies.findings import Findings, Network
 from lightning_xai.studies.paper_table import PaperTable
@@ -110,7 +110,9 @@ class Study:
             check_choice(key, _KEYS, f"a key of the study {folder.name!r}")
         families = recipe_families(declared.get("recipes", {}))
         changes: dict[str, Any] = {} if seeds is None else {"seeds": check_seeds(seeds)}
-        parts = {name: _limited(Part.of(name, one, families), limit, changes) for name, one in declared["parts"].items()}
+        parts = {
+            name: _limited(Part.of(name, one, families), limit, changes) for name, one in declared["parts"].items()
+        }
         path = folder / "printed.csv"
         made = cls(
             name=folder.name,

@@ -15,7 +15,16 @@ from lightning_xai.studies.declaration import folder_of
 from lightning_xai.studies.hirescam import claims, tables
 from lightning_xai.studies.hirescam.pictures import read_picture
 from lightning_xai.studies.hirescam.signed import Signed
-from lightning_xai.studies.hirescam.theory import COLUMNS, FIRST, FLATTEN, FLATTENED, GAP, LAST, before_flatten, equalities
+from lightning_xai.studies.hirescam.theory import (
+    COLUMNS,
+    FIRST,
+    FLATTEN,
+    FLATTENED,
+    GAP,
+    LAST,
+    before_flatten,
+    equalities,
+)
 from lightning_xai.studies.networks import conv_flatten, conv_gap, resnet_flatten
 from lightning_xai.studies.printed import read_printed
 from tests.studies._made import made_findings
@@ -165,8 +174,14 @@ def tiny(folder):
     common = {"train": train, "test": test, "epochs": [1, 2], "batch_size": 16}
     network = "lightning_xai.studies.networks."
     small["recipes"] = {
-        "conv": {"network": source(f"{network}conv_flatten", num_classes=4, channels=3, image_size=32, width=2), **common},
-        "shape": {"network": source(f"{network}vgg_flatten", num_classes=4, channels=3, image_size=32, width=2), **common},
+        "conv": {
+            "network": source(f"{network}conv_flatten", num_classes=4, channels=3, image_size=32, width=2),
+            **common,
+        },
+        "shape": {
+            "network": source(f"{network}vgg_flatten", num_classes=4, channels=3, image_size=32, width=2),
+            **common,
+        },
     }
     small["recipes"]["colour"] = {**small["recipes"]["shape"], "train": shapes(32, cue="colour")}
     for part in ("maps", "normalized", "haas"):
@@ -174,6 +189,15 @@ def tiny(folder):
     small["parts"]["loop"]["recipes"] = ["shape", "colour"]
     small["parts"]["loop"]["data_of"] = {"shape": "shape", "colour": "colour"}
     small["parts"]["loop"]["data"] = {"shape": test, "colour": shapes(40, seed=1, cue="colour")}
+    small["recipes"] |= dict.fromkeys(("sanity_true", "sanity_again", "sanity_permuted"), small["recipes"]["conv"])
+    small["recipes"]["sanity_again"] = {**small["recipes"]["conv"], "seed": 7}
+    small["recipes"]["sanity_permuted"] = {**small["recipes"]["conv"], "permuted_labels": True}
+    small["parts"]["sanity"] = {
+        "recipes": ["sanity_true", "sanity_again", "sanity_permuted"],
+        "data": {"fashion": test},
+        "num_images": 4,
+    }
+    small["analyses"]["shifted_images"]["arguments"]["networks"] = ["conv-e2"]
     small["analyses"]["pictures"]["arguments"]["networks"] = ["conv-e2"]
     made = folder / "hirescam"
     made.mkdir()
@@ -190,17 +214,27 @@ def test_the_whole_study_in_small(tmp_path):
     assert {f"table_{number}.md" for number in (4, 5, 6, 7, 9, 10)} <= written
     exact = [result.verdicts[name].outcome for name in ("C001.1", "C001.2", "C001.2 Table 1", "C001.6")]
     assert exact == ["supported", "supported", "contradicted", "supported"]
-    assert [row[0] for row in result.table("table_5").rows][:3] == [f"4×4 · {x}" for x in ("Grad-CAM", "HiResCAM", "random map")]
+    assert [row[0] for row in result.table("table_5").rows][:3] == [
+        f"4×4 · {x}" for x in ("Grad-CAM", "HiResCAM", "random map")
+    ]
     assert " | mean 0.501 | " in result.table("table_5")[0]["conv-e1"]
     assert " | mean 0.871 | " not in result.table("table_4")[0]["conv-e1"]
     assert set(result.table("table_9").columns) == {"", "shape tells the class", "colour tells the class"}
     loop = result.findings.parts["loop"]
-    assert {(one.model.partition("-")[0], one.data) for one in loop.settings} == {("shape", "shape"), ("colour", "colour")}
+    assert {(one.model.partition("-")[0], one.data) for one in loop.settings} == {
+        ("shape", "shape"),
+        ("colour", "colour"),
+    }
     curve = result.findings.analyses["morf"].where(network="conv-e2", explainer="HiResCAM")
     assert len(curve) == 65
     case_free = result.findings.parts["maps"].estimate(result.findings.parts["maps"].settings[1], "hires_cam", "aopc_8")
     drops = [curve[0]["probability"] - row["probability"] for row in curve]
     assert mean(drops) == pytest.approx(case_free.value, abs=1e-5)  # eq. 7, from the curve that is drawn
+    shifted = {row["explainer"]: row for row in result.findings.analyses["shifted_images"]}
+    assert {name: row["verdict"] for name, row in shifted.items()} == {"grad_cam": "passes", "hires_cam": "passes"}
+    permuted = {row["explainer"]: row for row in result.findings.analyses["permuted_labels"]}
+    assert permuted["fake_cam"]["verdict"] == "fails"
+    assert {"grad_cam", "hires_cam"} <= set(permuted)
     picture = read_picture(result.findings.analyses["pictures"][0]["png"])
     assert (picture.shape, picture.dtype) == ((32, 32, 3), torch.uint8)
 
@@ -209,7 +243,7 @@ def test_the_whole_study_in_small(tmp_path):
 def test_networks_of_a_scale(scale):
     study = Study.load("hirescam", scale)
     assert study.parts["maps"].seeds == (6 if scale == "medium" else 1)
-    assert [one.name for one in study.parts["maps"].trained()][0] == ("conv-e1" if scale == "small" else "conv-e1-s0")
+    assert next(one.name for one in study.parts["maps"].trained()) == ("conv-e1" if scale == "small" else "conv-e1-s0")
     assert len(list(study.parts["loop"].trained())) == 16 * study.parts["loop"].seeds
 
 

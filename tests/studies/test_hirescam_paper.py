@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -26,25 +27,21 @@ def picture(path, number, size=(12, 10)):
 
 def archives(root):
     """Write the four archives, with ten pictures of each class or so."""
-    for place, name in enumerate(TISSUES):
-        for number in range(10):
-            picture(root / "crc/NCT-CRC-HE-100K" / name / f"{name}-{number}.png", number + place)
-        picture(root / "crc/CRC-VAL-HE-7K" / name / f"{name}-TEST.png", place)
-    for place, name in enumerate(XRAYS):
-        for number in range(10):
-            picture(root / "covid19" / name / "images" / f"{name}-{number}.png", number + place)
-            picture(root / "covid19" / name / "masks" / f"{name}-{number}.png", number)
+    for name, number in product(TISSUES, range(10)):
+        picture(root / "crc/NCT-CRC-HE-100K" / name / f"{name}-{number}.png", number + len(name))
+        picture(root / "crc/CRC-VAL-HE-7K" / name / f"{name}-TEST.png", number)
+    for name, number in product(XRAYS, range(10)):
+        picture(root / "covid19" / name / "images" / f"{name}-{number}.png", number + len(name))
+        picture(root / "covid19" / name / "masks" / f"{name}-{number}.png", number)
     lines = ["lesion_id,image_id,dx"]
-    for place, name in enumerate(DX):
-        for number in range(10):
-            lines.append(f"HAM_{place}{number // 2},ISIC_{place}{number},{name}")  # two pictures of each lesion
-            picture(root / f"ham10000/HAM10000_images_part_{number % 2 + 1}/ISIC_{place}{number}.jpg", number + place)
+    for (place, name), number in product(enumerate(DX), range(10)):
+        lines.append(f"HAM_{place}{number // 2},ISIC_{place}{number},{name}")  # two pictures of each lesion
+        picture(root / f"ham10000/HAM10000_images_part_{number % 2 + 1}/ISIC_{place}{number}.jpg", number + place)
     (root / "ham10000/HAM10000_metadata.csv").write_text("\n".join(lines))
-    for label, letter in (("benign", "B"), ("malignant", "M")):
-        for slide in range(10):
-            for zoom in (40, 100):
-                name = f"SOB_{letter}_X-14-{slide}{letter}-{zoom}-001"
-                picture(root / f"breakhis/breast/{label}/SOB/x/{zoom}X/{name}.png", slide)
+    for label, slide, zoom in product(("benign", "malignant"), range(10), (40, 100)):
+        letter = label[0].upper()
+        name = f"SOB_{letter}_X-14-{slide}{letter}-{zoom}-001"
+        picture(root / f"breakhis/breast/{label}/SOB/x/{zoom}X/{name}.png", slide)
     return root
 
 

@@ -44,9 +44,7 @@ def hires_cam_alone_is_the_score(findings: Findings, analysis: str) -> Verdict:
 def table_1_holds(findings: Findings, analysis: str) -> Verdict:
     """Judge the other rows of Table 1: nowhere else are the maps equal, or is one of them the class score. Exact."""
     rows = findings.analyses[analysis].where(network="random")
-    others = [
-        row for row in rows if row["explained at"] == FIRST or (row["structure"] not in {GAP, FLATTEN})
-    ]
+    others = [row for row in rows if row["explained at"] == FIRST or (row["structure"] not in {GAP, FLATTEN})]
     equal = [f"{row['structure']}, {row['explained at']}" for row in others if row["maps"] < _EQUAL]
     sums = [row for row in others if min(row["grad_cam"], row["hires_cam"]) < _EQUAL]
     why = f"of {len(others)} other places, maps sum to the class score in {len(sums)} and are equal in {len(equal)}"

@@ -40,9 +40,7 @@ def morf_curves(findings: Findings, analysis: str) -> Figure:
     return figure
 
 
-def by_radius(
-    findings: Findings, part: str, explainers: Mapping[str, str], radii: Mapping[str, float]
-) -> Figure:
+def by_radius(findings: Findings, part: str, explainers: Mapping[str, str], radii: Mapping[str, float]) -> Figure:
     """Draw Max-Sensitivity over the radius of each network (Figure 15).
 
     Args:

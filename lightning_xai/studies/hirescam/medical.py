@@ -41,7 +41,7 @@ class MedicalImages(Dataset[dict[str, Any]]):
     The folder holds what the archives hold, in any depth:
 
     - ``"crc"``: ``NCT-CRC-HE-100K/<class>`` (80 % train, 20 % validation) and ``CRC-VAL-HE-7K/<class>`` (test).
-    - ``"covid19"``: ``COVID``, ``Lung_Opacity``, ``Normal`` and ``Viral Pneumonia``, each with ``images``; 80, 10, 10 %.
+    - ``"covid19"``: ``COVID``, ``Lung_Opacity``, ``Normal`` and ``Viral Pneumonia``, with ``images``; 80, 10, 10 %.
     - ``"ham10000"``: ``HAM10000_metadata.csv`` (``lesion_id``, ``image_id``, ``dx``) and the pictures; 60, 20, 20 %, no
       lesion in two parts.
     - ``"breakhis"``: below ``benign`` and ``malignant`` the pictures with their own names, such as
@@ -80,7 +80,9 @@ class MedicalImages(Dataset[dict[str, Any]]):
         every = sorted(_LISTED[name](self.root, split), key=lambda one: one.path)
         self.classes = tuple(sorted({one.label for one in every}))
         if not every:
-            raise ValueError(f"Expected `root` to hold pictures of {name} as its archive has them, but found none: {root}.")
+            raise ValueError(
+                f"Expected `root` to hold pictures of {name} as its archive has them, but found none: {root}."
+            )
         is_whole = name == "crc" and split == "test"  # has a folder of its own
         chosen = range(len(every)) if is_whole else _parts(every, _SHARES[name], seed)[SPLITS.index(split)]
         self.pictures = [every[place] for place in chosen]

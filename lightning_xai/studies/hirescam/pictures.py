@@ -39,7 +39,9 @@ def pictures(context: AnalysisContext, part: str, networks: Sequence[str], num_i
         enhanced = [_ENHANCED.apply(case.images, case.heatmaps).cpu() for case in cases]
         shown = [_pictures(images), *(_heat(images, case.heatmaps.cpu()) for case in cases), *map(_pictures, enhanced)]
         for place, name in enumerate(one.ids):
-            rows += [(one.network, name, kind, _png(of_kind[place])) for kind, of_kind in zip(KINDS, shown, strict=True)]
+            rows += [
+                (one.network, name, kind, _png(of_kind[place])) for kind, of_kind in zip(KINDS, shown, strict=True)
+            ]
     return Records(("network", "image", "kind", "png"), tuple(rows))
 
 

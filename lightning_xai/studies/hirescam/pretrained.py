@@ -10,7 +10,9 @@ from torch import nn
 from lightning_xai.studies.networks import flatten_head
 
 
-def pretrained_flat_head(name: str, num_classes: int, image_size: int = 224, *, download: bool = False) -> nn.Sequential:
+def pretrained_flat_head(
+    name: str, num_classes: int, image_size: int = 224, *, download: bool = False
+) -> nn.Sequential:
     """Return `flatten_head` with torchvision's first ImageNet weights, which have to be there already.
 
     Args:
@@ -28,6 +30,6 @@ def pretrained_flat_head(name: str, num_classes: int, image_size: int = 224, *, 
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
     if not download and not file.is_file():
         raise FileNotFoundError(
-            f"Expected the ImageNet weights of {name} at {file}, but there are none: pass --download, or put them there."
+            f"Expected the ImageNet weights of {name} at {file}, but there are none: pass --download or put them there."
         )
     return flatten_head(name, num_classes, image_size, weights="IMAGENET1K_V1")

@@ -70,9 +70,9 @@ def table_1(context: AnalysisContext, part: str, num_images: int = 16, num_netwo
     """
     rows = [*_of_random_networks(num_images, num_networks), *_of_trained_networks(context, part, num_images)]
     notes = (
-        "Greatest relative distance over images; below 1e-5 is rounding of float32: equal. CAM: CAM, Grad-CAM and HiResCAM, up to the "
-        "number of places. maps: Grad-CAM and HiResCAM. grad_cam and hires_cam: the sum of the map without ReLU, plus "
-        "the bias, and the class score (eq. 20).",
+        "Greatest relative distance over images; below 1e-5 is rounding of float32: equal. CAM: of CAM, Grad-CAM and "
+        "HiResCAM, up to the number of places. maps: of Grad-CAM and HiResCAM. grad_cam and hires_cam: of the sum of "
+        "the map without ReLU, plus the bias, and the class score (eq. 20).",
     )
     return Records(COLUMNS, tuple(rows), "", notes)
 
