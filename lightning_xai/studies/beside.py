@@ -12,6 +12,7 @@ from lightning_xai.studies.printed import PrintedNumber
 PrintedTable: TypeAlias = Mapping[tuple[str, str], PrintedNumber]
 """(row, column) -> number."""
 
+_MOST_PLACES = 3
 LEGEND = "ours ± standard error | paper | difference"
 
 
@@ -45,4 +46,5 @@ def faults(printed: PrintedTable) -> Iterator[str]:
         if one.note:
             by_note.setdefault(one.note, []).append(f"{row}, {column}")
     for note, places in by_note.items():
-        yield f"In the paper ({'; '.join(places)}): {note}"
+        others = [f"{len(places) - _MOST_PLACES} more"] if len(places) > _MOST_PLACES else []
+        yield f"In the paper ({'; '.join([*places[:_MOST_PLACES], *others])}): {note}"

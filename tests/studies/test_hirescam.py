@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from lightning_xai.comparison import Records
+from lightning_xai.comparison import Cell, Records
 from lightning_xai.studies import Findings, Study
 from lightning_xai.studies.declaration import folder_of
 from lightning_xai.studies.hirescam import claims, tables
@@ -201,7 +201,7 @@ def tiny(folder):
     small["analyses"]["pictures"]["arguments"]["networks"] = ["conv-e2"]
     made = folder / "hirescam"
     made.mkdir()
-    (made / "study.yaml").write_text(yaml.safe_dump(declared))
+    (made / "study.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
     (made / "printed.csv").write_text((folder_of("hirescam") / "printed.csv").read_text())
     return made
 
@@ -232,6 +232,11 @@ def test_the_whole_study_in_small(tmp_path):
     assert mean(drops) == pytest.approx(case_free.value, abs=1e-5)  # eq. 7, from the curve that is drawn
     shifted = {row["explainer"]: row for row in result.findings.analyses["shifted_images"]}
     assert {name: row["verdict"] for name, row in shifted.items()} == {"grad_cam": "passes", "hires_cam": "passes"}
+    blank = result.findings.analyses["blank_maps"]
+    maps = result.findings.parts["maps"]
+    cell = Cell(maps.settings[1], "grad_cam")
+    zero = [not bool(one.any()) for batch in maps.behind.heatmaps(cell) for one in batch]
+    assert blank[1]["grad_cam"] == sum(zero) / len(zero)
     permuted = {row["explainer"]: row for row in result.findings.analyses["permuted_labels"]}
     assert permuted["fake_cam"]["verdict"] == "fails"
     assert {"grad_cam", "hires_cam"} <= set(permuted)

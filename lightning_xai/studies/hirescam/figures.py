@@ -99,6 +99,7 @@ def over_accuracy(
         axes.annotate(name, (x, y), fontsize=6, color="0.4", xytext=(3, 3), textcoords="offset points")
     value, p, count = correlation(at, means, "spearman")
     axes.set_title(f"Spearman {value:+.2f}, p = {p:.2g}, {count} networks".replace("-", "−"), fontsize=9)
+    axes.margins(x=0.1)  # for the names
     axes.set_xlabel("balanced accuracy")
     axes.set_ylabel(label)
     axes.grid(color="0.93")

@@ -1,13 +1,15 @@
-"""Sanity checks that the thesis names and does not make: permuted labels, and a constant shift of the images."""
+"""Sanity checks that the thesis names and does not make, and how many heatmaps are blank."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lightning_xai.comparison.cell import Cell
 from lightning_xai.comparison.randomized_labels import data_randomization
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.shifted_images import input_invariance
+from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.analysis import AnalysisContext
 
 
@@ -55,3 +57,24 @@ def shifted_images(context: AnalysisContext, part: str, networks: Sequence[str],
             rows += [tuple(row[name] for name in columns) for row in found]
     notes = ("Distance of the two heatmaps over the mean of their norms, with a 95 % interval; below .01 passes.",)
     return Records(columns, tuple(rows), "", notes)
+
+
+def blank_maps(context: AnalysisContext, part: str) -> Records:
+    """Return the share of images whose heatmap is zero everywhere, in [0, 1], by network and explainer.
+
+    ReLU leaves nothing where the weighted sum of features is nowhere positive. Such a map is perfectly robust, ranks
+    nothing and has no range to normalise.
+
+    Args:
+        context: Of the analysis.
+        part: Whose heatmaps.
+    """
+    table = context.findings.part(part)
+    explainers = [name for name in table.explainers if name not in table.controls]
+    rows = [(one.model, *(_share_blank(table, Cell(one, name)) for name in explainers)) for one in table.settings]
+    return Records(("network", *explainers), tuple(rows))
+
+
+def _share_blank(table: ComparisonTable, cell: Cell) -> float | None:
+    found = table.heatmaps.get(cell)
+    return None if found is None else float((found.signature == 0).flatten(1).all(1).float().mean())
