@@ -1,8 +1,9 @@
 """How many files of the package a reader passes: `python -m benchmarks.modules`.
 
 Counted are the modules in which at least one function runs during a second, warm call for the same model: of
-`GradCAM()` alone, and of a fit of one batch with the monitor and one metric up to an early stopping. What a first call
-runs beside (the search for the layer, which each model needs once) is named after it.
+`GradCAM()` alone, and of a fit of one batch with the monitor and one metric up to an early stopping: that reports
+nothing but the value, then with the shortcut alarm, then with every default report. What a first call runs beside (the
+search for the layer, which each model needs once) is named after it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def executed(call: Callable[[], object]) -> list[str]:
 
 def network() -> nn.Module:
     """Return a small CNN."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    last = nn.Linear(4, 2)
+    nn.init.constant_(last.bias, -2.0)  # so that nobody takes logits for probabilities
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
 
 
 def lightning_module() -> Any:
@@ -73,8 +76,8 @@ def explain(net: nn.Module) -> None:
     lightning_xai.GradCAM()(net, torch.rand(2, 1, 12, 12), 1)
 
 
-def fit(module: Any) -> None:
-    """Train on one batch, explain after it, and let an early stopping read the score."""
+def fit(module: Any, **settings: Any) -> None:
+    """Train on one batch, explain after it, and let an early stopping read the score; settings are the monitor's."""
     import lightning as L
     from lightning.pytorch.callbacks import EarlyStopping
     from torch.utils.data import DataLoader, TensorDataset
@@ -84,7 +87,7 @@ def fit(module: Any) -> None:
         trainer = L.Trainer(
             max_epochs=1,
             callbacks=[
-                lightning_xai.ExplanationMonitor(metrics="insertion_deletion"),
+                lightning_xai.ExplanationMonitor(metrics="insertion_deletion", **settings),
                 EarlyStopping("xai/faithfulness", mode="max"),
             ],
             default_root_dir=folder,
@@ -98,17 +101,22 @@ def fit(module: Any) -> None:
 
 
 def main() -> None:
+    alone = {"reports": lightning_xai.Scalars()}
     calls: list[tuple[str, Callable[[Any], None], Callable[[], Any]]] = [
         ("GradCAM()", explain, network),
-        ("a fit with one metric", fit, lightning_module),
+        ("a fit with one metric", partial(fit, shortcut_alarm=False, **alone), lightning_module),
+        ("and with the shortcut alarm", partial(fit, **alone), lightning_module),
+        ("and with all default reports", fit, lightning_module),
     ]
+    known: set[str] = set()
     for name, call, make in calls:
         call(make())  # what is imported and registered once
         model = make()
         first, second = executed(partial(call, model)), executed(partial(call, model))
-        print(f"{name}: {len(second)} modules", *second, sep="\n  ")
-        once = sorted(set(first) - set(second))
-        print(f"and once per model: {len(once)}", *once, sep="\n  ")
+        print(f"{name}: {len(second)} modules, of which these are new", *sorted({*second} - known), sep="\n  ")
+        once = sorted({*first} - {*second} - known)
+        print(f"once per model: {len(once)}", *once, sep="\n  ")
+        known |= {*first, *second}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 _LAYERS = {
     "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor", "JointEarlyStopping"),
     "comparison": ("Comparison", "ComparisonTable"),
-    "datasets": ("ChestXraysDataset", "FashionCanvases", "ShapesDataset"),
+    "datasets": ("ChestXraysDataset", "FashionCanvases", "PastedPhotographs", "SamplePhotographs", "ShapesDataset"),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
     "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),
     "metrics": ("Estimate", "ExplanationMetric", "MetricSuite", "get_metric", "list_metrics"),

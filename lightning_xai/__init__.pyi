@@ -7,6 +7,8 @@ from lightning_xai.comparison.comparison import Comparison as Comparison
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases as FashionCanvases
+from lightning_xai.datasets.photographs.pasted_photographs import PastedPhotographs as PastedPhotographs
+from lightning_xai.datasets.photographs.sample_photographs import SamplePhotographs as SamplePhotographs
 from lightning_xai.datasets.shapes import ShapesDataset as ShapesDataset
 from lightning_xai.evidence.case import Case as Case
 from lightning_xai.evidence.evidence import Evidence as Evidence
@@ -120,8 +122,8 @@ from lightning_xai.model.preserve import preserved as preserved
 from lightning_xai.model.readout import Readout as Readout
 from lightning_xai.probing.explained import Explained as Explained
 from lightning_xai.probing.explained import ExplainedEpoch as ExplainedEpoch
-from lightning_xai.probing.explained import ImageScores as ImageScores
-from lightning_xai.probing.explained import difference as difference
+from lightning_xai.probing.image_scores import ImageScores as ImageScores
+from lightning_xai.probing.image_scores import difference as difference
 from lightning_xai.probing.sample import Sample as Sample
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm as ShortcutAlarm
 from lightning_xai.reports.accuracy_alignment import AccuracyAlignment as AccuracyAlignment
@@ -237,6 +239,7 @@ __all__ = [
     "OcclusionCorrelation",
     "OnePixelSensitivity",
     "ParameterRandomization",
+    "PastedPhotographs",
     "PixelFlipping",
     "PointingGame",
     "PointingGameRecall",
@@ -255,6 +258,7 @@ __all__ = [
     "Report",
     "Saliency",
     "Sample",
+    "SamplePhotographs",
     "Saturation",
     "Scalars",
     "ScoreCAM",

@@ -161,6 +161,7 @@ def test_explaining_imports_nothing_heavy():
         ".probing",
         ".reports",
         ".comparison",
+        ".studies",
         ".callbacks",
         ".functional",
     ],

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
-from lightning_xai._checks import shape
 from lightning_xai._lightning import MisconfigurationException
-from lightning_xai.model.call import ForwardArguments
-from lightning_xai.model.preserve import is_preserved
-from lightning_xai.model.readout import LogitsFromOutput, Readout, called_module, logits_from_output, plain_name
-from lightning_xai.probing.extra_in_batch import USUAL_NAMES
-from lightning_xai.probing.plan import known_labels
+from lightning_xai.model.readout import Readout
+from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.probing.probe import are_distributions
-from lightning_xai.probing.sample import HINT, Sample
+from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.target import known_labels
 
 if TYPE_CHECKING:
-    from lightning_xai._lightning import LightningModule
+    from lightning_xai._lightning import Trainer
 
-_LABELS = frozenset(USUAL_NAMES["labels"])  # of which a loss is made in forward, not logits
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
-_NOTHING: dict[nn.Module, str] = {}  # that a copy of a watched step looks at
-_CLOSE = 2e-2  # relative; a step in half precision rounds by less
-_LEAST = 1e-2  # the largest logit that such a share is taken of, at the least
+_STAGE = "(?:val|valid|validation|eval|test)"
+_TOP = "top[_.@-]?1(?:[_.-]?acc(?:uracy)?)?"
+_ACCURACY = f"(?:(?:balanced|macro|micro|mean)[_.-]?)?(?:acc|accuracy)(?:[_.@-]?(?:top[_.-]?)?1)?|{_TOP}"
+_NAME = re.compile(
+    rf"(?P<before>{_STAGE}[/_.-]?)?(?:multiclass|binary)?(?:{_ACCURACY})(?:[/_.-](?:(?P<after>{_STAGE})|epoch))?",
+    re.IGNORECASE,
+)
+_ERRORS = 4.0  # standard errors that chance may take
+_LEAST = 0.1  # a smaller difference is not worth a word
 
 
 def check_logits(logits: Tensor, task: str, readout: Readout, *, first: bool) -> None:
@@ -72,263 +73,85 @@ def warn_of_annotations(task: str, sample: Sample) -> None:
         )
 
 
-@dataclass
-class _Call:
-    """What went through the called module, and what a later module made of it."""
-
-    inputs: dict[str, Any]
-    output: Any
-    followed_by: list[str] = field(default_factory=list)
-
-
-class WatchedStep:
-    """Watch one validation step of a user: what it sends through the module that we call too, and what comes back.
-
-    It only reads, and its hooks are gone after the step. What is compiled is not looked into.
+def warn_of_accuracy(
+    trainer: Trainer, epoch: ExplainedEpoch, counts: Mapping[int, Mapping[int, int]], said: set[str]
+) -> None:
+    """Warn once if the model is much better, or worse, on the explained images than the user's own accuracy says.
 
     Args:
-        module: The LightningModule.
-        readout: Says which module is called, and where its logits are.
-        redirected: Whether the strategy wraps the module, and runs its steps by a call of the wrapper.
+        trainer: Its logged metrics; an accuracy is known by its name, such as ``val_acc``.
+        epoch: Explained in the validation that ends.
+        counts: Loader's index -> class -> how many images of the validation stand for it.
+        said: What was said in this run.
     """
-
-    def __init__(self, module: LightningModule, readout: Readout, *, redirected: bool = False) -> None:
-        self._called, self._readout = called_module(module, readout.forward), readout
-        self._arguments = ForwardArguments(self._called)
-        layers = {} if is_compiled(module) else outside_compiled(module)
-        watched = next((one for one in layers if self._called in (one, getattr(one, "_orig_mod", None))), None)
-        self._layers = {
-            layer: name for layer, name in layers.items() if layer is not watched and _has_parameters(layer)
-        }
-        self._calls: list[_Call] = []
-        self._others: dict[str, Tensor | None] = {}  # layers called beside it -> first row of their logits, if any
-        # A wrapper such as DDP runs the step itself as a call of the module: that one is not the user's.
-        self._depth = -1 if redirected and self._called is module else 0
-        self._handles: list[RemovableHandle] = []
-        if watched is not None:
-            self._handles = [
-                watched.register_forward_pre_hook(self._enter),
-                watched.register_forward_hook(self._leave, with_kwargs=True),
-            ]
-            for layer in self._layers:
-                with suppress(Exception):  # a scripted layer may take none
-                    self._handles.append(layer.register_forward_pre_hook(self._see_input))
-                    self._handles.append(layer.register_forward_hook(self._see_output))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Let a copy of the module, which copies its hooks, have one that listens to nothing."""
-        return _deaf_step, ()
-
-    def stop(self) -> None:
-        """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def compare(self, sample: Sample, logits: Callable[[Tensor], Tensor]) -> None:
-        """Hold what was seen against our own call.
-
-        Args:
-            sample: The first image of the batch, as it was before the step.
-            logits: Our own logits (1, K) of its images.
-
-        Raises:
-            MisconfigurationException: If the step calls the module once, and in another way; the message says how, and
-                what settles it.
-        """
-        name = type(self._called).__name__
-        if len(self._calls) == 1:
-            self._check_call(name, sample, logits)
-        elif self._calls:
-            _warn_of_calls(name, f"{len(self._calls)} times")
-        elif self._others and self._readout.output != "probability":
-            ours = logits(sample.images)[0]
-            if all(_gap(theirs, ours) is not None for theirs in self._others.values()):
-                _warn_of_calls(name, f"not at all, but `{next(reversed(self._others))}`")
-
-    def _check_call(self, name: str, sample: Sample, logits: Callable[[Tensor], Tensor]) -> None:
-        call = self._calls[0]
-        if call.followed_by:
-            raise MisconfigurationException(
-                f"Expected {name} to return logits, but validation_step sends what it returns through "
-                f"`{call.followed_by[0]}`. Let `forward` return logits, or name a module that does: "
-                f"{self._arguments.named_below}."
-            )
-        sent = self._check_sent(name, sample, call)
-        gap = _gap(_first_logits(call.output, self._readout.logits_from_output), logits(sample.images)[0])
-        if gap is not None:
-            self._check_beside(name, sent, gap, call.inputs, sample.extra or {})
-        if gap is not None and self._readout.output != "probability" and gap < float("inf"):
+    if epoch.task == "multilabel" or "accuracy" in said:
+        return
+    for name, value in trainer.callback_metrics.items():
+        base, _, index = name.partition("/dataloader_idx_")
+        loader = int(index) if index.isdigit() else 0
+        if (
+            not is_top_1_accuracy(base, epoch.stage)
+            or loader not in epoch.loaders
+            or (not index and len(epoch.loaders) > 1)
+        ):
+            continue
+        accuracy = float(value) / (100.0 if float(value) > 1.0 else 1.0)
+        ranges = plausible_accuracies(epoch.loaders[loader], counts.get(loader, {}))
+        if math.isfinite(accuracy) and ranges and all(not low <= accuracy <= high for low, high in ranges):
+            said.add("accuracy")
+            low, high = ranges[0]
+            found = epoch.loaders[loader]
+            known = found.labels >= 0
+            share = float((found.predicted == found.labels)[known].float().mean())
             rank_zero_warn(
-                f"ExplanationMonitor gets other logits from {name} than validation_step for the same image (they "
-                f"differ by {gap:.2g}): dropout or batch statistics in validation, or a state that each call changes?"
+                f"ExplanationMonitor finds {share:.2f} of its {int(known.sum())} images classified rightly, but "
+                f"'{name}' is {float(value):.4g}: by chance and the number of images of each class an accuracy of "
+                f"{low:.2f} to {high:.2f} could be expected. Is what is explained what validation_step computes? Look "
+                "at what the step does to images before the model (Sample, sample_from_batch=), which module it calls "
+                "(Readout(forward=)), and whether its logits or labels are others (Readout(logits_from_output=))."
             )
-
-    def _check_sent(self, name: str, sample: Sample, call: _Call) -> Any:
-        """Hold what a step sent for the first image against the batch's; return what it sent as the image."""
-        extra = sample.extra or {}
-        first = next((value for key, value in call.inputs.items() if key not in extra), None)
-        sent = call.inputs.get(self._arguments.image(extra) or "", first)
-        _check_input(name, sample.images, sent, self._arguments.named_below)
-        for key in call.inputs.keys() & extra.keys():
-            _check_extra(name, key, extra[key], call.inputs[key])
-        return sent
-
-    def _check_beside(
-        self, name: str, sent: Any, gap: float, inputs: Mapping[str, Any], extra: Mapping[str, Any]
-    ) -> None:
-        """Raise if the logits differ because something else goes into forward, or the image in another type."""
-        if isinstance(sent, Tensor) and not sent.is_floating_point():
-            raise MisconfigurationException(
-                f"Expected {name} to return for images as floating point, which gradients need, what it returns for "
-                f"them as {sent.dtype}, but it differs by {gap:.2g}: convert them in validation_step, and return what "
-                f"enters the model then. {HINT}"
-            )
-        further = [key for key, value in inputs.items() if value is not sent and isinstance(value, Tensor)]
-        more = [f"sends `{key}` as well" for key in further if key not in extra and key.lower() not in _LABELS]
-        less = [f"does not send `{key}`" for key in extra if key not in inputs]
-        if more or less:
-            raise MisconfigurationException(
-                f"Expected validation_step to send through {name} what our call does, but it "
-                f"{' and '.join([*more, *less])}, and the logits depend on that. {HINT} What goes into forward beside "
-                f"the image is its `extra`, by the names of {self._arguments!r}; or name a module that takes images "
-                f"alone, {self._arguments.named_below}."
-            )
-
-    def _enter(self, module: nn.Module, _: Any) -> None:
-        self._depth += not is_preserved(module)  # else it is a call of another monitor
-
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if is_preserved(module):
             return
-        self._depth -= 1
-        if self._depth == 0 and self._layers is not _NOTHING:
-            inputs = {key: _first_row(value) for key, value in self._arguments.named(args, kwargs).items()}
-            self._calls.append(_Call(inputs, output))
-
-    def _see_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        name = self._beside(module)
-        if name is not None and self._calls:
-            returned = self._calls[-1].output
-            held = returned if isinstance(returned, (tuple, list)) else [returned]
-            if any(arg is one for arg in args for one in held if isinstance(one, Tensor)):
-                self._calls[-1].followed_by.append(name)
-
-    def _see_output(self, module: nn.Module, _: Any, output: Any) -> None:
-        name = self._beside(module)
-        if name is not None:
-            self._others[name] = _first_logits(output, None)
-
-    def _beside(self, module: nn.Module) -> str | None:
-        """Return the name of a layer with parameters that is called outside the called module, by the user's step."""
-        return self._layers.get(module) if self._depth == 0 and not is_preserved(module) else None
 
 
-def _deaf_step() -> WatchedStep:
-    deaf = object.__new__(WatchedStep)
-    deaf._depth, deaf._layers, deaf._calls, deaf._handles = 0, _NOTHING, [], []
-    return deaf
+def is_top_1_accuracy(name: str, stage: str) -> bool:
+    """Return whether a metric's name is that of a validation's accuracy; in a fit it must say which data it is of."""
+    match = _NAME.fullmatch(name)
+    return match is not None and (stage != "fit" or bool(match["before"] or match["after"]))
 
 
-def _first_logits(output: Any, chosen: LogitsFromOutput | None) -> Tensor | None:
-    try:
-        return logits_from_output(output, chosen)[0].detach().float().clone()
-    except Exception:  # whatever a user's layer returns, or a function of it raises: these are no logits
-        return None
+def plausible_accuracies(found: Explained, counts: Mapping[int, int]) -> list[tuple[float, float]]:
+    """Return between which ends the accuracy of a whole validation lies, judged by its probe; none without labels.
+
+    The probe is balanced, so each class counts by its share of the validation; a second range is for an accuracy that
+    weighs classes equally. Classes without a probe image may be all right or all wrong. Ends are 4 standard errors
+    away, those of a few images per class, which are pulled towards one half (Laplace), and at least 0.1.
+
+    Args:
+        found: About the probe.
+        counts: Class -> images of the validation, -1 for none left out.
+
+    Returns:
+        Ranges by the images' and by the classes' weight.
+    """
+    counts = {label: count for label, count in counts.items() if label >= 0}
+    total = sum(counts.values())
+    if not total:
+        return []
+    by_image = {label: count / total for label, count in counts.items()}
+    return [_range(found, shares) for shares in (by_image, dict.fromkeys(counts, 1.0 / len(counts)))]
 
 
-def _gap(theirs: Tensor | None, ours: Tensor) -> float | None:
-    """Return by how much logits differ from ours (K,), None if they do not."""
-    ours = ours[1:] if theirs is not None and len(ours) == 2 * len(theirs) == 2 else ours
-    if theirs is None or theirs.shape != ours.shape:
-        return float("inf")
-    gap = float((theirs - ours.to(theirs)).abs().max())
-    return gap if gap > _CLOSE * max(float(ours.abs().max()), float(theirs.abs().max()), _LEAST) else None
-
-
-def _warn_of_calls(name: str, times: str) -> None:
-    rank_zero_warn(
-        f"ExplanationMonitor explains one call of {name} with the images of the batch, but validation_step calls it "
-        f"{times}: what is explained may not be what is validated. Name a module that is called once, "
-        "Readout(forward=), if there is one."
-    )
-
-
-def _first_row(value: Any) -> Any:
-    """Return a copy of what belongs to the first image; of what is no tensor, its type."""
-    if isinstance(value, Tensor):
-        return (value[:1] if value.ndim else value).detach().clone()
-    return type(value)
-
-
-def _check_extra(name: str, key: str, ours: Any, sent: Any) -> None:
-    """Raise if a step sent something else for the first image than what its `extra` holds."""
-    if not isinstance(ours, Tensor) or not isinstance(sent, Tensor) or not sent.ndim:
-        return
-    first = ours[:1].to(sent.device)
-    if sent.shape != first.shape or not torch.allclose(sent.double(), first.double(), rtol=_CLOSE, equal_nan=True):
-        raise MisconfigurationException(
-            f"Expected validation_step to send `{key}` of the batch through {name} as it is, but it sends another: "
-            f"{shape(sent)}, not {shape(first)}, or other values. {HINT} Its `extra={{{key!r}: ...}}` is what enters."
-        )
-
-
-def _check_input(name: str, image: Tensor, sent: Any, below: str) -> None:
-    """Raise if a step sent something else than the image (1, C, H, W) of the batch through the model."""
-    if sent is None:
-        return
-    if not isinstance(sent, Tensor):
-        raise MisconfigurationException(
-            f"Expected validation_step to send images through {name}, but it sends a {sent.__name__}: name a module "
-            f"that takes images, and the rest as further arguments, {below}."
-        )
-    sent = sent.to(image.device)
-    if sent.shape[1:] != image.shape[1:]:
-        raise MisconfigurationException(
-            f"Expected validation_step to send the images of the batch through {name}, of shape {shape(image[0])} "
-            f"each, but it sends {shape(sent[0]) if sent.ndim else 'a number'}. {HINT} Its images are those that enter "
-            f"the model; or name another module, {below}."
-        )
-    gap = float((sent.float() - image.float()).abs().max())
-    if gap <= _CLOSE * max(float(image.abs().max()), 1e-6):
-        return
-    raise MisconfigurationException(
-        f"Expected validation_step to send the images of the batch through {name} as they are, but it sends "
-        f"others{_scaling(sent, image)}. {HINT} Its images are those that enter the model."
-    )
-
-
-def _scaling(sent: Tensor, image: Tensor) -> str:
-    """Return in words how an image became what was sent, if it was scaled and shifted per channel."""
-    x, y = image[0].flatten(1).double(), sent[0].flatten(1).double()
-    spread = x.var(1, correction=0)
-    slope = ((x - x.mean(1, keepdim=True)) * (y - y.mean(1, keepdim=True))).mean(1) / spread.clamp(min=1e-12)
-    offset = y.mean(1) - slope * x.mean(1)
-    if float((slope[:, None] * x + offset[:, None] - y).abs().max()) > _CLOSE * float(y.abs().max()):
-        return ""
-    return (
-        f": image · {float(slope[0]):.3g} + {float(offset[0]):.3g} in the first channel (a normalisation in the step?)"
-    )
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Return whether a call or a step of a module is compiled: a hook below it would be compiled into it, anew."""
-    functions = (getattr(module, name, None) for name in ("forward", "validation_step", "test_step"))
-    return (
-        hasattr(module, "_orig_mod")
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or any(hasattr(function, "_torchdynamo_orig_callable") for function in functions)
-    )
-
-
-def outside_compiled(module: nn.Module, name: str = "") -> dict[nn.Module, str]:
-    """Return ``module`` and what is below it with dotted names, but for what runs inside compiled code."""
-    found = {} if getattr(module, "_compiled_call_impl", None) is not None else {module: plain_name(name)}
-    if not is_compiled(module):
-        for part, child in module.named_children():
-            found |= outside_compiled(child, f"{name}.{part}" if name else part)
-    return found
-
-
-def _has_parameters(layer: nn.Module) -> bool:
-    return next(layer.parameters(), None) is not None
+def _range(found: Explained, shares: Mapping[int, float]) -> tuple[float, float]:
+    expected = variance = unknown = 0.0
+    for label, share in shares.items():
+        of_class = found.labels == label
+        number = int(of_class.sum())
+        if not number:
+            unknown += share
+            continue
+        right = int((found.predicted[of_class] == label).sum())
+        smoothed = (right + 1) / (number + 2)
+        expected += share * right / number
+        variance += share**2 * smoothed * (1.0 - smoothed) / number
+    margin = max(_ERRORS * math.sqrt(variance), _LEAST)
+    return expected - margin, expected + unknown + margin

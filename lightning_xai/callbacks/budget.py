@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_xai._checks import check_at_least, check_count
-from lightning_xai.callbacks.run_state import BudgetChoice, RunState
-from lightning_xai.callbacks.schedule import Schedule, has_known_epochs
-from lightning_xai.probing.decisions.effort import LEAST_IMAGES, Effort, afforded
+from lightning_xai._checks import check_at_least
+from lightning_xai.callbacks.failures import ShownFailures
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.schedule import has_known_epochs
+from lightning_xai.callbacks.validation import Step, Validation
+from lightning_xai.probing.decisions.effort import LEAST_IMAGES, BudgetChoice, Effort, afforded
 from lightning_xai.probing.explained import GAIN, ExplainedEpoch
+from lightning_xai.probing.keys import OVERHEAD
 from lightning_xai.probing.probe import Probe
-from lightning_xai.probing.processes import Processes, of_all
+from lightning_xai.probing.processes import of_all
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
@@ -25,30 +28,28 @@ _TOLD = "effort"
 
 @dataclass(frozen=True)
 class Budget:
-    """Keep explaining below a share of a fit's time, by fewer images, then by longer intervals.
+    """The step that keeps explaining below a share of a fit's time, by fewer images, then by longer intervals.
 
     The choice is made once, in the first validation that is explained after some training. A few images of each probe
     are explained to see what they cost; then as many as the budget allows, always the first of the probe: those that a
     monitor with this ``num_images`` would have chosen. If they are the few, these are not explained twice.
 
     Attributes:
-        max_overhead: Share of a fit's time; None to explain as asked.
-        asked: The most images and the shortest interval.
+        max_overhead: Share of a fit's time.
+        ask: The step that explains the images.
+        failures: What is explained beside them.
 
     Raises:
-        TypeError: If a setting is no number.
-        ValueError: If one is out of range, or both epochs and steps are given.
+        TypeError: If the share is no number.
+        ValueError: If it is out of range.
     """
 
-    max_overhead: float | None
-    asked: Effort
+    max_overhead: float
+    ask: Step
+    failures: ShownFailures | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
-        check_count(self.asked.num_images, "num_images")
-        Schedule(self.asked.every_n_epochs, self.asked.every_n_steps)
-        if self.max_overhead is None:
-            return
+        """Check the share."""
         check_at_least(self.max_overhead, 0.0, "max_overhead", strict=True)
         if self.max_overhead >= 1.0:
             raise ValueError(
@@ -56,62 +57,43 @@ class Budget:
                 f"{self.max_overhead}."
             )
 
-    def effort(self, run: RunState) -> Effort:
-        """Return what is explained in a run now."""
-        return self.asked if run.choice is None else run.choice.chosen
+    def __call__(self, at: Validation) -> None:
+        """Ask about the images that the budget allows, and measure its share; every rank must call it."""
+        run = at.run
+        pace = None if run.stage != "fit" or run.choice is not None else _pace(at.trainer, run)
+        if pace is None or not any(map(len, run.probes.values())):
+            self.ask(at)
+        else:
+            at.probes = {loader: probe.first(LEAST_IMAGES) for loader, probe in run.probes.items()}
+            self.ask(at)
+            tried, at.probes = at.probes, self._chosen(at, pace)
+            if any(len(at.probes[loader]) > len(probe) for loader, probe in tried.items()):
+                self.ask(at)
+        if run.stage == "fit":
+            at.measured[OVERHEAD.name] = max(of_all(at.processes, run.time.overhead))
 
-    def schedule(self, run: RunState) -> Schedule:
-        """Return when a run is explained."""
-        effort = self.effort(run)
-        return Schedule(effort.every_n_epochs, effort.every_n_steps)
-
-    def trial(self, trainer: Trainer, run: RunState) -> Mapping[int, Probe]:
-        """Return the images to explain first: a few of each probe if the choice is to be made now, else all."""
-        is_decided = run.stage != "fit" or self.max_overhead is None or run.choice is not None
-        has_images = any(map(len, run.probes.values()))
-        if is_decided or not has_images or _pace(trainer, run, self.asked) is None:
-            return run.probes
-        return {loader: probe.first(LEAST_IMAGES) for loader, probe in run.probes.items()}
-
-    def choose(
-        self,
-        trainer: Trainer,
-        run: RunState,
-        processes: Processes,
-        tried: Mapping[int, Probe],
-        seconds: float,
-        beside: float = 0.0,
-    ) -> None:
-        """Choose what is explained from now on, and cut the probes; every rank must call it.
-
-        Args:
-            trainer: Whose fit it is.
-            run: What is remembered of it.
-            processes: Those that have to agree: the slowest one's times count.
-            tried: The images that were explained.
-            seconds: That this took.
-            beside: What is explained beside the probes, in images of a probe.
-        """
-        pace = _pace(trainer, run, self.asked)
-        if pace is None or self.max_overhead is None:
-            raise RuntimeError("Expected a choice where `trial` asked for one, but there was none to make.")
-        per_unit, seconds = (max(times) for times in zip(*of_all(processes, (pace.seconds, seconds)), strict=True))
-        per_image = seconds / sum(map(len, tried.values()))
+    def _chosen(self, at: Validation, pace: _Pace) -> Mapping[int, Probe]:
+        """Choose what is explained from now on, and cut the probes; every rank must call it."""
+        run, trainer, asked = at.run, at.trainer, at.run.asked
+        # the slowest rank's times count
+        times = of_all(at.processes, (pace.seconds, at.seconds_asking))
+        per_unit, seconds = (max(of_ranks) for of_ranks in zip(*times, strict=True))
+        per_image = seconds / sum(map(len, at.probes.values()))
         sizes = [len(probe) for probe in run.probes.values()]
         num_images, interval = afforded(
             per_image,
             sizes,
             seconds_per_unit=per_unit,
-            interval=_shortest(self.asked, pace),
+            interval=_shortest(asked, pace),
             max_overhead=self.max_overhead,
-            beside=beside,
+            beside=0.0 if self.failures is None else self.failures.worth(run) * len(at.probes),
         )
-        images = self.asked.num_images if num_images == max(sizes) else num_images
-        chosen = Effort(images, self.asked.every_n_epochs, self.asked.every_n_steps)
+        images = asked.num_images if num_images == max(sizes) else num_images
+        chosen = replace(asked, num_images=images)
         if interval is not None:
             chosen = Effort(images, interval) if pace.unit == "epoch" else Effort(images, every_n_steps=interval)
         measured = f"an image takes {per_image:.3g} s to explain, an {pace.unit} without explaining {per_unit:.3g} s"
-        run.choice = BudgetChoice(self.max_overhead, self.asked, chosen, max(sizes), measured)
+        run.choice = BudgetChoice(self.max_overhead, asked, chosen, max(sizes), measured)
         run.probes = {loader: probe.first(images) for loader, probe in run.probes.items()}
         length = trainer.max_steps if chosen.every_n_steps else trainer.max_epochs
         if interval is not None and length is not None and 0 < length < interval:
@@ -120,37 +102,31 @@ class Budget:
                 f"validation, because explaining {images} images takes as long as {interval} {pace.unit}s leave: ask "
                 "for fewer metrics or explainers, or for a greater share."
             )
+        return run.probes
 
-    def check_restored(self, run: RunState) -> None:
-        """Keep the choice of a checkpoint only if it was made for what is asked now."""
-        choice = run.choice
-        if choice is None:
-            return
-        if (choice.max_overhead, choice.asked) == (self.max_overhead, self.asked):
-            run.said.add(_TOLD)
-            return
-        run.choice = None
-        if self.max_overhead is not None:
-            rank_zero_warn(
-                f"ExplanationMonitor chooses anew what max_overhead={self.max_overhead} allows, because the "
-                f"checkpoint's run had max_overhead={choice.max_overhead} and at most {choice.asked}."
-            )
-
-    def tell(self, run: RunState, epoch: ExplainedEpoch) -> None:
-        """Say once what explaining costs: what was chosen, or which share of the epoch it takes."""
-        choice, of_epoch = run.choice, run.time.of_epoch
-        if choice is not None and _TOLD not in run.said:
-            run.said.add(_TOLD)
+    def tell(self, at: Validation) -> None:
+        """Say once what was chosen."""
+        choice, said = at.run.choice, at.run.said
+        if choice is not None and _TOLD not in said:
+            said.add(_TOLD)
             rank_zero_info(
                 f"ExplanationMonitor(max_overhead={choice.max_overhead:g}) explains {choice.chosen} from now on; "
                 f"without it, ExplanationMonitor({choice.chosen}) gives the same values. Of the first explanation: "
-                f"{choice.measured}.{_error_left(epoch, choice)}"
+                f"{choice.measured}.{_error_left(at.epoch, choice)}"
             )
-        elif self.max_overhead is None and len(run.epochs) == 1 and of_epoch is not None:
-            rank_zero_info(
-                f"ExplanationMonitor took {epoch.seconds:.1f} s, {epoch.seconds / max(of_epoch, 1e-9):.0%} of this "
-                "epoch so far. To spend less: every_n_epochs, num_images, fewer metrics, or a bound, max_overhead."
-            )
+
+
+def check_restored(choice: BudgetChoice, run: RunState, max_overhead: float | None) -> None:
+    """Keep the choice of a checkpoint only if it was made for what is asked now."""
+    if (choice.max_overhead, choice.asked) == (max_overhead, run.asked):
+        run.said.add(_TOLD)
+        return
+    run.choice = None
+    if max_overhead is not None:
+        rank_zero_warn(
+            f"ExplanationMonitor chooses anew what max_overhead={max_overhead} allows, because the "
+            f"checkpoint's run had max_overhead={choice.max_overhead} and at most {choice.asked}."
+        )
 
 
 @dataclass(frozen=True)
@@ -168,12 +144,12 @@ class _Pace:
     to_validation: float
 
 
-def _pace(trainer: Trainer, run: RunState, asked: Effort) -> _Pace | None:
+def _pace(trainer: Trainer, run: RunState) -> _Pace | None:
     """Return how fast a fit goes; None where nothing was trained yet, as in the first validation after a resume."""
     first = run.time.first_validation
     if first is None:
         return None
-    in_epochs = asked.every_n_steps is None and has_known_epochs(trainer)
+    in_epochs = run.asked.every_n_steps is None and has_known_epochs(trainer)
     units = first.batches / trainer.num_training_batches if in_epochs else float(first.steps)
     return _Pace("epoch" if in_epochs else "optimizer step", first.seconds / units, units) if units else None
 

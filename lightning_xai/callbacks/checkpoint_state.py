@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from lightning_xai.callbacks.run_state import BudgetChoice, RunState
+from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.evidence.heat import LARGEST_KEPT
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.probing.decisions.effort import Effort
+from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.epoch_state import (
     checked_choice,
     checked_finite,

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import check_choice, renamed_arguments
-from lightning_xai._lightning import Callback, MisconfigurationException, check_installed
+from lightning_xai._lightning import Callback, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
 from lightning_xai.callbacks import checkpoint_state
 from lightning_xai.callbacks.alarming import check_judges, checked_alarm
-from lightning_xai.callbacks.assumptions import WatchedStep
-from lightning_xai.callbacks.batch_reader import BatchReader
-from lightning_xai.callbacks.budget import Budget
-from lightning_xai.callbacks.engine import Engine, processes_of
-from lightning_xai.callbacks.run_state import Runs, RunState
-from lightning_xai.callbacks.telling import end_fit, end_validation
-from lightning_xai.callbacks.users_accuracy import warn_of_accuracy
-from lightning_xai.callbacks.validation_logits import begin_listening, listen
-from lightning_xai.callbacks.watchers import agree, check_prefix, check_trainer, check_watchers, promise_keys
+from lightning_xai.callbacks.assumptions import warn_of_accuracy
+from lightning_xai.callbacks.budget import check_restored
+from lightning_xai.callbacks.engine import Engine
+from lightning_xai.callbacks.gathering import Gathering, agree_on_data
+from lightning_xai.callbacks.rehearsal import compare_calls
+from lightning_xai.callbacks.runs import Runs
+from lightning_xai.callbacks.schedule import Schedule, check_effort
+from lightning_xai.callbacks.telling import Telling, checked_reports
+from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.watched_step import WatchedStep
+from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_validation, check_watchers, promise_keys
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout
@@ -29,17 +30,11 @@ from lightning_xai.probing.batches import SampleFromBatch
 from lightning_xai.probing.batches import sample_from_batch as sample_of
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
-from lightning_xai.probing.groups_in_batch import Groups, check_groups
-from lightning_xai.probing.keys import Keys, stripped_prefix
-from lightning_xai.probing.plan import Plan, TargetRule
+from lightning_xai.probing.groups_in_batch import Groups
+from lightning_xai.probing.keys import Keys, names_of, stripped_prefix
+from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
-from lightning_xai.reports.accuracy_alignment import AccuracyAlignment
-from lightning_xai.reports.breakdown import Breakdown
-from lightning_xai.reports.filmstrip import Filmstrip
-from lightning_xai.reports.grid import Grid
-from lightning_xai.reports.html.html_report import HtmlReport
-from lightning_xai.reports.maps import Maps
-from lightning_xai.reports.numbers import History, Scalars
+from lightning_xai.probing.target import TargetRule
 from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
@@ -139,27 +134,26 @@ class ExplanationMonitor(Callback):
         breakdown: str | Sequence[str] | None = None,
     ) -> None:
         check_installed()
-        check_groups(groups)
         check_choice(on_error, ("warn", "raise"), "on_error")
+        asked = Effort(num_images, every_n_epochs, every_n_steps)
+        check_effort(asked)
         self.prefix = stripped_prefix(prefix)
         self.num_images = num_images
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.shortcut_alarm, self.max_overhead = shortcut_alarm, max_overhead
-        self._budget = Budget(max_overhead, Effort(num_images, every_n_epochs, every_n_steps))
-        self.plan = Plan(explainers, metrics, target, seed, checked_alarm(shortcut_alarm))
-        check_judges(shortcut_alarm, self.plan)
-        self.groups, self.breakdown = groups, _names(breakdown)
-        self.keys = Keys(
-            self.plan, self.prefix, num_images, breakdown=self.breakdown, budgeted=max_overhead is not None
-        )
-        self.reports = _checked_reports(reports)
-        for report in self.reports:
-            report.check_keys(self.keys)
-        self._reader = BatchReader(sample_from_batch or sample_of, groups, readout or Readout())
-        self._engine = Engine(
-            self.plan, self.keys, readout or Readout(), self.reports, on_error, budget=self._budget, private=private
-        )
-        self._runs = Runs()
+        self.readout, self.on_error, self.groups = readout or Readout(), on_error, groups
+        alarm = None if shortcut_alarm is False else checked_alarm(shortcut_alarm)
+        self.plan = Plan(explainers, metrics, target, seed, alarm)
+        if shortcut_alarm is not True and alarm is not None:
+            check_judges(self.plan)
+        budgeted = max_overhead is not None
+        self.keys = Keys(self.plan, self.prefix, num_images, breakdown=names_of(breakdown), budgeted=budgeted)
+        self.breakdown = self.keys.breakdown
+        self._telling = Telling(checked_reports(reports), self.keys, private)
+        self.reports = self._telling.reports
+        self._gathering = Gathering(self.plan, self.readout, sample_from_batch or sample_of, groups)
+        self._engine = Engine(self.plan, self.keys, self._gathering, self._telling, on_error, max_overhead)
+        self._runs = Runs(asked)
         self._latest: ExplainedEpoch | None = None
         self._step: WatchedStep | None = None
 
@@ -187,7 +181,7 @@ class ExplanationMonitor(Callback):
 
         Set in place of ``max_overhead``, these settings give the same values.
         """
-        return self._budget.effort(self._runs["fit"])
+        return self._runs["fit"].effort
 
     @property
     def state_key(self) -> str:
@@ -211,14 +205,9 @@ class ExplanationMonitor(Callback):
             )
             return
         self._runs.keep_folder(run)
-        self._budget.check_restored(run)
-        num_images = self._budget.effort(run).num_images
-        before = run.forget_probes_unlike(num_images)
-        if before:
-            rank_zero_warn(
-                f"ExplanationMonitor explains a new probe, because num_images={num_images} but the checkpoint's "
-                f"run had {before[0]}: heatmap drift starts anew, and earlier epochs are of other images."
-            )
+        if run.choice is not None:
+            check_restored(run.choice, run, self.max_overhead)
+        run.forget_probes_unlike(run.effort.num_images)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Note which epoch and step a checkpoint is of that is validated or tested."""
@@ -238,19 +227,10 @@ class ExplanationMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose validation has nothing to explain; see that keys exist before the first validation."""
-        if not trainer.enable_validation:
-            rank_zero_warn(
-                "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
-                "limit_val_batches=0)."
-            )
-        elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
-            raise MisconfigurationException(
-                "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
-                "but it is empty."
-            )
+        check_validation(trainer)
         run = self._runs.of(trainer)
         promise_keys(self.keys, trainer, pl_module, run)
-        self._budget.schedule(run).explain_itself(trainer, self.prefix)
+        Schedule(run.effort).explain_itself(trainer, self.prefix)
         run.time.begin(trainer.fit_loop.total_batch_idx, trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -259,23 +239,24 @@ class ExplanationMonitor(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether this validation is explained."""
-        self._begin(trainer, pl_module)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See `on_validation_start`."""
-        self._begin(trainer, pl_module)
+        at = self._validation(trainer, pl_module)
+        batches = trainer.num_test_batches if at.run.stage == "test" else trainer.num_val_batches
+        at.run.begin_validation(len(batches), due=Schedule(at.run.effort).is_due(trainer, at.run))
+        self._telling.begin_validation(trainer, at.run)
+        if self._engine.hearing is not None:
+            self._engine.hearing.begin(at)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Gather the probe before the step may change the batch."""
-        self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
-
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """See `on_validation_batch_start`."""
-        self._see(trainer, pl_module, batch, batch_idx, dataloader_idx)
+        at = self._validation(trainer, pl_module)
+        if self._engine.hearing is not None:
+            self._engine.hearing.begin_batch(at, batch, dataloader_idx)
+        self._gathering.see(at, batch, dataloader_idx, is_first=batch_idx == 0)
+        if batch_idx == dataloader_idx == 0 and not at.run.tried and at.run.error is None:
+            redirected = trainer.strategy.model is not pl_module
+            self._step = WatchedStep(pl_module, self.readout, redirected=redirected)
 
     def on_validation_batch_end(
         self,
@@ -287,19 +268,49 @@ class ExplanationMonitor(Callback):
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
         """Keep what the step computed; hold the first step's own call of the model against ours."""
-        self._compare_calls(trainer, pl_module)
+        at = self._validation(trainer, pl_module)
+        if at.run.listening is not None:
+            at.run.listening.end_batch()
+        if self._step is not None:
+            step, self._step = self._step, None
+            step.stop()
+            compare_calls(at, step)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        """See `on_validation_batch_end`."""
-        self._compare_calls(trainer, pl_module)
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain, score and log."""
+        at = self._validation(trainer, pl_module)
+        run = at.run
+        if run.listening is not None:
+            run.listening.stop()
+        if run.due or not run.annotated_loaders:
+            agree_on_data(at)
+        if run.stage == "fit" and run.due and not run.tried:
+            keys = self.keys.all(annotated=run.annotated, grouped=run.grouped, loaders=run.loaders)
+            check_watchers(trainer, self.prefix, keys)
+        if trainer.sanity_checking:
+            self._engine.rehearsal.check_configuration(at)
+            return
+        if run.stage == "fit" and self.max_overhead is not None:
+            run.time.note_validation(trainer.fit_loop.total_batch_idx, trainer.global_step)
+        run.explained = None
+        if run.due:
+            self._explain(at)
+        run.first = run.first and not run.due
+        run.stop_listening()
+        if run.stage == "fit":
+            promise_keys(self.keys, trainer, pl_module, run)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Read the user's own accuracy, which may be logged last: compare with it, and let reports tell it."""
+        run = self._runs.of(trainer)
+        if run.explained is not None and not trainer.sanity_checking:
+            warn_of_accuracy(trainer, run.explained, run.class_counts, run.said)
+            with run.time.spent():
+                self._telling.end_validation(trainer, run, run.explained)
+
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no hook behind when a step fails; tell a fit that is interrupted by hand."""
@@ -312,128 +323,21 @@ class ExplanationMonitor(Callback):
             self._step.stop()
             self._step = None
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Explain, score and log."""
-        self._finish(trainer, pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See `on_validation_epoch_end`."""
-        self._finish(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Read the user's own accuracy, which may be logged last: compare with it, and let reports tell it."""
-        self._read_logged(trainer)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """See `on_validation_end`."""
-        self._read_logged(trainer)
-
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Let reports tell all epochs."""
         run = self._runs.of(trainer)
         run.time.end()
-        end_fit(trainer, run, self.keys, self.reports, private=self._engine.private)
+        self._telling.end_fit(trainer, run)
 
-    def _read_logged(self, trainer: Trainer) -> None:
-        run = self._runs.of(trainer)
-        if run.explained is not None and not trainer.sanity_checking:
-            warn_of_accuracy(trainer, run.explained, run.class_counts, run.said)
-            with run.time.spent():
-                end_validation(trainer, run, self.keys, self.reports, run.explained, private=self._engine.private)
-
-    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        run = self._runs.of(trainer)
-        batches = trainer.num_test_batches if run.stage == "test" else trainer.num_val_batches
-        run.begin_validation(len(batches), due=self._budget.schedule(run).is_due(trainer, run))
-        if any(report.reads_logged for report in self.reports):
-            run.logged.leave_out_earlier(trainer)
-        for_reports = any(report.wants_validation_logits for report in self.reports)
-        if for_reports or (self.plan.alarm is not None and run.stage == "fit"):
-            watch_images = self._engine.watching(trainer, module, run) if run.due else None
-            begin_listening(
-                trainer, module, run, self._engine.readout, for_reports=for_reports, watch_images=watch_images
-            )
-
-    def _see(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, loader: int) -> None:
-        run = self._runs.of(trainer)
-        if run.listening is not None:
-            listen(run.listening, module, batch, loader, self._reader.sample_from_batch)
-        is_first = batch_idx == 0
-        gathers = run.due and loader not in run.probes and not trainer.sanity_checking
-        if not is_first and not gathers:
-            return
-        try:
-            sample = self._reader.read(module, batch, run)
-            with torch.inference_mode(False):
-                run.note_labels(sample)
-                if is_first:
-                    run.note_first_batch(loader, sample)
-                if gathers:
-                    num_images = self._budget.effort(run).num_images
-                    run.selection(loader, max(num_images, self.plan.num_references)).offer(sample)
-        except Exception as error:
-            if is_first and not run.tried:
-                raise
-            run.error = error
-        if is_first and loader == 0 and loader in run.samples and not run.tried and run.error is None:
-            redirected = trainer.strategy.model is not module
-            self._step = WatchedStep(module, self._engine.readout, redirected=redirected)
-
-    def _compare_calls(self, trainer: Trainer, module: LightningModule) -> None:
-        listening = self._runs.of(trainer).listening
-        if listening is not None:
-            listening.end_batch()
-        if self._step is not None:
-            step, self._step = self._step, None
-            step.stop()
-            self._engine.compare_calls(trainer, module, self._runs.of(trainer), step)
-
-    def _finish(self, trainer: Trainer, module: LightningModule) -> None:
-        run = self._runs.of(trainer)
-        if run.listening is not None:
-            run.listening.stop()
-        if run.due or not run.annotated_loaders:
-            agree(processes_of(trainer), run)
-        if run.stage == "fit" and run.due and not run.tried:
-            keys = self.keys.all(annotated=run.annotated, grouped=run.grouped, loaders=run.loaders)
-            check_watchers(trainer, self.prefix, keys)
-        if trainer.sanity_checking:
-            self._engine.check_configuration(trainer, module, run)
-            return
-        if run.stage == "fit" and self.max_overhead is not None:
-            run.time.note_validation(trainer.fit_loop.total_batch_idx, trainer.global_step)
-        run.explained = None
-        if run.due:
-            self._explain(trainer, module, run)
-        run.first = run.first and not run.due
-        run.stop_listening()
-        if run.stage == "fit":
-            promise_keys(self.keys, trainer, module, run)
-
-    def _explain(self, trainer: Trainer, module: LightningModule, run: RunState) -> None:
-        schedule = self._budget.schedule(run)
+    def _explain(self, at: Validation) -> None:
+        run, schedule = at.run, Schedule(at.run.effort)
         with run.time.spent():
-            epoch = run.explained = self._engine.explain(trainer, module, run)
+            epoch = run.explained = self._engine.explain(at)
         self._latest = epoch or self._latest
-        if epoch is not None and schedule.is_in_step(trainer, run):
-            run.last_step = trainer.global_step
-        if self._budget.schedule(run) != schedule:
-            self._budget.schedule(run).warn_watchers(trainer, self.prefix)
+        if epoch is not None and schedule.is_in_step(at.trainer, run):
+            run.last_step = at.trainer.global_step
+        if Schedule(run.effort) != schedule:
+            Schedule(run.effort).warn_watchers(at.trainer, self.prefix)
 
-
-def _names(breakdown: str | Sequence[str] | None) -> tuple[str, ...]:
-    names = (breakdown,) if isinstance(breakdown, str) else tuple(breakdown or ())
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"Expected `breakdown` to hold names of metrics, but got {type(name).__name__}.")
-    return names
-
-
-def _checked_reports(reports: Report | Sequence[Report] | None) -> tuple[Report, ...]:
-    if reports is None:
-        return (Scalars(), History(), Maps(), Grid(), Filmstrip(), Breakdown(), AccuracyAlignment(), HtmlReport())
-    given = (reports,) if isinstance(reports, Report) else tuple(reports)
-    for report in given:
-        if not isinstance(report, Report):
-            raise TypeError(f"Expected `reports` to hold reports such as Grid(), but got {type(report).__name__}.")
-    return given
+    def _validation(self, trainer: Trainer, module: LightningModule) -> Validation:
+        return Validation(trainer, module, self._runs.of(trainer), self.readout)

@@ -3,30 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.validation import Validation
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.preserve import preserved
 from lightning_xai.probing.failures import Failure, FailureImages, Verdicts, agreed_failures
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Probe, references_of_size
-from lightning_xai.probing.processes import Processes
+from lightning_xai.probing.processes import Processes, first_error
 from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.validation import ValidationLogits
-from lightning_xai.reports.report import Report
 
 if TYPE_CHECKING:
-    from lightning_xai.callbacks.validation_logits import WatchImages
+    from lightning_xai.callbacks.watched_validation import WatchImages
 
 
-def wanted_failures(reports: Sequence[Report]) -> tuple[int, tuple[str, ...]]:
-    """Return how many failures the reports show, and the ids of the images that they follow."""
-    followed = sorted({name for report in reports for name in report.followed_images()})
-    return max((report.num_failures() for report in reports), default=0), tuple(followed)
+@dataclass(frozen=True)
+class ShownFailures:
+    """The step that explains the images which show most; before it, it watches them go by.
+
+    Attributes:
+        plan: What explains them.
+        num_images: To be shown of each loader, beside the followed ones.
+        followed: Ids of images that are shown whatever the model says.
+    """
+
+    plan: Plan
+    num_images: int
+    followed: tuple[str, ...] = ()
+
+    def worth(self, run: RunState) -> float:
+        """Return what explaining those of a loader costs, in images of a probe."""
+        return worth_of_failures(self.plan, self.num_images, annotated=run.annotated)
+
+    def watching(self, at: Validation) -> WatchImages:
+        """Return what keeps the images that show most, for `WatchedValidation`."""
+        run, classifier = at.run, at.new_classifier()
+        run.failure_images = {}
+
+        def watch(loader: int, sample: Sample, part: list[Tensor]) -> None:
+            if loader not in run.failure_images:
+                run.failure_images[loader] = FailureImages(run.verdicts.get(loader), self.followed)
+            keys, rows, *labels = part
+            blank = torch.zeros(len(keys), 1, 1, 1, device=keys.device)
+            known = Sample(blank, labels=labels[0]).labels if labels else None
+            known = torch.full((len(keys),), -1, device=keys.device) if known is None else known
+            logits = classifier.read(rows.float())
+            run.failure_images[loader].offer(sample, ValidationLogits(keys, known, logits, classifier.task))
+
+        return watch
+
+    def __call__(self, at: Validation) -> None:
+        """Explain them; none where that failed on some rank: what is shown beside the scores must not cost them."""
+        failures = failures_of(at.processes, at.run, at.logits, self.num_images)
+        explained: dict[int, list[Failure]] = {}
+        error: Exception | None = None
+        try:
+            with preserved(at.module):
+                for loader, images in failures.items():
+                    references = at.run.references.get(loader, [])
+                    explained[loader] = with_heatmaps(images, self.plan, at.classifier, references, at.module.device)
+        except Exception as caught:
+            error = caught
+        reason = first_error(at.processes, error)
+        if reason is None:
+            at.failures = explained
+        else:
+            rank_zero_warn(f"ExplanationMonitor shows no failures of epoch {at.trainer.current_epoch}: {reason}")
 
 
 def worth_of_failures(plan: Plan, num_images: int, *, annotated: bool) -> float:
@@ -42,23 +92,6 @@ def worth_of_failures(plan: Plan, num_images: int, *, annotated: bool) -> float:
     if of_image is None or None in explaining:
         return 2.0 * num_images  # an explainer cannot tell: as if scoring cost nothing
     return 2.0 * num_images * sum(one or 0 for one in explaining) / of_image
-
-
-def watching(run: RunState, classifier: Classifier, followed: Sequence[str]) -> WatchImages:
-    """Return what keeps the images that show most, for `WatchedValidation`."""
-    run.failure_images = {}
-
-    def watch(loader: int, sample: Sample, part: list[Tensor]) -> None:
-        if loader not in run.failure_images:
-            run.failure_images[loader] = FailureImages(run.verdicts.get(loader), followed)
-        keys, rows, *labels = part
-        blank = torch.zeros(len(keys), 1, 1, 1, device=keys.device)
-        known = Sample(blank, labels=labels[0]).labels if labels else None
-        known = torch.full((len(keys),), -1, device=keys.device) if known is None else known
-        logits = classifier.read(rows.float())
-        run.failure_images[loader].offer(sample, ValidationLogits(keys, known, logits, classifier.task))
-
-    return watch
 
 
 def failures_of(

@@ -9,7 +9,8 @@ from typing import Any
 
 from lightning_xai.probing.decisions.choosing import Candidate
 from lightning_xai.probing.decisions.paired import Monitored, same_images
-from lightning_xai.probing.explained import ExplainedEpoch, ImageScores, Moment, moment_of
+from lightning_xai.probing.explained import ExplainedEpoch, Moment, moment_of
+from lightning_xai.probing.image_scores import ImageScores
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
 
 
+@dataclass
 class LoggedBeside:
     """What the Trainer had logged when each explanation was made; the same on every rank.
 
@@ -24,10 +26,9 @@ class LoggedBeside:
         now: The explanation that the last validation of this process made, None if it made none.
     """
 
-    def __init__(self) -> None:
-        self.by_moment: dict[Moment, dict[str, float]] = {}
-        self.now: Moment | None = None
-        self._before: Mapping[str, Tensor] = {}
+    by_moment: dict[Moment, dict[str, float]] = field(default_factory=dict)
+    now: Moment | None = None
+    _before: Mapping[str, Tensor] = field(default_factory=dict, init=False)
 
     def leave_out_earlier(self, trainer: Trainer) -> None:
         """Leave out, from the start of a validation, what it does not log itself; every rank must call it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_xai._lightning import loaded
 from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.run_time import RunTime
-from lightning_xai.probing.decisions.effort import Effort
+from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import FailureImages, Verdicts
 from lightning_xai.probing.probe import Identity, Probe, are_distributions
@@ -23,30 +21,10 @@ from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import ProbeSelection
 
 if TYPE_CHECKING:
-    from lightning_xai._lightning import Logger, Trainer
-    from lightning_xai.callbacks.validation_logits import WatchedValidation
+    from lightning_xai.callbacks.watched_validation import WatchedValidation
 
 _LEAST_ON_CPU, _MOST_ON_CPU = 8, 32  # one image at a time costs 2.9 times as much, 256 up to 1.5 times
 _SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first
-
-
-@dataclass(frozen=True)
-class BudgetChoice:
-    """What a budget was found to allow.
-
-    Attributes:
-        max_overhead: The budget, a share of a fit's time.
-        asked: The most that was to be explained.
-        chosen: What is explained; set without a budget, it gives the same values.
-        most_images: How many images there would have been to explain, at most, in one loader's probe.
-        measured: The times that it was chosen from, in words.
-    """
-
-    max_overhead: float
-    asked: Effort
-    chosen: Effort
-    most_images: int
-    measured: str
 
 
 @dataclass
@@ -54,6 +32,7 @@ class RunState:
     """Probe per loader, every explained epoch, and where in the schedule we are.
 
     Attributes:
+        asked: The most images that are explained, and the shortest interval.
         stage: ``"fit"``, ``"validate"`` or ``"test"``.
         folder: Where this run's files go.
         folder_given: The Trainer's own folder, which may hold the files of an earlier run.
@@ -93,6 +72,7 @@ class RunState:
         alarms: Key and cause of the shortcut alarms that were told.
     """
 
+    asked: Effort
     stage: str = "fit"
     folder: str | Path = field(default_factory=Path)
     folder_given: str | Path = field(default_factory=Path)
@@ -129,6 +109,11 @@ class RunState:
     most_that_fit: int | None = None
     logged: LoggedBeside = field(default_factory=LoggedBeside)
     alarms: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def effort(self) -> Effort:
+        """How many images are explained now, and how often: as asked, or as a budget allows."""
+        return self.asked if self.choice is None else self.choice.chosen
 
     def begin_validation(self, num_loaders: int, *, due: bool) -> None:
         """Start a validation, of which some loaders will be seen."""
@@ -218,8 +203,8 @@ class RunState:
         state = self.restored.get(loader)
         return [] if state is None else _restored(state)
 
-    def forget_probes_unlike(self, num_images: int) -> list[int]:
-        """Look no longer for restored probes of another number of images; return these numbers."""
+    def forget_probes_unlike(self, num_images: int) -> None:
+        """Look no longer for restored probes of another number of images, which is said."""
         others = []
         for loader, state in self.restored.items():
             asked, count = state["num_images"], len(state["keys"])
@@ -229,7 +214,11 @@ class RunState:
                 nothing: dict[str, Any] = {"keys": [], "classes": [], "groups": None}
                 nothing |= {"previous": {}, "previous_target": None}
                 self.restored[loader] = {**state, **nothing, "num_images": num_images}
-        return others
+        if others:
+            rank_zero_warn(
+                f"ExplanationMonitor explains a new probe, because num_images={num_images} but the checkpoint's "
+                f"run had {others[0]}: heatmap drift starts anew, and earlier epochs are of other images."
+            )
 
     def accept(self, loader: int, probe: Probe) -> list[str]:
         """Take over the probe of a loader, and the run's value range; return how it differs from a restored one."""
@@ -269,99 +258,5 @@ def _are_alike(first: tuple[float, float], second: tuple[float, float]) -> bool:
     return shared >= _SHARED_RANGE * max(first[1] - first[0], second[1] - second[0])
 
 
-class Runs:
-    """What is remembered of the last fit, `validate` and `test`, which may be nested in each other."""
-
-    def __init__(self) -> None:
-        self._by_stage = {"fit": RunState()}
-        self._folders: set[str] = set()  # that hold files of these runs
-        self.begun = self._by_stage["fit"]
-        """The run that was set up last: a checkpoint is loaded into it."""
-        self._process = os.getpid()
-
-    def __getitem__(self, stage: str) -> RunState:
-        return self._by_stage[stage]
-
-    def of(self, trainer: Trainer) -> RunState:
-        """Return what is remembered of what a Trainer runs now."""
-        return self._by_stage[_stage(trainer)]
-
-    @property
-    def epochs(self) -> list[ExplainedEpoch]:
-        """Every explained epoch: of the fit, then of the stages that ran after it began."""
-        return [epoch for run in self._by_stage.values() for epoch in run.epochs]
-
-    def begin(self, trainer: Trainer, prefix: str) -> None:
-        """Begin a run afresh, unless it is a fit of the same Trainer that goes on; every rank must call it."""
-        stage, folder = _stage(trainer), run_folder(trainer)
-        earlier = self._by_stage.get(stage)
-        if stage == "fit":
-            if earlier is not None and earlier.epochs and trainer.global_step > 0:
-                earlier.first, self.begun = True, earlier
-                return
-            self._by_stage = {}
-        self.begun = self._by_stage[stage] = RunState(stage, folder, folder_given=folder)
-        if earlier is not None and stage != "fit":
-            self.begun.epochs = earlier.epochs
-        if trainer.is_global_zero and str(folder) not in self._folders:
-            self.begun.folder = unused(folder, prefix, stage)
-        self._folders.add(str(self.begun.folder))
-
-    def check_process(self, trainer: Trainer, prefix: str) -> None:
-        """Warn where a Trainer started the process that runs: it brings nothing of a callback back to its own."""
-        if os.getpid() != self._process and trainer.strategy.launcher is not None:
-            rank_zero_warn(
-                "ExplanationMonitor works in a process that the Trainer started and that hands nothing back: `history` "
-                f"and `latest` stay empty where the Trainer was called. Read {prefix}_history.csv in the run's folder, "
-                "or monitor.load_state_dict(torch.load(path)['callbacks'][monitor.state_key]) of a checkpoint; with "
-                "strategy='ddp' they are there."
-            )
-
-    def keep_folder(self, run: RunState) -> None:
-        """Let a run write where the Trainer writes, over the files of the run that it continues."""
-        run.folder = run.folder_given
-        self._folders.add(str(run.folder))
-
-
-def _stage(trainer: Trainer) -> str:
-    return str(getattr(trainer.state.fn, "value", trainer.state.fn))
-
-
 def _moment(epoch: ExplainedEpoch) -> tuple[int, int, str | None]:
     return epoch.epoch, epoch.step, epoch.checkpoint
-
-
-def unused(folder: str | Path, prefix: str, stage: str) -> str | Path:
-    """Return a folder without files of ours from a stage: the given one, else ``<prefix>-v1``, ``-v2`` … below it."""
-    from lightning_xai.loggers.files import exists, joined
-
-    suffix = "" if stage == "fit" else f"_{stage}"
-    below = [folder, *(joined(folder, f"{prefix}-v{version}") for version in range(1, 1000))]
-    ours = (f"{prefix}_history{suffix}.csv", f"{prefix}_images{suffix}.csv", f"{prefix}_maps{suffix}/index.json")
-    return next(one for one in below if not any(exists(joined(one, name)) for name in ours))
-
-
-def run_folder(trainer: Trainer) -> str | Path:
-    """Return the folder of this run, a path or the URL of a remote folder; every rank must call it: ranks agree on it.
-
-    The log folder of a TensorBoard or CSV logger; ``save_dir/name/version`` of another logger; the Trainer's default
-    root without any.
-    """
-    from lightning_xai.loggers.files import absolute, joined
-
-    folder = absolute(trainer.log_dir or trainer.default_root_dir)
-    logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is None or isinstance(logger, (*loaded("loggers.TensorBoardLogger"), *loaded("loggers.CSVLogger"))):
-        return folder
-    return joined(folder, *(str(part) for part in trainer.strategy.broadcast(_name_and_version(logger)) if part))
-
-
-def _name_and_version(logger: Logger) -> tuple[object, object]:
-    try:
-        return logger.name, logger.version
-    except Exception as error:  # of a user's logger, which is no reason to end a run
-        rank_zero_warn(
-            f"ExplanationMonitor writes into the logger's folder, because {type(logger).__name__} does not say its "
-            f"name and version: {error!r}"
-        )
-        return None, None

@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 from lightning_xai._checks import check_count
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.callbacks.watchers import warn_of_patience
+from lightning_xai.probing.decisions.effort import Effort
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
@@ -21,27 +22,11 @@ class Schedule:
     """When to explain: in every n-th epoch, once, or once in n optimizer steps.
 
     Args:
-        every_n_epochs: In the last validation of every n-th epoch.
-        every_n_steps: In the first validation that comes so many steps after the last explained one; None to count
-            epochs.
-
-    Raises:
-        ValueError: If a number is below 1, or both are given.
+        effort: In the last validation of every n-th epoch; or in the first one that comes so many steps after the last
+            explained one.
     """
 
-    every_n_epochs: int = 1
-    every_n_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        check_count(self.every_n_epochs, "every_n_epochs")
-        if self.every_n_steps is not None:
-            check_count(self.every_n_steps, "every_n_steps")
-            if self.every_n_epochs != 1:
-                raise ValueError(
-                    "Expected `every_n_epochs` or `every_n_steps`, because one of them says when to explain, but got "
-                    f"every_n_epochs={self.every_n_epochs} and every_n_steps={self.every_n_steps}."
-                )
+    effort: Effort
 
     def is_due(self, trainer: Trainer, run: RunState) -> bool:
         """Return whether the validation that begins now is explained."""
@@ -49,11 +34,11 @@ class Schedule:
             return True
         if is_resumed_midway(trainer):
             return False
-        if self.every_n_steps is not None:
+        if self.effort.every_n_steps is not None:
             return run.first or self.is_in_step(trainer, run)
         return is_due(
             trainer.current_epoch,
-            self.every_n_epochs,
+            self.effort.every_n_epochs,
             run.last_epoch,
             first=run.first,
             last_in_epoch=is_last_in_epoch(trainer),
@@ -61,30 +46,43 @@ class Schedule:
 
     def is_in_step(self, trainer: Trainer, run: RunState) -> bool:
         """Return whether so many steps have passed; what is explained out of step, as after a resume, moves nothing."""
-        return run.last_step is None or trainer.global_step - run.last_step >= (self.every_n_steps or 1)
+        return run.last_step is None or trainer.global_step - run.last_step >= (self.effort.every_n_steps or 1)
 
     def explain_itself(self, trainer: Trainer, prefix: str) -> None:
         """Say, when a fit has begun, which validations are left out, and what that means for who counts them."""
-        validations = self._validations(trainer)
+        validations, epochs = self._validations(trainer), self.effort.every_n_epochs
         self.warn_watchers(trainer, prefix)
-        if self.every_n_steps is None and validations > self.every_n_epochs:
+        if self.effort.every_n_steps is None and validations > epochs:
             rank_zero_info(
-                f"ExplanationMonitor explains one of {validations // self.every_n_epochs} validations of an epoch, the "
-                "last; every_n_steps= explains more often."
+                f"ExplanationMonitor explains one of {validations // epochs} validations of an epoch, the last; "
+                "every_n_steps= explains more often."
             )
 
     def warn_watchers(self, trainer: Trainer, prefix: str) -> None:
         """Say what the patience of those must be who count every validation."""
-        unit = "epochs" if self.every_n_steps is None else "validations"
+        unit = "epochs" if self.effort.every_n_steps is None else "validations"
         warn_of_patience(trainer, prefix, self._validations(trainer), unit)
 
     def _validations(self, trainer: Trainer) -> int:
         """Return how many validations there are to one explanation, 1 where that is not known."""
-        if self.every_n_steps is None:
-            return self.every_n_epochs * validations_in_epoch(trainer)
+        if self.effort.every_n_steps is None:
+            return self.effort.every_n_epochs * validations_in_epoch(trainer)
         batches = _batches_between(trainer)
         steps = 0.0 if batches is None else batches / trainer.accumulate_grad_batches
-        return math.ceil(self.every_n_steps / steps) if steps else 1
+        return math.ceil(self.effort.every_n_steps / steps) if steps else 1
+
+
+def check_effort(effort: Effort) -> None:
+    """Raise TypeError or ValueError if a number is none, or below 1, or both epochs and steps are given."""
+    check_count(effort.num_images, "num_images")
+    check_count(effort.every_n_epochs, "every_n_epochs")
+    if effort.every_n_steps is not None:
+        check_count(effort.every_n_steps, "every_n_steps")
+        if effort.every_n_epochs != 1:
+            raise ValueError(
+                "Expected `every_n_epochs` or `every_n_steps`, because one of them says when to explain, but got "
+                f"every_n_epochs={effort.every_n_epochs} and every_n_steps={effort.every_n_steps}."
+            )
 
 
 def is_due(epoch: int, every_n_epochs: int, last_epoch: int | None, *, first: bool, last_in_epoch: bool = True) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import nearest
 from lightning_xai._lightning import MisconfigurationException, loaded
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.probing.keys import Key, Keys
-from lightning_xai.probing.processes import Processes, of_all
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import LightningModule, Trainer
@@ -117,6 +117,20 @@ def check_trainer(trainer: object) -> None:
         )
 
 
+def check_validation(trainer: Trainer) -> None:
+    """Warn of a fit without validation; raise MisconfigurationException if the validation has no batches."""
+    if not trainer.enable_validation:
+        rank_zero_warn(
+            "ExplanationMonitor explains nothing: this fit has no validation (no loader, no `validation_step`, or "
+            "limit_val_batches=0)."
+        )
+    elif trainer.val_dataloaders is not None and not sum(trainer.num_val_batches):
+        raise MisconfigurationException(
+            "Expected the validation loader to have batches, because ExplanationMonitor takes its images there, "
+            "but it is empty."
+        )
+
+
 def _watchers(trainer: Trainer, prefix: str) -> Iterator[tuple[str, str, str | None, int | None]]:
     """Yield who watches a key below ``prefix``: its name, the key, mode and patience."""
     callbacks = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]  # type: ignore[union-attr]
@@ -147,23 +161,6 @@ def _warn_of_mode(owner: str, monitor: str, mode: str | None, key: Key) -> None:
 def _listed(names: Iterable[str]) -> str:
     """Return names one after the other for an error message."""
     return ", ".join(sorted(names))
-
-
-def agree(processes: Processes, run: RunState) -> None:
-    """Agree on what each rank saw of the data in a part; every rank must call it.
-
-    Which loaders have annotations or groups, and so which keys there are, is settled once.
-    """
-    seen = {loader: (sample.annotated, sample.groups is not None) for loader, sample in run.samples.items()}
-    of_ranks = of_all(processes, (seen, run.labels_are_distributions, run.chunk_size))
-    known = [labels for _, labels, _ in of_ranks if labels is not None]
-    run.labels_are_distributions = all(known) if known else None
-    run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
-    loaders = sorted({loader for seen, *_ in of_ranks for loader in seen})
-    of_loaders = {loader: [seen[loader] for seen, *_ in of_ranks if loader in seen] for loader in loaders}
-    if not run.annotated_loaders:
-        run.annotated_loaders = {i: any(annotated for annotated, _ in found) for i, found in of_loaders.items()}
-        run.grouped_loaders = {i: any(grouped for _, grouped in found) for i, found in of_loaders.items()}
 
 
 def promise_keys(keys: Keys, trainer: Trainer, module: LightningModule, run: RunState) -> None:

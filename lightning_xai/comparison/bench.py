@@ -18,9 +18,9 @@ from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 from lightning_xai.model.shifted_twin import shifted_twin
-from lightning_xai.probing.plan import TargetRule, case_of
 from lightning_xai.probing.probe import references_of_size
 from lightning_xai.probing.selection import turns
+from lightning_xai.probing.target import TargetRule, case_of
 
 _NUM_REFERENCES = 64
 _MOST_KEPT = 1 << 30  # bytes of images whose cases are kept for the next explainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_xai.probing.plan import TargetRule
+from lightning_xai.probing.target import TargetRule
 
 
 @dataclass(frozen=True)

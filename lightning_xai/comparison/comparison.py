@@ -27,9 +27,11 @@ from lightning_xai.explainers.controls.fake_cam import FakeCAM
 from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
+from lightning_xai.metrics.suite import Metrics
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.batches import SampleFromBatch
-from lightning_xai.probing.plan import Explainers, Metrics, Plan, TargetRule, check_target_rule
+from lightning_xai.probing.plan import Explainers, Plan
+from lightning_xai.probing.target import TargetRule, check_target_rule
 
 _BETWEEN = frozenset({"previous_heatmaps", "other_heatmaps"})
 

@@ -21,7 +21,7 @@ from lightning_xai.evidence.models.logits import Logits
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout
-from lightning_xai.probing.plan import TargetRule
+from lightning_xai.probing.target import TargetRule
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lightning_xai._checks import check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.datasets.canvases import NUM_DRAWN, paste_on_canvases
-from lightning_xai.datasets.fashion_mnist import DEBIAN, FashionMnist
+from lightning_xai.datasets.fashion_mnist import DEBIAN, FashionMNIST
 from lightning_xai.datasets.shapes import boxes_around, one_thread
 
 _BLOCK = 256  # canvases that are drawn together
@@ -68,7 +68,7 @@ class FashionCanvases(Dataset[CanvasSample]):
         FileNotFoundError: Expected FashionMNIST in `folder`, but nowhere has no train-images-idx3-ubyte(.gz). ...
     """
 
-    classes: tuple[str, ...] = FashionMnist.classes
+    classes: tuple[str, ...] = FashionMNIST.classes
     """Names of the classes."""
     images: Tensor
     """All canvases, uint8 of shape (N, 1, S, S)."""
@@ -92,7 +92,7 @@ class FashionCanvases(Dataset[CanvasSample]):
         if num_images is not None:
             check_count(num_images, "num_images")
         split = "train" if train else "t10k"
-        garments, labels = FashionMnist.read(Path(folder), train=train)
+        garments, labels = FashionMNIST.read(Path(folder), train=train)
         if num_images is not None and num_images > len(labels):
             raise ValueError(
                 f"Expected `num_images` to be at most {len(labels)}, the number of garments in {folder} with "

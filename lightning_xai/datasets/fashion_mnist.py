@@ -10,7 +10,7 @@ DEBIAN = "/usr/share/datasets/fashion-mnist"
 """Where Debian's package dataset-fashion-mnist puts the files."""
 
 
-class FashionMnist(IdxImages):
+class FashionMNIST(IdxImages):
     """Fashion-MNIST: gray pictures of ten kinds of garments, 28 × 28 pixels, 60,000 to train on and 10,000 to test.
 
     Nothing is downloaded unless you say so: Debian's package ``dataset-fashion-mnist`` brings the files. It is
@@ -31,7 +31,7 @@ class FashionMnist(IdxImages):
         ValueError: If there are fewer than `num_images`, or a file is damaged.
 
     Example:
-        >>> FashionMnist(folder="nowhere")
+        >>> FashionMNIST(folder="nowhere")
         Traceback (most recent call last):
             ...
         FileNotFoundError: Expected FashionMNIST in `folder`, but nowhere has no train-images-idx3-ubyte(.gz). ...

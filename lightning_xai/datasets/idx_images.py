@@ -14,7 +14,7 @@ from lightning_xai.datasets.idx import read_idx
 
 
 class IdxSample(TypedDict):
-    """One item of `FashionMnist` and `Mnist`; the default collate function makes batches of them.
+    """One item of `FashionMNIST` and `MNIST`; the default collate function makes batches of them.
 
     Attributes:
         image: float32 of shape (1, 28, 28) in [0, 1].

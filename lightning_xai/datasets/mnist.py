@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_xai.datasets.idx_images import IdxImages
 
 
-class Mnist(IdxImages):
+class MNIST(IdxImages):
     """MNIST: handwritten digits, white on black, 28 × 28 pixels, 60,000 to train on and 10,000 to test.
 
     Nothing is downloaded unless you say so. Without the files, `DigitsDataset` has digits that a package brings along.

@@ -74,7 +74,8 @@ class Explainer(Configured, ABC):
     def __call__(self, model: Model, images: Tensor, target: Tensor | int) -> Tensor:
         """Return raw heatmaps, resized to the images (bilinear), not normalised.
 
-        What takes longer than two seconds shows a progress bar on a terminal, unless the `Classifier` has its own.
+        What takes longer than two seconds, and more than one forward, shows a progress bar on a terminal, unless the
+        `Classifier` has its own.
 
         Args:
             model: A module, or a `Classifier`, which can be bound to what forward wants beside the images; it is left
@@ -93,15 +94,17 @@ class Explainer(Configured, ABC):
         target = check_target(target, images)
         classifier = Classifier.of(model, chunk_size=len(images))
         classifier.check_rows(len(images))
+        alone = classifier.has_extra and self.shares_passes
         total = None if self.evaluations is None else self.evaluations * len(images)
+        at_once = not alone and total is not None and total <= classifier.chunk_size  # a bar would be full or not there
+        told = classifier.on_evaluated is not None or at_once
         with (
             preserved(classifier.model),
-            nullcontext() if classifier.on_evaluated else evaluations_shown(classifier, type(self).__name__, total),
+            nullcontext() if told else evaluations_shown(classifier, type(self).__name__, total),
             classifier.autocast_for_the_model_only(images.device),
         ):
             images = images.detach().clone() if images.is_inference() else images.detach()
             target = target.clone() if target.is_inference() else target
-            alone = classifier.has_extra and self.shares_passes
             chunks = [slice(i, i + 1) for i in range(len(images))] if alone else classifier.chunks(len(images))
             heatmaps = images.new_empty(len(images), *images.shape[2:], dtype=torch.float32)
             for chunk in chunks:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from lightning_xai._checks import check_name
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.metrics.localization.heat_share import HeatShare
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.plotting import plot_each, plot_together
 from lightning_xai.metrics.registry import METRICS
+
+Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
+
+DEFAULT = "default"
+"""Stands for the default suite where an alias of a metric does."""
 
 _CASE_ARGUMENTS = frozenset(signature(Case).parameters)
 
@@ -31,7 +38,7 @@ class MetricSuite(MetricCollection):
         **kwargs: ``prefix`` and ``postfix`` of `MetricCollection`.
 
     Raises:
-        ValueError: If two entries have the same name, or an alias is unknown.
+        ValueError: If two entries have the same name, an alias is unknown, or a name is that of a method of modules.
 
     Example:
         >>> import torch
@@ -47,6 +54,12 @@ class MetricSuite(MetricCollection):
     ) -> None:
         # compute groups merge metrics whose states coincide on the first batch, which ours may
         named: dict[str, Metric | MetricCollection] = {**_named(metrics)}
+        for name in named:
+            if hasattr(MetricCollection, name):  # metrics are its submodules, under their names
+                raise ValueError(
+                    f"Expected names in `metrics` that torch.nn.Module does not use itself, but got {name!r}: choose "
+                    "another one."
+                )
         super().__init__(named, compute_groups=False, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -147,3 +160,43 @@ def _resolved(metric: str | Metric) -> Metric:
     if not isinstance(metric, Metric):
         raise TypeError(f"Expected `metrics` to hold metrics or aliases, but got {type(metric).__name__}.")
     return metric
+
+
+def suites_of(metrics: Metrics | None) -> tuple[MetricSuite, MetricSuite]:
+    """Return the metrics for images with and without annotations: only those of the default suite depend on these."""
+    metrics = DEFAULT if metrics is None else metrics
+    listed = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(listed, Sequence) or not any(isinstance(one, str) and one == DEFAULT for one in listed):
+        suite = _suite_of(metrics)
+        return suite, suite
+    default, others = _default_metrics(), [one for one in listed if not (isinstance(one, str) and one == DEFAULT)]
+    without_masks = [metric for metric in default if "masks" not in metric.needs]
+    return _suite_of([*default, *others]), _suite_of([*without_masks, *others])
+
+
+def _suite_of(metrics: Metrics) -> MetricSuite:
+    for name in metrics if isinstance(metrics, Mapping) else ():
+        if "." in check_name(name, "metrics"):
+            raise ValueError(f"Expected names in `metrics` without dots, but got {name!r}.")
+    suite = MetricSuite(metrics)
+    foreign = [type(metric).__name__ for metric in suite.values() if not isinstance(metric, ExplanationMetric)]
+    if foreign:
+        raise TypeError(
+            f"Expected `metrics` to hold metrics of explanations, but got {', '.join(foreign)}. Log it in your module, "
+            "as without the monitor."
+        )
+    return _with_heat_shares(suite)
+
+
+def _with_heat_shares(suite: MetricSuite) -> MetricSuite:
+    """Add the share of the heat on every region that a metric names, which costs no evaluation."""
+    scored = suite.explanation_metrics()
+    regions = dict.fromkeys(name for metric in scored.values() for name in metric.named_regions)
+    known = {metric.region for metric in scored.values() if isinstance(metric, HeatShare)}
+    missing = [HeatShare(region) for region in regions if region not in known]
+    return MetricSuite(scored | {one.key: one for one in missing if one.key not in scored}) if missing else suite
+
+
+def _default_metrics() -> list[ExplanationMetric]:
+    classes = (METRICS.load(alias) for alias in METRICS.builtin)
+    return [metric() for metric in classes if metric.in_default_suite]

@@ -245,6 +245,25 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a call or a step of a module is compiled: a hook below it would be compiled into it, anew."""
+    functions = (getattr(module, name, None) for name in ("forward", "validation_step", "test_step"))
+    return (
+        hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or any(hasattr(function, "_torchdynamo_orig_callable") for function in functions)
+    )
+
+
+def outside_compiled(module: nn.Module, name: str = "") -> dict[nn.Module, str]:
+    """Return ``module`` and what is below it with dotted names, but for what runs inside compiled code."""
+    found = {} if getattr(module, "_compiled_call_impl", None) is not None else {module: plain_name(name)}
+    if not is_compiled(module):
+        for part, child in module.named_children():
+            found |= outside_compiled(child, f"{name}.{part}" if name else part)
+    return found
+
+
 def _lacks_forward(model: nn.Module) -> bool:
     if "forward" in model.__dict__ or hasattr(model, "_orig_mod"):
         return False

@@ -5,11 +5,11 @@ from lightning_xai._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "Answers": "answers",
+        "Answers": "explained",
         "Estimate": "explained",
         "Explained": "explained",
         "ExplainedEpoch": "explained",
-        "ImageScores": "explained",
+        "ImageScores": "image_scores",
         "Keys": "keys",
         "OneProcess": "processes",
         "Plan": "plan",
@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Sample": "sample",
         "ShortcutAlarm": "shortcut_alarm",
         "ValidationLogits": "validation",
-        "difference": "explained",
+        "difference": "image_scores",
         "sample_from_batch": "batches",
     },
 )

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.probing.explained import GAIN, Explained, ImageScores
+from lightning_xai.probing.explained import GAIN, Explained
+from lightning_xai.probing.image_scores import ImageScores
 
 LEAST_IMAGES = 2
 """Defined images that a class or a group must have to be the worst or the best: with fewer there is no error."""

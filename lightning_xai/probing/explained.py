@@ -1,75 +1,70 @@
-"""What was found: about a whole probe, and one explained epoch as a value that everything reads."""
+"""What was found: about a batch, about a whole probe, and one explained epoch as a value that everything reads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_xai._checks import check_choice
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.probing.answers import Answers
+from lightning_xai.probing.image_scores import ImageScores
 from lightning_xai.probing.validation import Accuracy
 
 Moment: TypeAlias = tuple[int, int]
-Name = TypeVar("Name", int, str)
 
 GAIN = "_gain"
 ERROR = "_se"
 
 
-@dataclass(frozen=True, eq=False)
-class ImageScores:
-    """What one metric says about each image of a probe.
+@dataclass(frozen=True)
+class Answers:
+    """What model, explainers and metrics say about a batch; first axis N throughout.
 
     Attributes:
-        keys: Content key of each image, int64 (N,).
+        logits: float32 (N, K).
         target: The explained class, int64 (N,).
-        rows: Values (N,) or (N, D), NaN where undefined.
-        metric: Makes them a number.
-        sign: Of the number; −1 turns the gain of a metric whose values get better as they fall.
+        rows: Explainer -> metric -> values (N,) or (N, D), NaN where undefined.
+        control_rows: Metric -> values of the random control.
+        heatmaps: Explainer -> raw heatmaps (N, H, W); of images of several sizes NaN beyond the edges of smaller ones.
+        small_heatmaps: Explainer -> the same at most 56×56, peak 1, float16.
+        peaks: Explainer -> what the peak of each small heatmap was before, float32 (N,).
+        heat_shares: Explainer -> area -> share of the heat there, (N,), of the areas that a `ShortcutAlarm` asks about.
+        chance_shares: ``"area"`` and ``"center"`` -> area -> the share that is chance, (N,).
     """
 
-    keys: Tensor
+    logits: Tensor
     target: Tensor
-    rows: Tensor
-    metric: ExplanationMetric
-    control_rows: Tensor | None = None
-    sign: float = 1.0
+    rows: dict[str, dict[str, Tensor]]
+    control_rows: dict[str, Tensor]
+    heatmaps: dict[str, Tensor]
+    small_heatmaps: dict[str, Tensor]
+    peaks: dict[str, Tensor] = field(default_factory=dict)
+    heat_shares: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    chance_shares: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
-    def estimate(self) -> Estimate:
-        """Return the mean (or what else the metric makes of its rows), its standard error and the undefined images."""
-        if self.control_rows is None:
-            return self.metric.estimate(self.rows)
-        found = self.metric.difference(self.rows, self.control_rows)
-        return replace(found, value=self.sign * found.value)
-
-    @property
-    def higher_is_better(self) -> bool | None:
-        """Direction of the number; of a gain always up."""
-        return True if self.control_rows is not None else self.metric.higher_is_better
-
-    def by(self, names: Sequence[Name]) -> dict[Name, ImageScores]:
-        """Return the scores of the images of each name, such as a class or a group, numbers and names in order.
+    def each(self, change: Callable[..., Tensor], *others: Answers) -> Answers:
+        """Return the same with ``change`` made to every tensor, such as gathering the rows of all processes.
 
         Args:
-            names: Of each image; those below 0, and empty ones, are none.
+            change: A function of a tensor, and of those in the same place of ``others``.
+            others: Answers to the same questions.
         """
-        known = sorted({name for name in names if name not in ("", -1)}, key=_in_order)
-        return {one: self.at(torch.tensor([i for i, name in enumerate(names) if name == one])) for one in known}
 
-    def at(self, places: Tensor) -> ImageScores:
-        """Return the scores of some images, by their places (n,)."""
-        control = None if self.control_rows is None else self.control_rows[places]
-        return replace(
-            self, keys=self.keys[places], target=self.target[places], rows=self.rows[places], control_rows=control
-        )
+        def changed(*parts: Any) -> Any:
+            if isinstance(parts[0], Tensor):
+                return change(*parts)
+            return {name: changed(*(part[name] for part in parts)) for name in parts[0]}
+
+        every = (self, *others)
+        return Answers(**{one.name: changed(*(getattr(part, one.name) for part in every)) for one in fields(self)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,66 +236,9 @@ class ExplainedEpoch(Mapping[str, float]):
         return row | {key: float(number) for key, number in (numbers | errors).items() if math.isfinite(number)}
 
 
-def _in_order(name: int | str) -> tuple[bool, int, str]:
-    """Return by what names are sorted: 2 before 10, also as texts, and both before words."""
-    is_number = str(name).removeprefix("-").isdecimal()
-    return not is_number, int(name) if is_number else 0, str(name)
-
-
 def moment_of(epoch: ExplainedEpoch) -> Moment:
     """Return what tells an explained validation from others of a fit: epoch and step."""
     return epoch.epoch, epoch.step
-
-
-def difference(a: ImageScores, b: ImageScores) -> Estimate:
-    """Return how much ``a`` exceeds ``b``, paired image by image, with the standard error of the paired difference.
-
-    Compares two epochs (or two runs, or two explainers) on the images that both know, for the same explained class.
-
-    Args:
-        a: Such as ``monitor.latest.scores("faithfulness_gain")``.
-        b: Such as ``monitor.history[0].scores("faithfulness_gain")``.
-
-    Returns:
-        Difference of the metric's values on the shared images, its standard error, and how many of them are undefined
-        in either; NaN without shared images.
-
-    Raises:
-        ValueError: If they are of two metrics.
-
-    Example:
-        >>> from lightning_xai import Sparseness
-        >>> keys, target = torch.tensor([5, 7]), torch.tensor([0, 1])
-        >>> now, before = (
-        ...     ImageScores(keys, target, torch.tensor(rows), Sparseness()) for rows in ([0.5, 0.75], [0.25, 0.75])
-        ... )
-        >>> difference(now, before)
-        Estimate(value=0.125, error=0.125, undefined=0)
-    """
-    if type(a.metric) is not type(b.metric) or a.metric.settings() != b.metric.settings():
-        raise ValueError(f"Expected scores of one metric, but got {a.metric!r} and {b.metric!r}.")
-    if (a.control_rows is None) != (b.control_rows is None):
-        raise ValueError("Expected scores or gains on both sides, but got one of each.")
-    a, b = _shared(a, b)
-    if not len(a.keys):
-        return Estimate(math.nan)
-    if a.control_rows is None or b.control_rows is None:
-        return a.metric.difference(a.rows, b.rows)
-    gains = [a.rows - a.control_rows, b.rows - b.control_rows]
-    found = a.metric.difference(gains[0], gains[1])
-    return replace(found, value=a.sign * found.value)
-
-
-def _shared(a: ImageScores, b: ImageScores) -> tuple[ImageScores, ImageScores]:
-    """Return the scores of the images, and explained classes, that both sides know, in one order."""
-    place = {pair: index for index, pair in enumerate(zip(b.keys.tolist(), b.target.tolist(), strict=True))}
-    pairs = [
-        (index, place[pair])
-        for index, pair in enumerate(zip(a.keys.tolist(), a.target.tolist(), strict=True))
-        if pair in place
-    ]
-    first, second = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
-    return a.at(first), b.at(second)
 
 
 def explained(answers: Answers, keys: list[int], labels: list[int], task: str, metrics: Mapping[str, Any]) -> Explained:
@@ -322,3 +260,32 @@ def explained(answers: Answers, keys: list[int], labels: list[int], task: str, m
         heat_shares=on_cpu.heat_shares,
         chance_shares=on_cpu.chance_shares,
     )
+
+
+def joined(answers: Sequence[Answers], places: Sequence[Sequence[int]]) -> Answers:
+    """Return the answers about a whole probe from those about its groups of images of one size.
+
+    Args:
+        answers: About each group.
+        places: Where the images of each group stand in the probe.
+
+    Raises:
+        ValueError: If a metric returns another number of columns for images of another size, which cannot be one value.
+    """
+    order = torch.tensor([place for group in places for place in group]).argsort()
+    first, *others = answers
+    return first.each(lambda *parts: torch.cat(_filled_up(parts))[order], *others) if others else first
+
+
+def _filled_up(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors (n, ...) that can stand in one: heatmaps (n, h, w) with NaN up to the largest sides."""
+    shapes = [part.shape[1:] for part in parts]
+    if len(set(shapes)) == 1:
+        return list(parts)
+    if parts[0].ndim != 3:
+        raise ValueError(
+            "Expected as many numbers per image whatever its size, because images of several sizes make one value, "
+            f"but `score` of a metric returns rows of {sorted(map(tuple, shapes))}."
+        )
+    height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
+    return [F.pad(part, (0, width - part.shape[2], 0, height - part.shape[1]), value=math.nan) for part in parts]

@@ -137,8 +137,10 @@ class Keys:
         shared = {**probe_values(found, task), **control_values(found)}
         values = {self.full(key, loader=loader): value for key, value in shared.items()}
         for explainer in found.rows:
-            broken_down = breakdown_values(found, explainer, self.breakdown)
-            for key, value in (metric_values(found, explainer) | broken_down).items():
+            of_explainer = metric_values(found, explainer)
+            if self.breakdown:
+                of_explainer |= breakdown_values(found, explainer, self.breakdown)
+            for key, value in of_explainer.items():
                 values[self.full(key, explainer=explainer, loader=loader)] = value
         return values
 
@@ -238,6 +240,19 @@ def stripped_prefix(prefix: object) -> str:
     if not prefix.strip("/"):
         raise ValueError(f"Expected `prefix` to be a word such as 'xai', but got {prefix!r}.")
     return check_name(prefix.strip("/"), "prefix")
+
+
+def names_of(breakdown: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names in ``breakdown``.
+
+    Raises:
+        TypeError: If one is no string.
+    """
+    names = (breakdown,) if isinstance(breakdown, str) else tuple(breakdown or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"Expected `breakdown` to hold names of metrics, but got {type(name).__name__}.")
+    return names
 
 
 def _directions(plan: Plan) -> dict[str, bool | None]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_choice, check_count, check_name
+from lightning_xai._checks import check_name
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.heat import compact_with_peaks
@@ -17,22 +17,15 @@ from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.evidence.masking.reference_area import RandomControl, ReferenceArea
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.explainers.registry import EXPLAINERS
-from lightning_xai.metrics.localization.heat_share import HeatShare
 from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.metrics.registry import METRICS
-from lightning_xai.metrics.suite import MetricSuite
+from lightning_xai.metrics.suite import Metrics, MetricSuite, suites_of
 from lightning_xai.model.classifier import Classifier
-from lightning_xai.probing.answers import Answers
-from lightning_xai.probing.probe import are_distributions
-from lightning_xai.probing.sample import HINT, VOID, Sample
+from lightning_xai.probing.explained import Answers
+from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.shortcut_alarm import ShortcutAlarm
+from lightning_xai.probing.target import TargetRule, case_of, check_target_rule
 
-Metrics: TypeAlias = str | ExplanationMetric | Sequence[str | ExplanationMetric] | Mapping[str, str | ExplanationMetric]
 Explainers: TypeAlias = str | Explainer | Sequence[str | Explainer] | Mapping[str, str | Explainer]
-TargetRule: TypeAlias = Literal["label", "predicted", "least_probable"] | int
-
-DEFAULT = "default"
-"""Stands for the default suite where an alias of a metric does."""
 
 _NUM_REFERENCES = 64
 
@@ -72,7 +65,7 @@ class Plan:
         self.explainers = _explainers_by_name(explainers)
         self.target: TargetRule = target
         self.seed = seed
-        self._annotated_suite, self._plain_suite = _suites(DEFAULT if metrics is None else metrics)
+        self._annotated_suite, self._plain_suite = suites_of(metrics)
         scored = {name: metric for name, metric in self.metrics(annotated=False).items() if has_control(metric)}
         self._control_suite = MetricSuite(scored) if scored else None
         self.alarm = alarm if scored or any(map(is_localization, self.metrics(annotated=True).values())) else None
@@ -200,44 +193,6 @@ class Plan:
         return self._annotated_suite if annotated else self._plain_suite
 
 
-def case_of(
-    classifier: Classifier,
-    sample: Sample,
-    labels: Tensor,
-    target: TargetRule,
-    *,
-    value_range: tuple[float, float] | None = None,
-    seed: int = 0,
-) -> Case:
-    """Return the case of a batch in which a rule says which class of each image is explained; without heatmaps.
-
-    Args:
-        classifier: The model.
-        sample: Images with what is annotated.
-        labels: Class that each image stands for, int64 (N,), -1 where none.
-        target: The rule; see `Plan`.
-        value_range: Least and greatest value of all images, of which noise is a share; see `Case`.
-        seed: Of the random control.
-
-    Raises:
-        ValueError: If the labels are to be explained and there are none, or they do not fit the model.
-    """
-    if target == "label" and sample.labels is None:
-        strings = "" if sample.ids is None else ": its strings are taken for names of the images, not for classes"
-        raise ValueError(
-            f"Expected batches with labels, because target='label' explains them, but found none{strings}. Pass "
-            "target='predicted', or `sample_from_batch=`, a function of the batch that returns a Sample."
-        )
-    classifier = classifier.with_extra(sample.extra) if sample.extra is not None else classifier
-    case = Case(classifier, sample.images, value_range=value_range, control_seed=seed, regions=sample.regions)
-    _check_columns(sample, case.logits, classifier.task)
-    if target == "label":
-        labels = known_labels(labels, case.logits.shape[1])
-    classes = _targets(target, labels, classifier.probabilities(case.logits))
-    masks, boxes = _annotations(sample, classes, case.logits.shape[1])
-    return case.with_heatmaps(target=classes, masks=masks, boxes=boxes)
-
-
 @contextmanager
 def _nan_blamed_on(logits: Tensor) -> Iterator[None]:
     """Say of heatmaps that cannot be made whether the logits (N, K) are no numbers: it is no setting's fault then."""
@@ -272,19 +227,6 @@ def is_localization(metric: ExplanationMetric) -> bool:
     return metric.family == "localization" and "masks" in metric.needs and metric.higher_is_better is True
 
 
-def check_target_rule(target: object) -> None:
-    """Raise ValueError or TypeError if ``target`` is no rule; see `Plan`."""
-    if isinstance(target, str):
-        check_choice(target, ("label", "predicted", "least_probable"), "target")
-    else:
-        check_count(target, "target", least=0)  # type: ignore[arg-type]
-
-
-def _default_metrics() -> list[ExplanationMetric]:
-    classes = (METRICS.load(alias) for alias in METRICS.builtin)
-    return [metric() for metric in classes if metric.in_default_suite]
-
-
 def _explainers_by_name(explainers: Explainers) -> dict[str, Explainer]:
     if isinstance(explainers, Mapping):
         named = {check_name(name, "explainers"): _explainer(explainer) for name, explainer in explainers.items()}
@@ -309,95 +251,10 @@ def _explainer(explainer: str | Explainer) -> Explainer:
     return explainer
 
 
-def _suites(metrics: Metrics) -> tuple[MetricSuite, MetricSuite]:
-    """Return the metrics for images with and without annotations: only those of the default suite depend on these."""
-    listed = [metrics] if isinstance(metrics, str) else metrics
-    if not isinstance(listed, Sequence) or not any(isinstance(one, str) and one == DEFAULT for one in listed):
-        suite = _suite_of(metrics)
-        return suite, suite
-    default, others = _default_metrics(), [one for one in listed if not (isinstance(one, str) and one == DEFAULT)]
-    without_masks = [metric for metric in default if "masks" not in metric.needs]
-    return _suite_of([*default, *others]), _suite_of([*without_masks, *others])
-
-
-def _suite_of(metrics: Metrics) -> MetricSuite:
-    for name in metrics if isinstance(metrics, Mapping) else ():
-        if "." in check_name(name, "metrics"):
-            raise ValueError(f"Expected names in `metrics` without dots, but got {name!r}.")
-    suite = MetricSuite(metrics)
-    foreign = [type(metric).__name__ for metric in suite.values() if not isinstance(metric, ExplanationMetric)]
-    if foreign:
-        raise TypeError(
-            f"Expected `metrics` to hold metrics of explanations, but got {', '.join(foreign)}. Log it in your module, "
-            "as without the monitor."
-        )
-    return _with_heat_shares(suite)
-
-
-def _with_heat_shares(suite: MetricSuite) -> MetricSuite:
-    """Add the share of the heat on every region that a metric names, which costs no evaluation."""
-    scored = suite.explanation_metrics()
-    regions = dict.fromkeys(name for metric in scored.values() for name in metric.named_regions)
-    known = {metric.region for metric in scored.values() if isinstance(metric, HeatShare)}
-    missing = [HeatShare(region) for region in regions if region not in known]
-    return MetricSuite(scored | {one.key: one for one in missing if one.key not in scored}) if missing else suite
-
-
 def _supplied(explainer: Explainer, references: Tensor | None) -> Explainer:
     if references is None or not explainer.needs_references:
         return explainer
     return explainer.with_references(references)
-
-
-def known_labels(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels (N,) with -1 where they say that nobody knows: negative, or 255 where that is no class.
-
-    Raises:
-        ValueError: If one is no class of the model.
-    """
-    known = torch.where((labels < 0) | ((labels == VOID) & (num_classes <= VOID)), -1, labels)
-    if len(known) and int(known.max()) >= num_classes:
-        raise ValueError(
-            f"Expected `labels` of the batch to be classes of the model, in [0, {num_classes - 1}], but got "
-            f"{int(known.max())}: an index, or another column? {HINT}"
-        )
-    return known
-
-
-def _targets(rule: TargetRule, labels: Tensor, probabilities: Tensor) -> Tensor:
-    """Return the explained class; the predicted one for images that stand for no class."""
-    predicted = probabilities.argmax(1)
-    if rule == "label":
-        return torch.where(labels >= 0, labels, predicted)
-    if rule == "predicted":
-        return predicted
-    return probabilities.argmin(1) if rule == "least_probable" else torch.full_like(predicted, rule)
-
-
-def _check_columns(sample: Sample, logits: Tensor, task: str) -> None:
-    """Raise ValueError if labels of several columns do not fit the model's classes or its task."""
-    if sample.labels is None or sample.labels.ndim == 1:
-        return
-    if sample.labels.shape[1] != logits.shape[1]:
-        raise ValueError(
-            f"Expected `labels` of the batch to have a column per class of the model, {logits.shape[1]}, but got "
-            f"{sample.labels.shape[1]}: labels of several tasks? {HINT}"
-        )
-    if task == "multiclass" and not are_distributions(sample.labels):
-        raise ValueError(
-            "Expected `labels` of several columns to be distributions over the classes, each row summing to 1, for "
-            "task='multiclass', but they are not. Set Readout(task='multilabel') if an image can have several classes."
-        )
-
-
-def _annotations(sample: Sample, target: Tensor, num_classes: int) -> tuple[Tensor | None, Tensor | None]:
-    """Return the masks and boxes of each image's explained class; all of them where they have no class."""
-    masks, boxes = sample.masks, sample.boxes
-    if sample.class_masks is not None and sample.class_masks.shape[1] == num_classes:
-        masks = sample.class_masks[torch.arange(len(target), device=target.device), target]
-    if boxes is not None and sample.box_labels is not None:
-        boxes = torch.where((sample.box_labels == target[:, None])[:, :, None], boxes, torch.nan)
-    return masks, boxes
 
 
 def _comparable(previous: Tensor | None, target: Tensor, previous_target: Tensor | None, images: Tensor) -> Tensor:

@@ -93,10 +93,10 @@ class AccuracyAlignment(Report):
                 f"Expected `monitor` of {type(self).__name__} to name a metric that the validation logs, but got "
                 f"{self.monitor!r}, and there are: {', '.join(names)}.{nearest(self.monitor, names)}"
             )
-        charts = {one.score: (one.accuracy, one.score) for one in self.alignments(run)}
-        for logger in run.trainer.loggers:
-            if charts and isinstance(logger, loaded("loggers.TensorBoardLogger")):
-                chart_together(logger, run.keys.prefix, charts)
+        boards = [one for one in run.trainer.loggers if isinstance(one, loaded("loggers.TensorBoardLogger"))]
+        charts = {one.score: (one.accuracy, one.score) for one in self.alignments(run)} if boards else {}
+        for logger in boards if charts else ():
+            chart_together(logger, run.keys.prefix, charts)
 
     def end_fit(self, run: Run) -> None:
         """Print the table and draw a picture per score; of a single epoch there is nothing to tell."""

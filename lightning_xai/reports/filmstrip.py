@@ -86,7 +86,7 @@ class Filmstrip(Report):
 
     def end_fit(self, run: Run) -> None:
         """Write the animated file."""
-        if run.private or not self.file or run.epochs[-1].stage != "fit":
+        if run.private or not self.file or run.epochs[-1].stage != "fit" or len(run.epochs) < 2:
             return
         from lightning_xai.visualization.film import animated
 

@@ -16,7 +16,8 @@ from lightning_xai.loggers.files import exists, joined, read_file
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.probing.epoch_state import epoch_of
-from lightning_xai.probing.explained import ExplainedEpoch, Moment, difference, moment_of
+from lightning_xai.probing.explained import ExplainedEpoch, Moment, moment_of
+from lightning_xai.probing.image_scores import difference
 from lightning_xai.reports.maps import INDEX, VERSION, loaded_tensors, maps_folder
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class SavedRun:
     def name(self) -> str:
         """The last two parts of the folder, such as ``"lightning_logs/version_3"``."""
         return "/".join(Path(self.folder).parts[-2:])
+
+    def class_name(self, loader: int, number: int) -> str:
+        """Return the name of a class, its number where names are not known."""
+        names = self.class_names.get(loader, [])
+        return names[number] if 0 <= number < len(names) else str(number)
 
 
 def load_run(

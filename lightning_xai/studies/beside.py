@@ -13,7 +13,6 @@ PrintedTable: TypeAlias = Mapping[tuple[str, str], PrintedNumber]
 """(row, column) -> number."""
 
 _MOST_PLACES = 3
-LEGEND = "ours ± standard error | paper | difference"
 
 
 def beside(ours: Estimate, paper: float | None, decimals: int, *, is_mean: bool = False) -> str:
@@ -37,6 +36,11 @@ def beside(ours: Estimate, paper: float | None, decimals: int, *, is_mean: bool 
         return f"{text} | – | –"
     difference = "–" if math.isnan(ours.value) else f"{ours.value - paper:+.{decimals}f}"
     return f"{text} | {'mean ' if is_mean else ''}{paper:.{decimals}f} | {difference}"
+
+
+def legend(printed: PrintedTable) -> str:
+    """Return what the parts of an entry are."""
+    return "ours ± standard error | paper | difference" if printed else "value ± standard error"
 
 
 def faults(printed: PrintedTable) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from lightning_xai.comparison.models import imported
 from lightning_xai.comparison.records import Records
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.studies.beside import LEGEND, PrintedTable, beside, faults
+from lightning_xai.studies.beside import PrintedTable, beside, faults, legend
 from lightning_xai.studies.findings import Findings
 
 Numbers: TypeAlias = Mapping[str, Mapping[str, Estimate]]
@@ -60,7 +60,7 @@ class DerivedTable:
             (row, *(self._entry(of_row.get(column, missing), printed, row, column) for column in columns))
             for row, of_row in numbers.items()
         )
-        return Records(("", *columns), rows, f"{self.name}: {self.title}", (LEGEND, *self.notes, *faults(printed)))
+        return Records(("", *columns), rows, f"{self.name}: {self.title}", (legend(printed), *self.notes, *faults(printed)))
 
     def _entry(self, ours: Estimate, printed: PrintedTable, row: str, column: str) -> str:
         if not printed:

@@ -17,7 +17,7 @@ from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.metrics.estimate import Estimate, undefined_rows
-from lightning_xai.studies.beside import LEGEND, PrintedTable, beside, faults
+from lightning_xai.studies.beside import PrintedTable, beside, faults, legend
 from lightning_xai.studies.findings import Findings
 
 Statistic = Literal["mean", "std", "min", "max", "evaluations", "seconds"]
@@ -87,7 +87,7 @@ class PaperTable:
                 entries.append(beside(ours, paper if printed else None, self.decimals, is_mean=is_mean))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
-        notes = (LEGEND, *self.notes, *faults(printed))
+        notes = (legend(printed), *self.notes, *faults(printed))
         return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
 
     @property

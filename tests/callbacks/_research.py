@@ -108,9 +108,9 @@ def slowed(per_image):
     run_time.perf_counter = engine.perf_counter = clock
     budget.LEAST_IMAGES = effort.LEAST_IMAGES = 2
 
-    def slow(self, module, classifier, probe, references, places):
+    def slow(self, at, loader, places):
         clock.now += per_image * len(places)
-        return answers(self, module, classifier, probe, references, places)
+        return answers(self, at, loader, places)
 
     Engine._answers = slow
     return clock.training(1.0)

@@ -27,8 +27,8 @@ from lightning_xai import (
     Readout,
 )
 from lightning_xai.explainers import GradCAM
-from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame, RelevanceMassAccuracy, Reliance
-from lightning_xai.probing import plan, sample_from_batch
+from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame, RelevanceMassAccuracy, Reliance, suite
+from lightning_xai.probing import sample_from_batch
 from lightning_xai.reports import AccuracyAlignment, Grid, History, Report, Scalars, accuracy_alignment, numbers
 from tests.callbacks import _runs, _scripted, _shortcut
 from tests.callbacks._clock import Clock
@@ -314,7 +314,7 @@ def annotations_on_one_rank(folder):
     """What monitors see on each rank where only one has masks, or (controls) both or none."""
     found = {}
     patch = pytest.MonkeyPatch()
-    patch.setattr(plan, "_default_metrics", lambda: [InsertionDeletion(4), PointingGame(), RelevanceMassAccuracy()])
+    patch.setattr(suite, "_default_metrics", lambda: [InsertionDeletion(4), PointingGame(), RelevanceMassAccuracy()])
     for name, ranks, settings in (
         ("both", "01", {}),
         ("first", "0", {}),

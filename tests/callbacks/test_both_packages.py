@@ -345,7 +345,8 @@ def test_presets_and_names_in_the_package_s_command_line(name, by, tmp_path, mon
     cli_of = importlib.import_module(f"{package.__name__}.cli").LightningCLI
     trainer = {**_runs.QUIET, "max_epochs": 1, "default_root_dir": tmp_path}
     small = ["--trainer.callbacks.num_images=3", "--trainer.callbacks.metrics=[insertion_deletion]"]
-    others = {"explanation_monitor", "research", "pareto_checkpoint"}  # two monitors; one that asks for the skill
+    # two monitors, one that asks for the skill, one that asks for a recall that is not logged
+    others = {"explanation_monitor", "research", "pareto_checkpoint", "joint_early_stopping"}
     presets = [path for path in PRESETS if path.stem not in others]
     if by == "names":
         small = ["--trainer.callbacks+=ExplanationMonitor", *small, "--trainer.callbacks+=EarlyStopping"]
@@ -536,8 +537,9 @@ package, = [name for name in names if name not in absent]
 
 import lightning_xai
 from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping
-from lightning_xai import ExplanationMonitor, GradCAM, Grid, History, InsertionDeletion, Scalars
+from lightning_xai import ExplanationMonitor, GradCAM, Grid, History, InsertionDeletion, JointEarlyStopping, Scalars
 
+joint = JointEarlyStopping({{"val_loss": "min"}}, patience=1, min_delta=100.0)
 stop = ExplanationEarlyStopping(rule="no_gain", patience=1, min_delta=2.0)
 keep = ExplanationCheckpoint(save_last=True)
 reports = [Scalars(), History(), Grid(num_images=1, cell_size=32)]
@@ -577,10 +579,11 @@ def fit(package, module, monitor, key="xai/faithfulness", more=()):
 data = torch.utils.data.TensorDataset(torch.rand(4, 1, 8, 8), torch.arange(4) % 2)
 loader = torch.utils.data.DataLoader(data, 2)
 assert isinstance(early, L.Callback)
-fit(L, Module(), early, more=[stop, keep])
+fit(L, Module(), early, more=[stop, keep, joint])
 assert len(early.history) == 2
 assert isinstance(stop, L.callbacks.EarlyStopping) and isinstance(keep, L.callbacks.ModelCheckpoint)
 assert stop.stopped_epoch == 1 and "no gain above 2" in stop.stopping_reason_message
+assert joint.stopped_epoch == 1 and "val_loss improved in the last check" in joint.stopping_reason_message
 assert torch.load(keep.best_model_path, weights_only=True)["callbacks"][keep.state_key]["candidates"]
 try:
     fit(L, Module(), ExplanationMonitor(), key="xai/nothing")

@@ -15,6 +15,7 @@ from lightning_xai.callbacks.checkpoint_state import restore, state_of
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.metrics import HAAS, InsertionDeletion, Sparseness
 from lightning_xai.probing import Sample
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Item, Probe
 from tests.callbacks._runs import monitor, train
@@ -73,7 +74,7 @@ def reread(state, plan):
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
-    run = RunState()
+    run = RunState(Effort(8))
     restore(run, torch.load(file, weights_only=True), plan)
     return run
 
@@ -196,10 +197,10 @@ BROKEN = {
 def test_a_malformed_state_changes_nothing_and_is_said_once(fitted, breaks):
     state = copy.deepcopy(fitted.state_dict())
     breaks(state)
-    run = RunState()
+    run = RunState(Effort(8))
     with pytest.raises(ValueError, match="Expected a monitor's state as `state_dict` returns it, but got"):
         restore(run, state, fitted.plan)
-    assert state_of(run) == state_of(RunState())
+    assert state_of(run) == state_of(RunState(Effort(8)))
     again = monitor(metrics=metrics())
     with pytest.warns(UserWarning, match="starts afresh, because its state in the checkpoint cannot be read") as caught:
         again.load_state_dict(state)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import run_state
+from lightning_xai.callbacks import runs
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.processes import OneProcess, share_of
 from lightning_xai.probing.validation import Accuracy
@@ -345,7 +345,7 @@ def test_the_callback_can_be_sent_to_spawned_processes():
 
 def test_what_a_started_process_found_is_in_its_checkpoint(monkeypatch, tmp_path):
     ours, here, said = monitor(), monitor(), tmp_path / "said.txt"
-    monkeypatch.setattr(run_state, "rank_zero_warn", said.write_text)  # in the started process, too
+    monkeypatch.setattr(runs, "rank_zero_warn", said.write_text)  # in the started process, too
     train([ours, ModelCheckpoint(tmp_path, filename="saved")], strategy="ddp_fork", default_root_dir=tmp_path)
     assert "`history` and `latest` stay empty where the Trainer was called. Read xai_history.csv" in said.read_text()
     assert (ours.history, ours.latest) == ([], None)

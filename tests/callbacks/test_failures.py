@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lightning_xai import GradCAM
-from lightning_xai.callbacks import engine, failures
+from lightning_xai.callbacks import failures
 from lightning_xai.callbacks.failures import worth_of_failures
 from lightning_xai.probing.plan import Plan
 from lightning_xai.reports import Failures, History, HtmlReport, Maps, Report, Scalars
@@ -154,7 +154,7 @@ def test_an_error_costs_the_picture_and_not_the_scores():
     ours = monitor(reports=[told])
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(engine, "with_heatmaps", lambda *_: 1 / 0)
+    patch.setattr(failures, "with_heatmaps", lambda *_: 1 / 0)
     with patch.context(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         train([ours], Drifting, val_loader=loader(30, seed=1), max_epochs=1)

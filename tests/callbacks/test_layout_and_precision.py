@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai import ExplanationMonitor, Readout
-from lightning_xai.callbacks import engine
+from lightning_xai.callbacks import rehearsal
 from lightning_xai.metrics import FaithfulnessSkill, InsertionDeletion, MaxSensitivity
 from lightning_xai.reports import History, Scalars
 from tests.callbacks._runs import Net, differing, loader, train
@@ -93,7 +93,7 @@ class TestLayout:
         assert is_last(ours) is True
         assert sum(not contiguous for contiguous, _ in SEEN) > len(SEEN) / 2
         SEEN.clear()
-        monkeypatch.setattr(engine, "reads_channels_last", lambda *_: False)
+        monkeypatch.setattr(rehearsal, "reads_channels_last", lambda *_: False)
         other = run_of(usual)
         assert is_last(usual) is False
         assert all(contiguous for contiguous, _ in SEEN)
@@ -109,13 +109,13 @@ class TestLayout:
         run_of(ours, make=make, num_sanity_val_steps=sanity)
         assert is_last(ours) is False
         assert sum(not contiguous for contiguous, _ in SEEN) <= 1  # the trial
-        monkeypatch.setattr(engine, "reads_channels_last", lambda *_: False)
+        monkeypatch.setattr(rehearsal, "reads_channels_last", lambda *_: False)
         run_of(usual, make=make, num_sanity_val_steps=sanity)
         near(scores(ours), scores(usual), 0.0)
 
     def test_one_loader_that_cannot_is_enough(self, monkeypatch):
         answers = iter([True, False])
-        monkeypatch.setattr(engine, "reads_channels_last", lambda *_: next(answers))
+        monkeypatch.setattr(rehearsal, "reads_channels_last", lambda *_: next(answers))
         ours = monitor()
         run_of(ours, val_loader=[loader(10, seed=seed, change=coloured) for seed in (1, 2)], max_epochs=1)
         assert is_last(ours) is False

@@ -250,12 +250,12 @@ def test_every_setting_from_yaml(own, tmp_path):
     metrics = watched.plan.metrics(annotated=True)
     assert {type(metric) for metric in metrics.values()} == {InsertionDeletion, Sparseness}
     assert metrics["faithfulness"].evidence[0].num_steps == 4
-    assert watched._engine.readout == Readout("multiclass", forward="net", chunk_size=2, precision="bf16")
-    assert watched._engine.on_error == "raise"
+    assert watched.readout == Readout("multiclass", forward="net", chunk_size=2, precision="bf16")
+    assert watched.on_error == "raise"
     grid = watched.reports[-1]
     assert (grid.num_images, grid.cell_size, list(grid.class_names)) == (1, 48, ["circle", "square", "star"])
     assert (list(grid.mean), list(grid.std)) == ([0.5], [0.25])
-    assert watched._reader.sample_from_batch is read_batch
+    assert watched._gathering.sample_from_batch is read_batch
     assert watched.groups is halves_of_batch
     assert watched.breakdown == ("faithfulness",)
     assert "val/xai/grad_cam/worst_group/faithfulness" in watched.history[0]
@@ -265,7 +265,7 @@ def test_every_setting_from_yaml(own, tmp_path):
     again = parsed("--config", tmp_path / "run" / "config.yaml", run=True, folder=tmp_path / "again")
     (reloaded,) = monitors(again)
     assert reloaded.reports[-1] == grid
-    assert reloaded._engine.readout == watched._engine.readout
+    assert reloaded.readout == watched.readout
     assert list(reloaded.plan.explainers) == list(watched.plan.explainers)
     assert reloaded.plan.alarm == watched.plan.alarm
 

@@ -16,9 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import validation_logits
-from lightning_xai.callbacks.validation_logits import WatchedValidation
+from lightning_xai.callbacks import hearing, watched_validation
+from lightning_xai.callbacks.hearing import Hearing
+from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.watched_validation import WatchedValidation
 from lightning_xai.probing import Sample, ValidationLogits
+from lightning_xai.probing.batches import sample_from_batch
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.sample import sample_of_checked
 from lightning_xai.reports import Report
 from tests.callbacks._runs import differing
@@ -283,7 +288,7 @@ class TestWhatIsNotHeard:
         assert found == [{}]
 
     def test_too_many_images(self, monkeypatch, caplog):
-        monkeypatch.setattr(validation_logits, "MOST_IMAGES", 6)
+        monkeypatch.setattr(hearing, "MOST_IMAGES", 6)
         with caplog.at_level("INFO"):
             (first, second), _ = told(trainer={"max_epochs": 2})
         assert len(first[0]) == len(second[0]) == 6
@@ -292,7 +297,7 @@ class TestWhatIsNotHeard:
         assert caplog.text.count("keeps the logits of 6 images of the validation, not of all") == 1
 
     def test_nobody_asks(self, monkeypatch):
-        monkeypatch.setattr(validation_logits, "WatchedValidation", None)
+        monkeypatch.setattr(hearing, "WatchedValidation", None)
         fit(monitor(reports=()), module=Module(), val=DATA.loader())
 
 
@@ -384,10 +389,11 @@ class TestNoTrace:
         net, found = tiny_net(), []
         listening = WatchedValidation(net, Readout())
         images = [DATA.images[:4], DATA.labels[:4]]
+        at = Validation(None, net, RunState(Effort(4), listening=listening), Readout())
         with torch.no_grad():
             logits = net.eval()(images[0])
             with Reads():
-                validation_logits.listen(listening, net, images, 0, validation_logits.sample_from_batch)
+                Hearing(sample_from_batch, None, for_reports=True).begin_batch(at, images, 0)
                 listening._enter(net, ())
                 listening._leave(net, None, logits)
                 listening.end_batch()
@@ -426,7 +432,7 @@ class TestValidationLogits:
 
 
 def test_what_is_on_a_device_moves_only_when_it_is_much(monkeypatch):
-    monkeypatch.setattr(validation_logits, "_MOST_ON_DEVICE", 20)
+    monkeypatch.setattr(watched_validation, "_MOST_ON_DEVICE", 20)
     listening = WatchedValidation(nn.Flatten(), Readout())
     places = []
     for _ in range(3):

@@ -11,6 +11,7 @@ from lightning_xai import ExplanationMonitor
 from lightning_xai.callbacks.checkpoint_state import restore, state_of
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.metrics import MaxSensitivity
+from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Item, Probe
 from tests.callbacks._tiny import NO_PICTURES, Module, Squares, trainer_of, values
@@ -64,7 +65,7 @@ def test_every_epoch_and_a_resumed_run_have_one_range():
     (ends,) = {epoch.loaders[0].value_range for epoch in run.epochs}
     assert len(run.epochs) == 2
     assert ends == run.probes[0].value_range
-    again = RunState()
+    again = RunState(Effort(8))
     restore(again, state_of(run), Plan("grad_cam", metrics))
     assert [epoch.loaders[0].value_range for epoch in again.epochs] == [ends, ends]
 

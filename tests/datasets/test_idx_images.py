@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_xai.datasets import DigitsDataset, FashionMnist, Mnist
+from lightning_xai.datasets import MNIST, DigitsDataset, FashionMNIST
 from tests._fashion import brightness_of_the_garment, where_the_garment_is, write_idx, write_small_fashion_mnist
 
 
@@ -12,7 +12,7 @@ def folder(tmp_path_factory):
     return write_small_fashion_mnist(tmp_path_factory.mktemp("fashion"), train=30, test=20)
 
 
-@pytest.mark.parametrize("kind", [FashionMnist, Mnist])
+@pytest.mark.parametrize("kind", [FashionMNIST, MNIST])
 def test_images_are_those_of_the_files(folder, kind):
     data = kind(25, folder=folder)
     assert len(data) == 25
@@ -30,8 +30,8 @@ def test_images_are_those_of_the_files(folder, kind):
 
 
 def test_names_of_classes():
-    assert FashionMnist.classes[9] == "ankle boot"
-    assert Mnist.classes[9] == "9"
+    assert FashionMNIST.classes[9] == "ankle boot"
+    assert MNIST.classes[9] == "9"
 
 
 def test_what_is_missing_is_downloaded_where_torchvision_puts_it(tmp_path, monkeypatch):
@@ -45,22 +45,22 @@ def test_what_is_missing_is_downloaded_where_torchvision_puts_it(tmp_path, monke
 
     monkeypatch.setattr("torchvision.datasets.MNIST", download)
     with pytest.raises(FileNotFoundError, match=r"Expected MNIST in `folder`.*no t10k-images.*folder='data/MNIST/raw'"):
-        Mnist(train=False, folder=tmp_path)
+        MNIST(train=False, folder=tmp_path)
     for _ in range(2):  # the second time they are there
-        assert len(Mnist(train=False, folder=tmp_path, download=True)) == 10
+        assert len(MNIST(train=False, folder=tmp_path, download=True)) == 10
     assert asked == [(str(tmp_path), False, True)]
-    assert len(Mnist(folder=tmp_path / "MNIST" / "raw")) == 10
+    assert len(MNIST(folder=tmp_path / "MNIST" / "raw")) == 10
 
 
 def test_wrong_arguments(folder, tmp_path):
     with pytest.raises(ValueError, match=r"at most 30.*train=True, but got 31"):
-        FashionMnist(31, folder=folder)
+        FashionMNIST(31, folder=folder)
     with pytest.raises(ValueError, match="`num_images`"):
-        FashionMnist(0, folder=folder)
+        FashionMNIST(0, folder=folder)
     write_idx(tmp_path / "train-images-idx3-ubyte", np.full((3, 28, 28), 9, np.uint8))
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([1, 2, 10], np.uint8))
     with pytest.raises(ValueError, match="below 10, the number of classes of MNIST, but got 10"):
-        Mnist(folder=tmp_path)
+        MNIST(folder=tmp_path)
 
 
 class TestDigits:

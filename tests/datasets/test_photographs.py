@@ -94,7 +94,7 @@ class TestSamplePhotographs:
     def test_what_is_of_no_class_is_explained_by_the_prediction(self):
         from lightning_xai import Classifier
         from lightning_xai.probing.batches import sample_from_batch
-        from lightning_xai.probing.plan import case_of
+        from lightning_xai.probing.target import case_of
 
         sample = sample_from_batch(next(iter(DataLoader(SamplePhotographs(8, ["chelsea", "flower"]), batch_size=2))))
         assert sample.ids == ("chelsea", "flower")

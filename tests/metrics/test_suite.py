@@ -377,3 +377,9 @@ def test_every_row_is_finite_or_counted():
         assert len(metric.rows) == 10
         assert math.isfinite(metric.compute())
         assert metric.undefined == (2 if "masks" in metric.needs else 0)
+
+
+@pytest.mark.parametrize("name", ["half", "update", "forward"])
+def test_names_of_methods_are_taken(name):
+    with pytest.raises(ValueError, match=f"Expected names in `metrics` that torch.nn.Module does not use .* '{name}'"):
+        MetricSuite({name: "sparseness"})

@@ -7,6 +7,7 @@ from torch import nn
 
 from lightning_xai import Case, Classifier, InsertionDeletion, MaskingCurve, Readout
 from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.probing.decisions.effort import Effort
 from tests._nets import ConvNet, differences, state_of
 
 IMAGES = torch.randn(11, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -107,7 +108,7 @@ def test_a_metric_and_what_the_readout_says():
 
 @pytest.mark.parametrize(("kind", "before"), [("cuda", 64), ("cpu", 32)])
 def test_a_run_begins_with_what_was_left(kind, before):
-    run, device = RunState(chunk_size=64), torch.device(kind)
+    run, device = RunState(Effort(8), chunk_size=64), torch.device(kind)
     assert run.images_per_forward(device) == before
     run.note_images_per_forward(before, device)
     run.chunk_size = 128  # no shortage was met, so that greater batches still count

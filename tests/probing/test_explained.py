@@ -10,8 +10,8 @@ import lightning_xai
 from lightning_xai import difference
 from lightning_xai.metrics import HAAS, InsertionDeletion, PixelFlipping, Sparseness
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.probing.answers import Answers
-from lightning_xai.probing.explained import Explained, ExplainedEpoch, ImageScores, explained
+from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained
+from lightning_xai.probing.image_scores import ImageScores
 
 NAN = math.nan
 

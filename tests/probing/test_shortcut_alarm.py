@@ -7,7 +7,7 @@ from lightning_xai import Case, Classifier, ShortcutAlarm
 from lightning_xai.explainers import CenterHeatmap
 from lightning_xai.metrics import DeletionAUC, InsertionDeletion, PointingGame, Sparseness
 from lightning_xai.probing import Answers, Keys, Plan, Sample
-from lightning_xai.probing.answers import joined
+from lightning_xai.probing.explained import joined
 from tests.metrics._harness import SIZE, tiny_net
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lightning_xai.metrics import MetricSuite
-from lightning_xai.probing.answers import Answers
-from lightning_xai.probing.explained import explained
+from lightning_xai.probing.explained import Answers, explained
 from lightning_xai.probing.keys import control_values, metric_values, probe_values
 
 NAN = math.nan

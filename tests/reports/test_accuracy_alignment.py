@@ -70,9 +70,9 @@ def watching(*reports, metrics=None, **settings):
 
 def points_of(ours, report=None):
     """Accuracy and score by epoch, from what the monitor holds."""
-    from lightning_xai.callbacks.telling import run_for_reports
+    from lightning_xai.callbacks.telling import Telling
 
-    told = run_for_reports(None, ours._runs["fit"], ours.keys, private=False)
+    told = Telling((), ours.keys).run_for_reports(None, ours._runs["fit"])
     return {one.score: one for one in (report or AccuracyAlignment()).alignments(told)}
 
 

@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lightning_xai.visualization
 from lightning_xai.metrics import Estimate
 from lightning_xai.probing import Sample
-from lightning_xai.probing.answers import Answers
-from lightning_xai.probing.explained import ExplainedEpoch, explained
+from lightning_xai.probing.explained import Answers, ExplainedEpoch, explained
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
 from lightning_xai.probing.probe import Item, Probe

@@ -2,8 +2,9 @@
 
 import pytest
 
+from lightning_xai.comparison.models import imported
 from lightning_xai.studies import Study, list_studies
-from lightning_xai.studies.declaration import merged, read_declaration
+from lightning_xai.studies.declaration import folder_of, merged, read_declaration
 from lightning_xai.studies.printed import read_printed
 from tests.studies._made import DECLARED, written_study
 
@@ -94,3 +95,21 @@ def test_every_study_of_the_package_loads_at_every_scale(name):
         assert study.claims
         assert study.printed or name == "lung_ct"  # whose paper prints no number
         assert study.open_settings
+
+
+def class_paths(value):
+    if isinstance(value, dict):
+        yield from (one for name, one in value.items() if name in {"class_path", "function"} and isinstance(one, str))
+        yield from (path for one in value.values() for path in class_paths(one))
+    elif isinstance(value, list):
+        yield from (path for one in value for path in class_paths(one))
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_every_class_that_a_study_names_is_there(name):
+    found = set()
+    for scale in ("small", "medium", "paper"):
+        found |= set(class_paths(read_declaration(folder_of(name), scale, {"data": "somewhere", "download": False})))
+    assert found
+    for path in found:
+        assert callable(imported(path))

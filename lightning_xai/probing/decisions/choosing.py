@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.paired import better_by
-from lightning_xai.probing.explained import ImageScores
+from lightning_xai.probing.image_scores import ImageScores
 
 Rule: TypeAlias = Literal["best_explained", "pareto"]
 

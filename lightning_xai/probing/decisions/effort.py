@@ -30,6 +30,25 @@ class Effort:
         return f"num_images={self.num_images}, {often}={getattr(self, often)}"
 
 
+@dataclass(frozen=True)
+class BudgetChoice:
+    """What a budget was found to allow.
+
+    Attributes:
+        max_overhead: The budget, a share of a fit's time.
+        asked: The most that was to be explained.
+        chosen: What is explained; set without a budget, it gives the same values.
+        most_images: How many images there would have been to explain, at most, in one loader's probe.
+        measured: The times that it was chosen from, in words.
+    """
+
+    max_overhead: float
+    asked: Effort
+    chosen: Effort
+    most_images: int
+    measured: str
+
+
 def afforded(
     seconds_per_image: float,
     sizes: Sequence[int],

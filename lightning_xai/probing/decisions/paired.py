@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lightning_xai._checks import check_choice
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.probing.explained import GAIN, ExplainedEpoch, ImageScores, difference
+from lightning_xai.probing.explained import GAIN, ExplainedEpoch
+from lightning_xai.probing.image_scores import ImageScores, difference
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import has_control
 

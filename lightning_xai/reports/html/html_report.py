@@ -21,11 +21,11 @@ from lightning_xai.reports.html.run_numbers import (
     Score,
     accuracy_of,
     alignments_of,
-    breakdown_of,
     headlines,
+    parts_of,
     scores_of,
 )
-from lightning_xai.reports.html.run_pictures import Picture, class_name
+from lightning_xai.reports.html.run_pictures import Picture
 from lightning_xai.reports.html.sentences import sentences
 from lightning_xai.reports.report import Report, Run
 from lightning_xai.reports.saved_run import SavedRun, load_run
@@ -138,7 +138,7 @@ def _numbers(run: SavedRun, scores: Sequence[Score], alignments: Sequence[Alignm
         "accuracy": [dict(_alignment(one)) for one in alignments],
         "parts": [
             {"explainer": title, **row, "values": dict(zip(names, _plain_each(row["values"]), strict=True))}
-            for title, names, rows in _parts(run, scores)
+            for title, names, rows in parts_of(run, scores)
             for row in rows
         ],
         "settings": {**run.settings, "explainers": dict(run.explainers), "metrics": _metrics(run)},
@@ -186,7 +186,7 @@ def _page(
         charts=list(_charts(run, scores)),
         scatters=[(one, _scatter(one), one.correlation()) for one in alignments],
         scores=scores,
-        parts=list(_parts(run, scores)),
+        parts=list(parts_of(run, scores)),
         shown=_shown,
     )
     failures = [one for one in run_pictures.failures(run) if len(one.source) < largest // 4]
@@ -248,22 +248,6 @@ def _charts(run: SavedRun, scores: Sequence[Score]) -> Iterator[tuple[str, str]]
         yield name, line_chart(curves, name)
 
 
-def _parts(run: SavedRun, scores: Sequence[Score]) -> Iterator[tuple[str, list[str], list[dict[str, Any]]]]:
-    """Yield title, names of scores, and a row per class and group of the last epoch, for each loader and explainer."""
-    names = headlines(scores)
-    for loader, explainer, by_part in breakdown_of(run, names):
-        rows = [
-            {
-                "by": by,
-                "name": class_name(run, loader, int(name)) if by == "class" else name or "none",
-                "images": max(part.num_images for part in of_part.values()),
-                "values": [of_part[one].estimate if one in of_part else None for one in names],
-            }
-            for (by, name), of_part in by_part.items()
-        ]
-        yield explainer if len(run.epochs[-1].loaders) == 1 else f"{explainer}, loader {loader}", names, rows
-
-
 def _scatter(one: Alignment) -> str:
     marks = [Mark(point.accuracy, point.score.value, point.score.error) for point in one.points]
     title = f"{one.score} over {one.accuracy}"
@@ -281,8 +265,8 @@ def _image_rows(run: SavedRun, pictures: PicturesOfImages) -> Iterator[tuple[str
                     "picture": pictures.get((loader, explainer), {}).get(place),
                     "id": "" if found.ids is None else found.ids[place],
                     "key": int(found.keys[place]),
-                    "label": "" if int(found.labels[place]) < 0 else class_name(run, loader, int(found.labels[place])),
-                    "predicted": class_name(run, loader, int(found.predicted[place])),
+                    "label": "" if int(found.labels[place]) < 0 else run.class_name(loader, int(found.labels[place])),
+                    "predicted": run.class_name(loader, int(found.predicted[place])),
                     "right": _is_right(found, place, last.task),
                     "values": [values[name][place] for name in values],
                 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.breakdown import Part, names_of, parts
 from lightning_xai.probing.decisions.accuracy import likely_accuracies
 from lightning_xai.probing.decisions.alignment import Alignment, Point
-from lightning_xai.probing.explained import GAIN, Explained, ExplainedEpoch, difference, moment_of
+from lightning_xai.probing.explained import GAIN, Explained, ExplainedEpoch, moment_of
+from lightning_xai.probing.image_scores import difference
 from lightning_xai.reports.saved_run import SavedRun
 
 _HEADLINES = (
@@ -23,6 +25,8 @@ _HEADLINES = (
 )
 _MOST_HEADLINES = 4
 _MOST_ALIGNED = 3
+
+_ByPart: TypeAlias = dict[tuple[str, str], dict[str, Part]]
 
 
 @dataclass(frozen=True)
@@ -95,25 +99,20 @@ def accuracy_of(run: SavedRun, loader: int) -> tuple[str, list[tuple[ExplainedEp
     return logged[0] if logged else own, [(epoch, value) for epoch, value in values if math.isfinite(value)]
 
 
-def breakdown_of(run: SavedRun, names: Sequence[str]) -> list[tuple[int, str, dict[tuple[str, str], dict[str, Part]]]]:
-    """Return what the last epoch says about each class and group: loader, explainer, and part -> score -> value.
-
-    A part is ``("class", name)`` or ``("group", name)``; of a probe of one class without groups there is nothing.
-
-    Args:
-        run: The run.
-        names: Of the scores.
-    """
-    found = []
-    for loader, explained in run.epochs[-1].loaders.items():
-        for explainer in explained.rows:
-            scored = [name for name in names if name in names_of(explained, explainer)]
-            by_part: dict[tuple[str, str], dict[str, Part]] = {}
-            for part in parts(explained, explainer, scored):
-                by_part.setdefault((part.by, part.name), {})[part.metric] = part
-            if len(by_part) > 1:
-                found.append((loader, explainer, by_part))
-    return found
+def parts_of(run: SavedRun, scores: Sequence[Score]) -> Iterator[tuple[str, list[str], list[dict[str, Any]]]]:
+    """Yield title, names of scores, and a row per class and group of the last epoch, for each loader and explainer."""
+    names = headlines(scores)
+    for loader, explainer, by_part in _values_of_parts(run, names):
+        rows = [
+            {
+                "by": by,
+                "name": run.class_name(loader, int(name)) if by == "class" else name or "none",
+                "images": max(part.num_images for part in of_part.values()),
+                "values": [of_part[one].estimate if one in of_part else None for one in names],
+            }
+            for (by, name), of_part in by_part.items()
+        ]
+        yield explainer if len(run.epochs[-1].loaders) == 1 else f"{explainer}, loader {loader}", names, rows
 
 
 def alignments_of(run: SavedRun, scores: Sequence[Score]) -> list[Alignment]:
@@ -134,6 +133,29 @@ def alignments_of(run: SavedRun, scores: Sequence[Score]) -> list[Alignment]:
         called = score.name if len(run.explainers) == 1 else f"{score.explainer} {score.name}"
         found.append(Alignment(name, called, points, 1.0, sign, num_explained=len(run.epochs)))
     return [one for one in found if len(one.points) > 1]
+
+
+def _values_of_parts(
+    run: SavedRun, names: Sequence[str]
+) -> list[tuple[int, str, dict[tuple[str, str], dict[str, Part]]]]:
+    """Return what the last epoch says about each class and group: loader, explainer, and part -> score -> value.
+
+    A part is ``("class", name)`` or ``("group", name)``; of a probe of one class without groups there is nothing.
+
+    Args:
+        run: The run.
+        names: Of the scores.
+    """
+    found = []
+    for loader, explained in run.epochs[-1].loaders.items():
+        for explainer in explained.rows:
+            scored = [name for name in names if name in names_of(explained, explainer)]
+            by_part: _ByPart = {}
+            for part in parts(explained, explainer, scored):
+                by_part.setdefault((part.by, part.name), {})[part.metric] = part
+            if len(by_part) > 1:
+                found.append((loader, explainer, by_part))
+    return found
 
 
 def _score(run: SavedRun, name: str, explainer: str, loader: int) -> Score:

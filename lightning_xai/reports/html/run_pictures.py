@@ -114,13 +114,7 @@ def _caption(run: SavedRun, found: Explained, loader: int, key: int) -> str:
     place = found.keys.tolist().index(key)
     lines = [] if found.ids is None else [f"id {found.ids[place]}"]
     label = int(found.labels[place])
-    return "\n".join([*lines, *([] if label < 0 else [f"label {class_name(run, loader, label)}"])])
-
-
-def class_name(run: SavedRun, loader: int, number: int) -> str:
-    """Return the name of a class, its number where names are not known."""
-    names = run.class_names.get(loader, [])
-    return names[number] if 0 <= number < len(names) else str(number)
+    return "\n".join([*lines, *([] if label < 0 else [f"label {run.class_name(loader, label)}"])])
 
 
 def _webp(picture: Tensor) -> str:

