@@ -60,7 +60,9 @@ class DerivedTable:
             (row, *(self._entry(of_row.get(column, missing), printed, row, column) for column in columns))
             for row, of_row in numbers.items()
         )
-        return Records(("", *columns), rows, f"{self.name}: {self.title}", (legend(printed), *self.notes, *faults(printed)))
+        return Records(
+            ("", *columns), rows, f"{self.name}: {self.title}", (legend(printed), *self.notes, *faults(printed))
+        )
 
     def _entry(self, ours: Estimate, printed: PrintedTable, row: str, column: str) -> str:
         if not printed:
