@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks.allocator import keep_freed_memory
 from benchmarks.result import Result
 from benchmarks.setting import Setting
+from lightning_xai.cli.allocator import keep_freed_memory
 
 NAMES = (
     "cam_cost",
@@ -33,7 +33,9 @@ NAMES = (
     "monitor_cost",
     "epoch_share",
     "metric_throughput",
+    "comparison",
     "equal_error",
+    "equal_error_vit",
     "false_stops",
     "shortcut_alarm",
     "report_cost",

@@ -11,10 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.combinations import CHUNK, RADIUS, SAMPLES, Combination, combinations
+from benchmarks.combinations import CHUNK, RADIUS, SAMPLES, Combination, combinations, trapezoid
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.explained import Explained
-from benchmarks.larger_networks import larger_networks
+from benchmarks.larger_networks import larger_network
+from benchmarks.mean_error import expected_error, of_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.timing import Run, Spread, in_turns
@@ -24,37 +25,48 @@ from lightning_xai.evidence.masking.masking_curve import MaskingCurve, Steps, ar
 ERROR = 0.01
 GOAL = 3.0
 ALONE, SENSITIVE = "insertion, deletion", "insertion, deletion, max-sensitivity"
-_RULES: tuple[tuple[Steps, float | None], ...] = (
-    ("radau", None),
-    *((parts, None) for parts in (8, 12, 16, 20, 24, 32)),
-    *(("auto", tolerance) for tolerance in (0.1, 0.05, 0.03, 0.02, 0.01)),
-)
+_TOLERANCES = (0.05, 0.03, 0.02, 0.01)
+_EACH = 5  # images of which each area is to keep the error
 _RAW = "raw forwards"
 
 
 def run(setting: Setting) -> Result:
+    """Measure ResNet-18, in some five minutes of CPU time."""
+    return of_network(setting, "resnet18")
+
+
+def of_network(setting: Setting, name: str) -> Result:
     """Find the fewest evaluations with which each keeps the error, then measure all in turns."""
     parts = setting.size(cpu=112, gpu=224, quick=8)
     result = Result(
-        f"Grad-CAM's areas at an error of {ERROR} (root mean square of an image's areas against {parts} equal parts)",
+        f"Grad-CAM's areas of {name} at an error of {ERROR} (root mean square of an image's areas against {parts} "
+        "equal parts), and points that a mean over 32 images needs",
         f"ours {GOAL:.0f} times faster than each of the others",
     )
+    network, layer = larger_network(setting, name)
+    explained = Explained(network.model, layer, network.images, network.target)
+    if not _case(explained, Readout()).heatmaps.any():
+        result.add(what="not measured: knows too little, its heatmaps are zero")
+        return result
+    for row in of_a_mean(_curves(explained, parts // 2), explained.images[0, 0].numel()):
+        result.add(**row)
+    few = explained.rows(slice(setting.size(cpu=_EACH, gpu=32, quick=2)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peers about what is asked on purpose
-        for network, layer in larger_networks(setting):
-            explained = Explained(network.model, layer, network.images, network.target)
-            if not _case(explained, Readout()).heatmaps.any():
-                result.add(network=network.name, what="not measured: knows too little, its heatmaps are zero")
-                continue
-            curves = _curves(explained, parts)
-            ways = [_ours(explained, curves, Readout()), _ours(explained, curves, Readout(precision="bf16"))]
-            try:
-                ways += [_other(explained, curves, one) for one in combinations(explained.images[0, 0].numel())]
-            except ModuleNotFoundError as error:
-                result.add(network=network.name, what=f"others: {error.name} is not installed")
-            for row in _measured(setting, explained, ways):
-                result.add(network=network.name, accuracy=network.accuracy, **row)
+        for row in _at_equal_error(setting, few, parts, result):
+            result.add(accuracy=network.accuracy, **row)
     return result
+
+
+def _at_equal_error(setting: Setting, explained: Explained, parts: int, result: Result) -> Iterator[dict[str, object]]:
+    curves = _curves(explained, parts)
+    ways = [_ours(explained, curves)]
+    ways.append(_in_bf16(explained, curves, ways[0]))
+    try:
+        ways += [_other(explained, curves, one) for one in combinations(explained.images[0, 0].numel())]
+    except ModuleNotFoundError as error:
+        result.add(what=f"others: {error.name} is not installed")
+    yield from _measured(setting, explained, ways)
 
 
 @dataclass(frozen=True)
@@ -66,12 +78,14 @@ class _Way:
         steps: Of its curves.
         error: Of its areas.
         work: Task -> what has to be done, by name; equal names are the same work.
+        rule: ``num_steps`` and ``tolerance`` of ours.
     """
 
     name: str
     steps: str
     error: float
     work: Mapping[str, Mapping[Hashable, Run]]
+    rule: tuple[Steps, float | None] = ("radau", None)
 
 
 def _curves(explained: Explained, parts: int) -> dict[str, Tensor]:
@@ -87,25 +101,44 @@ def _case(explained: Explained, readout: Readout) -> Case:
     return Case(classifier, explained.images, explained.target, explainer=GradCAM(layer))
 
 
-def _ours(explained: Explained, curves: dict[str, Tensor], readout: Readout) -> _Way:
-    """Return the rule with the fewest evaluations of those that keep the error; the most exact one if none does."""
-    found: list[tuple[bool, float, float, Steps, float | None]] = []
-    for steps, tolerance in _RULES:
-        case = _case(explained, readout)
-        scores = _suite(steps, tolerance, sensitive=False).score(case)
-        error = _error(torch.stack([scores["insertion_auc"], scores["deletion_auc"]]), curves)
-        cost = case.classifier.evaluations if error <= ERROR else error
-        found.append((error > ERROR, cost, error, steps, tolerance))
-    _, _, error, steps, tolerance = min(found, key=lambda one: one[:3])
+def _ours(explained: Explained, curves: dict[str, Tensor]) -> _Way:
+    """Return the rule with the fewest evaluations of those that keep the error; the most exact one if none does.
 
-    def scored(few: Explained, *, sensitive: bool) -> object:
-        return _suite(steps, tolerance, sensitive=sensitive).score(_case(few, readout))
+    Fewer evaluations are tried first; of equal parts those that the finest curves say to be enough.
+    """
+    found: list[tuple[bool, float, float, Steps, float | None]] = []
+    rules: list[tuple[Steps, float | None]] = [("radau", None), *(("auto", one) for one in _TOLERANCES)]
+    enough = (n for n in range(2, curves["deletion"].shape[1]) if expected_error(curves, *trapezoid(n)) <= ERROR)
+    for steps, tolerance in [*rules, (next(enough, 2), None)]:
+        error, cost = _tried(explained, curves, Readout(), steps, tolerance)
+        found.append((error > ERROR, cost if error <= ERROR else error, error, steps, tolerance))
+    _, _, error, steps, tolerance = min(found, key=lambda one: one[:3])
+    return _way(explained, Readout(), steps, tolerance, error)
+
+
+def _in_bf16(explained: Explained, curves: dict[str, Tensor], ours: _Way) -> _Way:
+    readout = Readout(precision="bf16")
+    error, _ = _tried(explained, curves, readout, *ours.rule)
+    return _way(explained, readout, *ours.rule, error)
+
+
+def _tried(
+    explained: Explained, curves: dict[str, Tensor], readout: Readout, steps: Steps, tolerance: float | None
+) -> tuple[float, int]:
+    """Return the error of our areas and the evaluations that they took."""
+    case = _case(explained, readout)
+    scores = _suite(steps, tolerance, sensitive=False).score(case)
+    return _error(torch.stack([scores["insertion_auc"], scores["deletion_auc"]]), curves), case.classifier.evaluations
+
+
+def _way(explained: Explained, readout: Readout, steps: Steps, tolerance: float | None, error: float) -> _Way:
+    def scored(*, sensitive: bool) -> object:
+        return _suite(steps, tolerance, sensitive=sensitive).score(_case(explained, readout))
 
     name = "ours" if readout.precision == "model" else f"ours, Readout(precision={readout.precision!r})"
-    work = {
-        task: {(name, task): partial(scored, explained, sensitive=task == SENSITIVE)} for task in (ALONE, SENSITIVE)
-    }
-    return _Way(name, str(steps) if tolerance is None else f"{steps}, {tolerance}", error, work)
+    work = {task: {(name, task): partial(scored, sensitive=task == SENSITIVE)} for task in (ALONE, SENSITIVE)}
+    told = str(steps) if tolerance is None else f"{steps}, {tolerance}"
+    return _Way(name, told, error, work, (steps, tolerance))
 
 
 def _suite(steps: Steps, tolerance: float | None, *, sensitive: bool) -> MetricSuite:
@@ -118,7 +151,7 @@ def _suite(steps: Steps, tolerance: float | None, *, sensitive: bool) -> MetricS
 def _other(explained: Explained, curves: dict[str, Tensor], combination: Combination) -> _Way:
     """Return a combination with the fewest steps that keep the error; each image is asked about alone."""
     for steps in combination.steps:
-        if _expected_error(curves, *combination.rule(steps)) > ERROR:
+        if expected_error(curves, *combination.rule(steps)) > ERROR:
             continue
         singles = [combination.areas(explained.rows(slice(i, i + 1)), steps) for i in range(len(explained))]
         error = _error(torch.stack(singles, 1), curves)
@@ -127,18 +160,6 @@ def _other(explained: Explained, curves: dict[str, Tensor], combination: Combina
     areas: dict[Hashable, Run] = {combination.areas: partial(combination.areas, explained, steps)}
     sensitivity: dict[Hashable, Run] = {combination.sensitivity: partial(combination.sensitivity, explained)}
     return _Way(combination.name, str(steps), error, {ALONE: areas, SENSITIVE: {**areas, **sensitivity}})
-
-
-def _expected_error(curves: dict[str, Tensor], shares: Tensor, weights: Tensor) -> float:
-    """Return the error of a rule's areas, read between the points of the finest curves."""
-    parts = curves["deletion"].shape[1] - 1
-    place = shares * parts
-    left = place.floor().long().clamp(max=parts - 1)
-    areas = [
-        (torch.lerp(curve[:, left], curve[:, left + 1], (place - left).expand(len(curve), -1)) * weights).sum(1)
-        for curve in curves.values()
-    ]
-    return _error(torch.stack(areas), curves)
 
 
 def _error(areas: Tensor, curves: dict[str, Tensor]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -12,23 +12,20 @@ from benchmarks.trained import Trained, shapes, trained
 SIDE = 112
 
 
-def larger_networks(setting: Setting) -> Iterator[tuple[Trained, nn.Module]]:
-    """Yield each network, with some of the images it was trained on, and the module that Grad-CAM reads.
+def larger_network(setting: Setting, name: str) -> tuple[Trained, nn.Module]:
+    """Return ``"resnet18"`` or ``"ViT-tiny"``, with images it was trained on, and the module that Grad-CAM reads.
 
     So few steps teach such networks no shapes, but these images, and then their probabilities rise from those of an
     empty image to the class's as a trained network's do.
     """
     images, labels = shapes(setting.size(cpu=64, gpu=64, quick=4), size=SIDE)
-    explained = slice(setting.size(cpu=5, gpu=32, quick=2))
+    explained = slice(setting.size(cpu=32, gpu=32, quick=2))
     data = (images, labels), (images[explained], labels[explained])
-    builders: dict[str, tuple[Callable[[], nn.Module], str, float, int]] = {
-        "resnet18": (_resnet18, "layer4", 1e-3, 20),
-        "ViT-tiny": (ViTTiny, "grid", 5e-4, 60),
-    }
-    for name, (build, layer, lr, most) in builders.items():
-        epochs = (setting.size(cpu=most, gpu=most, quick=1),)
-        for network in trained(setting, name, *data, epochs=epochs, build=build, lr=lr, batch_size=16, in_bf16=True):
-            yield network, network.model.get_submodule(layer)
+    build, layer, lr, most = _NETWORKS[name]
+    epochs = (setting.size(cpu=most, gpu=most, quick=1),)
+    given = {"build": build, "lr": lr, "batch_size": 16, "in_bf16": True}
+    network = next(trained(setting, name, *data, epochs=epochs, **given))
+    return network, network.model.get_submodule(layer)
 
 
 def _resnet18() -> nn.Module:
@@ -54,3 +51,9 @@ class ViTTiny(nn.Module):
         tokens = self.encoder(self.patches(images).flatten(2).transpose(1, 2))
         maps = self.grid(tokens.transpose(1, 2).unflatten(2, (self.across, self.across)))
         return self.head(maps.mean((2, 3)))
+
+
+_NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, float, int]] = {
+    "resnet18": (_resnet18, "layer4", 1e-3, 20),
+    "ViT-tiny": (ViTTiny, "grid", 5e-4, 60),
+}

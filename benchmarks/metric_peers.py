@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -62,21 +63,23 @@ _Row = tuple[str, dict[str, Any], str, dict[str, Any]]
 
 def quantus_pairs(study: Study) -> list[Pair] | None:
     """Return what Quantus has; None if it is not installed."""
-    try:
-        import quantus
-    except ModuleNotFoundError:
+    if find_spec("quantus") is None:
         return None
-    side = study.images.shape[-1]
-    rows = [
-        *_faithfulness(side),
-        *_robustness(study.layer),
-        *_LOCALIZATION,
-        *_COMPLEXITY,
-        *_randomization(study.layers),
-    ]
+    found = metrics_of_quantus(study.images.shape[-1], study.layer, study.layers)
+    return [Pair(ours, _asked(study, theirs)) for ours, theirs in found]
+
+
+def metrics_of_quantus(side: int, layer: str, layers: int) -> list[tuple[ExplanationMetric, Any]]:
+    """Return our metrics with those of Quantus, for images (3, side, side); layers are the explained one, and how many.
+
+    Raises:
+        ModuleNotFoundError: If Quantus is not installed.
+    """
+    import quantus
+
+    rows = [*_faithfulness(side), *_robustness(layer), *_LOCALIZATION, *_COMPLEXITY, *_randomization(layers)]
     return [
-        Pair(get_metric(alias, **ours), _asked(study, getattr(quantus, name)(**{**_RAW, **theirs})))
-        for alias, ours, name, theirs in rows
+        (get_metric(alias, **ours), getattr(quantus, name)(**{**_RAW, **theirs})) for alias, ours, name, theirs in rows
     ]
 
 

@@ -3,6 +3,7 @@
 A table stands between ``<!-- name -->`` and ``<!-- /name -->`` and is replaced; a test compares it with the classes.
 """
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from lightning_xai import (
     get_metric,
     list_explainers,
     list_metrics,
+    list_transforms,
 )
+from lightning_xai.comparison.transforms.registry import TRANSFORMS
 
 ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "README.md", ROOT / "docs" / "explainers.md", ROOT / "docs" / "metrics.md")
+FILES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("comparison", "explainers", "metrics")))
 
 
 def explainers() -> str:
@@ -62,7 +65,21 @@ def all_metrics() -> str:
     )
 
 
+def transforms() -> str:
+    """Return a row per transform of a comparison."""
+    rows = [("alias", "class with its settings", "what it does", "evaluations of each model per image")]
+    for alias in list_transforms():
+        kind = TRANSFORMS.load(alias)
+        parameters = inspect.signature(kind).parameters.values()
+        given = [one.name + ("" if one.default is one.empty else f"={one.default!r}") for one in parameters]
+        shown = f"`{kind.__name__}({', '.join(given)})`".replace("'", '"')
+        cost = str(kind().evaluations) if kind.needs_model else "–"
+        rows.append((f"`{alias}`", shown, _first_line(kind), cost))
+    return _table(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "transforms": transforms,
     "explainers": explainers,
     "all explainers": all_explainers,
     "default metrics": default_metrics,

@@ -1,6 +1,7 @@
 """Explanation quality as a training metric, for PyTorch Lightning."""
 
 from lightning_xai._lazy import lazy_names
+from lightning_xai.comparison.transforms.registry import TRANSFORMS
 from lightning_xai.explainers.registry import EXPLAINERS
 from lightning_xai.metrics.registry import METRICS
 
@@ -8,7 +9,7 @@ __version__ = "0.1.0"
 
 _LAYERS = {
     "callbacks": ("ExplanationCheckpoint", "ExplanationEarlyStopping", "ExplanationMonitor", "JointEarlyStopping"),
-    "comparison": ("Comparison", "ComparisonTable"),
+    "comparison": ("Comparison", "ComparisonTable", "Transform", "get_transform", "list_transforms"),
     "datasets": ("ChestXraysDataset", "FashionCanvases", "PastedPhotographs", "SamplePhotographs", "ShapesDataset"),
     "evidence": ("Case", "Evidence", "MaskingCurve", "Neighbourhood"),
     "explainers": ("Explainer", "Normalized", "get_explainer", "list_explainers"),
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         **dict.fromkeys(EXPLAINERS.public_names, "explainers"),
         **dict.fromkeys(METRICS.public_names, "metrics"),
+        **dict.fromkeys(TRANSFORMS.public_names, "comparison"),
         **{name: layer for layer, names in _LAYERS.items() for name in names},
     },
 )

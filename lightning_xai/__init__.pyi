@@ -5,6 +5,19 @@ from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor as Ex
 from lightning_xai.callbacks.joint_early_stopping import JointEarlyStopping as JointEarlyStopping
 from lightning_xai.comparison.comparison import Comparison as Comparison
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
+from lightning_xai.comparison.transforms.alpha_scaling import AlphaScaling as AlphaScaling
+from lightning_xai.comparison.transforms.coarsening import Coarsening as Coarsening
+from lightning_xai.comparison.transforms.crop import Crop as Crop
+from lightning_xai.comparison.transforms.fgsm import FGSM as FGSM
+from lightning_xai.comparison.transforms.gaussian_noise import GaussianNoise as GaussianNoise
+from lightning_xai.comparison.transforms.input_shift import InputShift as InputShift
+from lightning_xai.comparison.transforms.mix_up import MixUp as MixUp
+from lightning_xai.comparison.transforms.one_pixel import OnePixel as OnePixel
+from lightning_xai.comparison.transforms.registry import get_transform as get_transform
+from lightning_xai.comparison.transforms.registry import list_transforms as list_transforms
+from lightning_xai.comparison.transforms.resize import Resize as Resize
+from lightning_xai.comparison.transforms.rotation import Rotation as Rotation
+from lightning_xai.comparison.transforms.transform import Transform as Transform
 from lightning_xai.datasets.chest_xrays import ChestXraysDataset as ChestXraysDataset
 from lightning_xai.datasets.fashion_canvases import FashionCanvases as FashionCanvases
 from lightning_xai.datasets.photographs.pasted_photographs import PastedPhotographs as PastedPhotographs
@@ -149,6 +162,7 @@ __all__ = [
     "AblationCAM",
     "AccuracyAlignment",
     "AdversarialStability",
+    "AlphaScaling",
     "AttentionRollout",
     "AttributionLocalization",
     "AverageDrop",
@@ -164,11 +178,13 @@ __all__ = [
     "CenterHeatmap",
     "ChestXraysDataset",
     "Classifier",
+    "Coarsening",
     "Comparison",
     "ComparisonTable",
     "Completeness",
     "Complexity",
     "Contrastivity",
+    "Crop",
     "DeepLift",
     "DeletionAUC",
     "EffectiveComplexity",
@@ -187,6 +203,7 @@ __all__ = [
     "ExplanationMetric",
     "ExplanationMonitor",
     "ExplanationTime",
+    "FGSM",
     "Failures",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
@@ -195,6 +212,7 @@ __all__ = [
     "FashionCanvases",
     "Fidelity",
     "Filmstrip",
+    "GaussianNoise",
     "GradCAM",
     "GradCAMPlusPlus",
     "Grid",
@@ -211,6 +229,7 @@ __all__ = [
     "ImageTable",
     "Infidelity",
     "InformationBottleneck",
+    "InputShift",
     "InputXGradient",
     "InsertionAUC",
     "InsertionDeletion",
@@ -230,6 +249,7 @@ __all__ = [
     "MaskingCurve",
     "MaxSensitivity",
     "MetricSuite",
+    "MixUp",
     "Monotonicity",
     "MonotonicityCorrelation",
     "Neighbourhood",
@@ -237,6 +257,7 @@ __all__ = [
     "NuisanceMass",
     "Occlusion",
     "OcclusionCorrelation",
+    "OnePixel",
     "OnePixelSensitivity",
     "ParameterRandomization",
     "PastedPhotographs",
@@ -256,6 +277,8 @@ __all__ = [
     "RelevanceRankAccuracy",
     "Reliance",
     "Report",
+    "Resize",
+    "Rotation",
     "Saliency",
     "Sample",
     "SamplePhotographs",
@@ -272,6 +295,7 @@ __all__ = [
     "Sufficiency",
     "SufficientPixels",
     "TopKIntersection",
+    "Transform",
     "TransformConsistency",
     "TransformerAttribution",
     "XGradCAM",
@@ -279,8 +303,10 @@ __all__ = [
     "difference",
     "get_explainer",
     "get_metric",
+    "get_transform",
     "list_explainers",
     "list_metrics",
+    "list_transforms",
     "load_run",
     "preserved",
     "write_report",

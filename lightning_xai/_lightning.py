@@ -1,18 +1,23 @@
-"""One Lightning under two names, `lightning` and `pytorch_lightning`: both are served, and none is imported from here.
+"""One Lightning under two names, `lightning` and `pytorch_lightning`: both are served.
 
 Our callback must be a `Callback` of the package that a user's Trainer comes from, whichever it is and whether it is
-imported before our classes or after them. So our classes take the package's own as a base when it is imported.
+imported before our classes or after them. So our classes take the package's own as a base when it is imported, and none
+is imported from here, but for its Fabric when processes are asked for.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from subprocess import Popen
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+Result = TypeVar("Result")
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 _FABRICS = ("lightning.fabric", "lightning_fabric")
@@ -53,12 +58,60 @@ def lightning_package() -> Any:
     return found or import_module(next(name for name in _PACKAGES if find_spec(name.partition(".")[0])))
 
 
+def on_each_device(
+    accelerator: str, devices: int | str | Sequence[int], strategy: object
+) -> Callable[[Callable[[Any, int], Result]], Result]:
+    """Return what does work in a process per device, as Lightning Fabric places them.
+
+    It calls the work with the device of a process and its number among all of them, and returns what that returned in
+    this one. Processes are started as the strategy does, or are those that SLURM or torchrun started. They are not
+    joined to a group: there is nothing that one could wait for in vain.
+
+    Args:
+        accelerator: What Fabric knows by that name, such as ``"auto"``, ``"cpu"``, ``"cuda"``.
+        devices: How many of them, or which.
+        strategy: Name or object of one of Fabric's strategies.
+
+    Raises:
+        ModuleNotFoundError: If neither package is installed.
+        ValueError: If Fabric knows no such strategy, or there are no such devices.
+    """
+    check_installed()
+    package = next((name for name in _FABRICS if name in sys.modules), None)
+    package = package or next(name for name in _FABRICS if find_spec(name.partition(".")[0]))
+    try:
+        placed = import_module(package).Fabric(accelerator=accelerator, devices=devices, strategy=strategy).strategy
+    except Exception as error:
+        if is_misconfiguration(error):
+            raise ValueError(str(error)) from error
+        raise
+    alone = import_module(f"{package}.plugins.environments").LightningEnvironment
+    is_of_cluster = not isinstance(getattr(placed, "cluster_environment", None), (alone, type(None)))
+
+    def started(work: Callable[[Any, int], Result]) -> Result:
+        there = partial(_work_there, placed, work)
+        if placed.launcher is None or is_of_cluster:  # whose number of machines is no matter
+            return there()
+        result: Result = placed.launcher.launch(there)
+        for process in getattr(placed.launcher, "procs", []):  # those that it started by running the script again
+            if isinstance(process, Popen):
+                process.wait()
+        return result
+
+    return started
+
+
+def _work_there(placed: Any, work: Callable[[Any, int], Result]) -> Result:
+    placed.accelerator.setup_device(placed.root_device)
+    return work(placed.root_device, getattr(placed, "global_rank", 0))
+
+
 def check_installed() -> None:
     """Raise ModuleNotFoundError unless one of the two packages is installed."""
     if not any(package in sys.modules or find_spec(package) for package in ("lightning", "pytorch_lightning")):
         raise ModuleNotFoundError(
-            "Expected `lightning` or `pytorch_lightning` to be installed, because an ExplanationMonitor is a callback "
-            "of its Trainer, but found neither: pip install lightning"
+            "Expected `lightning` or `pytorch_lightning` to be installed, because its Trainer calls an "
+            "ExplanationMonitor and its Fabric places processes, but found neither: pip install lightning"
         )
 
 

@@ -64,14 +64,14 @@ def uniform(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Ten
     return _drawn(lambda hashes: _fraction(hashes >> 40), keys, size, seed, sample, purpose)
 
 
-def normal(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0) -> Tensor:
+def normal(keys: Tensor, size: tuple[int, ...], *, seed: int, sample: int | Tensor = 0, purpose: str = "") -> Tensor:
     """Return values N(0, 1) for each key (Box-Muller), float32 of shape (N, *size); see `uniform`."""
 
     def box_muller(hashes: Tensor) -> Tensor:
         radius = torch.sqrt(-2.0 * torch.log(1.0 - _fraction(hashes >> 40)))
         return radius * torch.cos(2.0 * math.pi * _fraction(hashes >> 8))
 
-    return _drawn(box_muller, keys, size, seed, sample)
+    return _drawn(box_muller, keys, size, seed, sample, purpose)
 
 
 def random_bits(keys: Tensor, size: tuple[int, ...], *, seed: int, purpose: str = "") -> Tensor:

@@ -68,6 +68,19 @@ def setting_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(name for name, p in signature(kind).parameters.items() if p.kind not in collected)
 
 
+def unlike_defaults(configured: Configured) -> list[str]:
+    """Return the settings that are not their defaults, or have none, in words.
+
+    Example:
+        >>> from lightning_xai import PointingGame
+        >>> unlike_defaults(PointingGame(tolerance=3)), unlike_defaults(PointingGame())
+        (['tolerance=3'], [])
+    """
+    defaults = {name: _shown(one.default) for name, one in signature(type(configured)).parameters.items()}
+    shown = {name: _shown(value) for name, value in _settings(configured).items()}
+    return [f"{name}={value}" for name, value in shown.items() if value != defaults[name]]
+
+
 def in_words(value: Any) -> str:
     """Return any value in words that differ where it differs, and are the same in every process.
 

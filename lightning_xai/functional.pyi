@@ -27,6 +27,7 @@ def abpc(
     grid: tuple[int, int] = (8, 8),
     baseline: Baseline = 'uniform',
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """Does it matter whether the most or the least relevant cells are removed first?
 
@@ -45,6 +46,7 @@ def abpc(
         grid: Rows and columns of cells.
         baseline: What removed cells become; see `baseline_images`.
         seed: Of noise and random ties.
+        ties: How equally hot cells are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [-1, 1], higher is better.
@@ -134,6 +136,7 @@ def aopc(
     baseline: Baseline = 'uniform',
     order: Order = 'morf',
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """How much does the class score fall, on average, while cells are removed, most relevant first?
 
@@ -154,6 +157,7 @@ def aopc(
         baseline: What removed cells become; see `baseline_images`.
         order: Most (``"morf"``) or least (``"lerf"``) relevant cell first.
         seed: Of noise and random ties.
+        ties: How equally hot cells are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [-1, 1], higher is better with the default settings.
@@ -681,6 +685,7 @@ def faithfulness_estimate(
     num_chunks: int = 64,
     baseline: Baseline = 'minimum',
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """Does the score fall by as much as the heatmap says, set by set?
 
@@ -699,6 +704,7 @@ def faithfulness_estimate(
         num_chunks: Sets of pixels.
         baseline: What a removed set becomes; see `baseline_images`.
         seed: Of random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [-1, 1], higher is better; NaN where undefined.
@@ -1063,6 +1069,7 @@ def irof(
     seed: int = 0,
     ceiling: float | None = 1.0,
     num_steps: SuperpixelSteps = 'radau',
+    ties: Ties = 'random',
 ) -> Tensor:
     """How fast does the class score fall when the most relevant superpixels are removed first?
 
@@ -1084,6 +1091,7 @@ def irof(
         ceiling: Greatest share of the unchanged image's score that counts, ≥ 1; None for the published curve.
         num_steps: ``"radau"`` for ten points of a quadrature, ``"all"`` to remove one superpixel after another, as
             published; see `SuperpixelCurve`.
+        ties: How equally hot superpixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [0, 1], higher is better; NaN where undefined.
@@ -1244,6 +1252,7 @@ def monotonicity(
     strict: bool = False,
     correlation: bool = False,
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """Does the class score rise whenever something more relevant is added?
 
@@ -1265,6 +1274,7 @@ def monotonicity(
         strict: Whether an image counts 1 only if no step falls, else 0.
         correlation: Whether to return Spearman's correlation of the score with the step instead.
         seed: Of random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [0, 1], higher is better; NaN where undefined.
@@ -1283,6 +1293,7 @@ def monotonicity_correlation(
     num_sets: int = 32,
     num_draws: int = 10,
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """Does the score become less certain where the heatmap is stronger, set by set?
 
@@ -1302,6 +1313,7 @@ def monotonicity_correlation(
         num_sets: Sets of pixels.
         num_draws: Draws of the noise.
         seed: Of noise and random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [-1, 1], higher is better; NaN where undefined.
@@ -1906,6 +1918,7 @@ def road(
     order: Direction = 'morf',
     noise: float = 0.01,
     seed: int = 0,
+    ties: Ties = 'random',
 ) -> Tensor:
     """Does the class score fall when relevant pixels are removed without leaving a visible hole?
 
@@ -1926,6 +1939,7 @@ def road(
         order: Most or least relevant first, or half the difference least − most.
         noise: Standard deviation of the noise as a share of the image's range.
         seed: Of noise and random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
 
     Returns:
         float32 (N,) in [0, 1], lower is better with the default settings.

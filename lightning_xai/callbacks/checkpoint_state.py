@@ -41,6 +41,8 @@ def state_of(run: RunState) -> dict[str, Any]:
         "last_epoch": run.last_epoch,
         "last_step": run.last_step,
         "channels_last": run.channels_last,
+        "grown": run.grown,
+        "most_that_fit": run.most_that_fit,
         "time": run.time.state(),
         "choice": None if run.choice is None else _choice_state(run.choice),
         "logged": run.logged.state(),
@@ -69,6 +71,9 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
         last_epoch, last_step = (
             None if state.get(name) is None else checked_whole(state[name], 0) for name in ("last_epoch", "last_step")
         )
+        grown, most_that_fit = (
+            None if state.get(name) is None else checked_whole(state[name], 1) for name in ("grown", "most_that_fit")
+        )
         layout = None if state.get("channels_last") is None else checked_choice(state["channels_last"], (True, False))
         choice = None if state.get("choice") is None else _choice(state["choice"])
         time = state.get("time", {})
@@ -77,7 +82,7 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
         raise ValueError(f"Expected a monitor's state as `state_dict` returns it, but got {_short(error)}.") from error
     run.epochs, run.last_values, run.restored = epochs, last_values, restored
     run.last_epoch, run.last_step, run.channels_last = last_epoch, last_step, layout
-    run.choice = choice
+    run.grown, run.most_that_fit, run.choice = grown, most_that_fit, choice
     run.time.restore(elapsed, explaining)
     run.logged.restore(logged)
     run.alarms = alarms

@@ -20,6 +20,7 @@ from lightning_xai.callbacks.gathering import Gathering
 from lightning_xai.callbacks.hearing import Hearing
 from lightning_xai.callbacks.progress import evaluations_shown
 from lightning_xai.callbacks.rehearsal import Rehearsal
+from lightning_xai.callbacks.room import choose_size, with_room
 from lightning_xai.callbacks.run_time import tell_share
 from lightning_xai.callbacks.telling import Telling
 from lightning_xai.callbacks.validation import Errors, Skipped, Step, Validation
@@ -79,6 +80,7 @@ class Engine:
             self._errors.agree_so_far,
             self.rehearsal,  # before the probe is gathered, because which labels are classes is the model's to say
             agreeing(self._gathering),
+            choose_size,
             budget or self.ask,
             self.hearing,
             self._failures,
@@ -108,7 +110,7 @@ class Engine:
     def ask(self, at: Validation) -> None:
         """Ask about each probe: every rank about its share of the images, then all have the answers about all."""
         began = perf_counter()
-        self._errors.agreeing(self._ask_about_share)(at)
+        self._errors.agreeing(partial(with_room, self._ask_about_share))(at)
         at.answers = {
             i: [
                 part.each(partial(merged, at.processes, count=len(places)))
@@ -126,7 +128,7 @@ class Engine:
         with preserved(at.module), self._evaluations_shown(at, shares) as count:
             at.classifier = at.new_classifier(count)
             at.answers = {i: [self._answers(at, i, places) for places in groups] for i, groups in shares.items()}
-        at.run.note_images_per_forward(at.classifier.chunk_size, at.module.device)
+        at.run.note_room(at.classifier.images_without_gradients, at.module.device, at.readout.chunk_size)
 
     def _evaluations_shown(
         self, at: Validation, shares: Mapping[int, Sequence[Sequence[int]]]

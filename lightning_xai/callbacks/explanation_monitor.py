@@ -65,7 +65,8 @@ class ExplanationMonitor(Callback):
             same from then on. Images may differ in size.
         every_n_epochs: Explain the last validation of every n-th epoch (and the first of a fit); where the length of an
             epoch is unknown, each validation counts as one.
-        target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
+        target: Explained class: ``"label"``, ``"predicted"``, ``"least_probable"``, ``"top_2"``, ``"top_3"``, … (the
+            second, third, … largest logit) or an index.
         readout: How the model is read; `Readout()` if None.
         reports: Who tells an explained epoch; if None ``[Scalars(), History(), Maps(), Grid(), Filmstrip(),
             Breakdown(), AccuracyAlignment(), HtmlReport()]``. Each fails alone, and monitors see the values whatever

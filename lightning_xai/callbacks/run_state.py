@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.run_time import RunTime
+from lightning_xai.model.images_per_forward import proven_room
 from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import FailureImages, Verdicts
@@ -67,7 +68,8 @@ class RunState:
         failure_images: Loader's index -> the images that show most of the running validation, if a report wants them.
         verdicts: Loader's index -> which images the model was right about at the last explanation.
         channels_last: Whether images go through the model in that layout, agreed when it was tried; None before.
-        most_that_fit: Images per forward that an explained validation ended with, if memory was short.
+        most_that_fit: Images per forward for which there was room, if memory was short.
+        grown: Images per forward without gradients that were chosen on a GPU; None before.
         logged: What was logged beside each explanation, of the metrics that reports want.
         alarms: Key and cause of the shortcut alarms that were told.
     """
@@ -107,6 +109,7 @@ class RunState:
     verdicts: dict[int, Verdicts] = field(default_factory=dict)
     channels_last: bool | None = None
     most_that_fit: int | None = None
+    grown: int | None = None
     logged: LoggedBeside = field(default_factory=LoggedBeside)
     alarms: set[tuple[str, str]] = field(default_factory=set)
 
@@ -132,19 +135,29 @@ class RunState:
         self.samples[loader] = sample.first()
         self.chunk_size = max(self.chunk_size, len(sample.images))
 
-    def images_per_forward(self, device: torch.device) -> int:
+    def images_per_forward(self, device: torch.device, asked: int | None = None) -> int:
         """Return the validation batch's size, or what was left of it when memory was short.
 
         On a CPU it is a size near it at which a forward costs least per image.
+
+        Args:
+            device: Of the model.
+            asked: What the readout says instead.
         """
-        size = self.chunk_size
-        if device.type == "cpu":
+        size = asked or self.chunk_size
+        if asked is None and device.type == "cpu":
             size = min(max(size, _LEAST_ON_CPU), _MOST_ON_CPU)
         return min(size, self.most_that_fit or size)
 
-    def note_images_per_forward(self, size: int, device: torch.device) -> None:
+    def images_without_gradients(self, device: torch.device, asked: int | None = None) -> int:
+        """Return the same where no gradients are wanted: what was chosen, if anything was."""
+        size = self.images_per_forward(device, asked)
+        grown = size if asked or proven_room(device) is None else max(size, self.grown or size)
+        return min(grown, self.most_that_fit or grown)
+
+    def note_room(self, size: int, device: torch.device, asked: int | None = None) -> None:
         """Keep how many images went through the model together if there was no room for more."""
-        if size < self.images_per_forward(device):
+        if size < self.images_without_gradients(device, asked):
             self.most_that_fit = size
 
     def note_labels(self, sample: Sample) -> None:

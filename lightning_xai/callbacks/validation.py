@@ -76,14 +76,17 @@ class Validation:
         Args:
             on_evaluated: Told the number of images after each forward.
         """
-        run, readout = self.run, self.readout
+        run, readout, device = self.run, self.readout, self.module.device
+        if readout.chunk_size is not None:
+            readout = replace(readout, chunk_size=run.images_per_forward(device, readout.chunk_size))
         if readout.task == "auto" and run.labels_are_distributions is False:
             readout = replace(readout, task="multilabel")
         return Classifier(
             self.module,
             readout,
             precision=self.trainer.precision_plugin,
-            chunk_size=run.images_per_forward(self.module.device),
+            chunk_size=run.images_per_forward(device),
+            images_without_gradients=run.images_without_gradients(device),
             on_evaluated=on_evaluated or _ignore,
             channels_last=run.tried and run.channels_last is True,
         )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from lightning_xai.comparison.comparison import Comparison
 from lightning_xai.comparison.extremes import extremes
 from lightning_xai.comparison.lease import SECONDS
-from lightning_xai.comparison.models import imported, instantiated
+from lightning_xai.comparison.models import instantiated
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable, FigureKind
+from lightning_xai.comparison.task import SPLIT
 from lightning_xai.loggers.files import write_file
 from lightning_xai.model.readout import Readout
 
@@ -27,6 +28,7 @@ _MODELS = (
     "A LightningCLI's run folder or checkpoint, MyModule@a.ckpt, a class path, torchvision/resnet18, timm/resnet50."
 )
 _DATA = "A folder of images with a subfolder per class, or the path of a dataset's or DataModule's class."
+_DEVICES = "How many devices, or which, of that kind, a process on each; this process alone if left out."
 _Sources: Any = dict | list  # without the kinds of their values: what has a class path is made here
 _OF_ALL: tuple[FigureKind, ...] = ("means", "ranks", "correlations")
 _FIELDS = {"models": "model", "data": "data", "transforms": "transform", "targets": "target"}
@@ -44,13 +46,20 @@ def parser() -> ArgumentParser:
     made.add_argument("--explainers", type=_Sources, required=True, help="Aliases, or classes with settings.")
     made.add_argument("--metrics", type=_Sources | None, help="Likewise; the monitor's default suite if left out.")
     made.add_argument(
-        "--targets", type=list[int | str], default=["label"], help="label, predicted, least_probable or a class."
+        "--targets", type=list[int | str], default=["label"], help="label, predicted, top_2, least_probable, a class."
     )
-    made.add_argument("--transforms", type=dict | None, help="Name: class path of a function of a Sample, or null.")
+    made.add_argument(
+        "--transforms",
+        type=_Sources | None,
+        help="none, rotation:15, class paths of functions of a Sample; a dict of names to these or to classes.",
+    )
     made.add_argument("--num_images", type=int | None, help="How many images of each data; all if left out.")
     made.add_argument("--output", type=str | None, default="xai_comparison", help="Folder of all files; null for none.")
-    made.add_argument("--seed", type=int, default=0, help="Of the random control.")
+    made.add_argument("--seed", type=int, default=0, help="Of the random control and of transforms.")
     made.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one.")
+    made.add_argument("--devices", type=int | str | list[int] | None, help=_DEVICES)
+    made.add_argument("--strategy", type=str, default="auto", help="How Fabric starts them: ddp, ddp_spawn, ...")
+    made.add_argument("--split", type=int, default=SPLIT, help="Evaluations from which a cell is split by images.")
     made.add_argument(
         "--lease", type=float, default=SECONDS, help="Seconds until the work of a dead process is taken over."
     )
@@ -70,16 +79,20 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
         explainers=_each(arguments.explainers, instantiated),
         metrics=None if arguments.metrics is None else _each(arguments.metrics, instantiated),
         targets=arguments.targets,
-        transforms=_transforms(arguments.transforms),
+        transforms=None if arguments.transforms is None else _each(arguments.transforms, instantiated),
         num_images=arguments.num_images,
         output=arguments.output,
         readout=arguments.readout,
         seed=arguments.seed,
         device=device_named(arguments.device),
         lease=arguments.lease,
+        split=arguments.split,
     )
     comparison.cells()
-    return partial(_forecast, comparison) if arguments.dry_run else partial(_run, comparison, arguments.num_curves)
+    if arguments.dry_run:
+        return partial(_forecast, comparison)
+    run = comparison.on_devices(arguments.devices, arguments.strategy)
+    return partial(_run, comparison, run, arguments.num_curves)
 
 
 def _forecast(comparison: Comparison) -> int:
@@ -87,9 +100,14 @@ def _forecast(comparison: Comparison) -> int:
     return 0
 
 
-def _run(comparison: Comparison, num_curves: int) -> int:
-    """Run the comparison, print and write its tables; return 1 if a cell failed, else 0."""
-    table = comparison.run()
+def _run(comparison: Comparison, run: Callable[[], ComparisonTable], num_curves: int) -> int:
+    """Run the comparison, print and write its tables; return 1 if a cell failed, else 0.
+
+    Of several processes the first one does that: where another one fails, who started it may end them all.
+    """
+    table = run()
+    if comparison.rank > 0:
+        return 0
     _print(table)
     if comparison.output is not None:
         _write(table, Path(comparison.output), num_curves)
@@ -112,12 +130,6 @@ def _each(sources: Mapping[str, Any] | list[Any], made: Callable[[Any], Any]) ->
     if isinstance(sources, Mapping) and "class_path" not in sources:
         return {name: one(source) for name, source in sources.items()}
     return [one(source) for source in (sources if isinstance(sources, list) else [sources])]
-
-
-def _transforms(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    return {name: imported(one) if isinstance(one, str) else instantiated(one) for name, one in given.items()}
 
 
 def device_named(name: str) -> str:

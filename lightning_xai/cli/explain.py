@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from lightning_xai._lightning import trainer_for
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor
+from lightning_xai.comparison.checkpoints import in_order_of_training
 from lightning_xai.comparison.models import cli_config, imported, instantiated, loaded_model
 from lightning_xai.reports.failures import Failures
 from lightning_xai.reports.grid import Grid
@@ -51,7 +50,7 @@ def parser() -> ArgumentParser:
 def prepared(arguments: Namespace) -> Callable[[], int]:
     """Return what explains the checkpoints; arguments are checked, and model and data made, before."""
     given = [arguments.checkpoint] if isinstance(arguments.checkpoint, str) else arguments.checkpoint
-    paths = in_order_of_training([Path(one) for one in given])
+    paths = _checkpoints([Path(one) for one in given])
     config = _config(arguments.config, paths[0])
     model = _model(config, paths[0])
     data = _data(config, arguments.data)
@@ -67,20 +66,16 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
     return partial(_explain, getattr(trainer, arguments.stage), model, data, paths, arguments)
 
 
-def in_order_of_training(places: Sequence[Path]) -> list[Path]:
-    """Return checkpoints, those below a folder, by epoch and step; of several of one moment, such as last.ckpt, one.
+def _checkpoints(places: Sequence[Path]) -> list[Path]:
+    """Return checkpoints, those below a folder, in the order of their training.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    found = [path for place in places for path in (sorted(place.rglob("*.ckpt")) if place.is_dir() else [place])]
+    found = in_order_of_training(places)
     if not found:
         raise FileNotFoundError(f"Expected `--checkpoint` to name checkpoints, but there are none below {places[0]}.")
-    by_moment: dict[tuple[int, int], Path] = {}
-    for path in sorted(found, key=lambda one: (one.stem.startswith("last"), str(one))):
-        state = torch.load(path, map_location="cpu", weights_only=False, mmap=True)  # a Trainer reads it alike
-        by_moment.setdefault((int(state.get("epoch", 0)), int(state.get("global_step", 0))), path)
-    return [by_moment[moment] for moment in sorted(by_moment)]
+    return [one.path for one in found]
 
 
 def _explain(run: Callable[..., Any], model: Any, data: Any, paths: Sequence[Path], arguments: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``lightning-xai list``: explainers, metrics, studies, the layers of a model."""
+"""``lightning-xai list``: explainers, metrics, transforms, studies, the layers of a model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lightning_xai.comparison.layers import layers_of
 from lightning_xai.comparison.models import loaded_model
 from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.transforms.registry import TRANSFORMS
 from lightning_xai.explainers.registry import EXPLAINERS
 from lightning_xai.metrics.registry import METRICS
 from lightning_xai.studies.declaration import list_studies
@@ -27,7 +28,9 @@ def parser() -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     made = ArgumentParser(description="List what there is, with one line about each.")
-    made.add_argument("what", choices=["explainers", "metrics", "studies", "layers"], help="What to list.")
+    made.add_argument(
+        "what", choices=["explainers", "metrics", "transforms", "studies", "layers"], help="What to list."
+    )
     made.add_argument("--model", type=str | None, help="Whose layers, in the words of `compare --models`.")
     made.add_argument(
         "--image_size", type=list[int], default=[3, 224, 224], help="Channels, height, width of its images."
@@ -46,7 +49,8 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
             raise ValueError("Expected `--model` with `list layers`, such as --model torchvision/resnet18.")
         records = layers_of(loaded_model(arguments.model), tuple(arguments.image_size))
     else:
-        records = {"explainers": _explainers, "metrics": _metrics, "studies": _studies}[arguments.what]()
+        kinds = {"explainers": _explainers, "metrics": _metrics, "transforms": _transforms, "studies": _studies}
+        records = kinds[arguments.what]()
     return partial(_print, records)
 
 
@@ -76,6 +80,16 @@ def _metrics() -> Records:
         better = _BETTER[metric.higher_is_better]
         rows.append((alias, metric.key, metric.family, _first_line(type(metric)), better, needs))
     return Records(("alias", "name in tables", "family", "what it asks", "better", "needs"), tuple(rows))
+
+
+def _transforms() -> Records:
+    rows = []
+    for alias in TRANSFORMS.names():
+        transform = TRANSFORMS.load(alias)
+        parameters = inspect.signature(transform).parameters.values()
+        settings = [one.name + ("" if one.default is one.empty else f"={one.default!r}") for one in parameters]
+        rows.append((alias, _first_line(transform), ", ".join(settings), "yes" if transform.needs_model else None))
+    return Records(("alias", "what it does", "settings", "for each model by itself"), tuple(rows))
 
 
 def _studies() -> Records:

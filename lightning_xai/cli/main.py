@@ -9,16 +9,20 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lightning_xai.cli import compare, explain, listing, study
+from lightning_xai.cli.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 _STOPPED = 130  # what shells expect of Ctrl-C
-_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--only")
+_KEPT = "What is finished is kept: the same command goes on from there."
+_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--transforms", "--only")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 if a cell failed, 2 for wrong arguments, 130 when stopped.
+    """Run a command and return its exit status.
+
+    0, 1 if a cell failed or a file could not be written, 2 for wrong arguments, 130 when stopped.
 
     Args:
         arguments: Those of the process if None.
@@ -30,12 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parsed = parser.parse_args(with_lists(given))
     made = getattr(parser, "instantiate", parser.instantiate_classes)(parsed)
+    keep_freed_memory()
     try:
         work = _prepared(made)
         return 2 if work is None else work()
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. What is finished is kept: the same command goes on from there.\n")
+        sys.stderr.write(f"Stopped. {_KEPT}\n")
         return _STOPPED
+    except OSError as error:  # a full disk, a folder that is gone: what models and explainers raise is in the table
+        sys.stderr.write(f"lightning-xai: error: {error}. {_KEPT}\n")
+        return 1
 
 
 def _prepared(made: Namespace) -> Callable[[], int] | None:

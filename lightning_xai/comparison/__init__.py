@@ -1,6 +1,7 @@
 """Explainers compared by metrics, over models and images: one tidy table with its statistics."""
 
 from lightning_xai._lazy import lazy_names
+from lightning_xai.comparison.transforms.registry import TRANSFORMS
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -15,7 +16,12 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ImageFolder": ".datasets.readers.image_folder",
         "Records": "records",
         "Setting": "cell",
+        "Surroundings": "transforms.surroundings",
+        "Transform": "transforms.transform",
         "data_randomization": "randomized_labels",
         "input_invariance": "shifted_images",
+        "get_transform": "transforms.registry",
+        "list_transforms": "transforms.registry",
+        **{name: f"transforms.{module}" for name, module in TRANSFORMS.public_names.items()},
     },
 )

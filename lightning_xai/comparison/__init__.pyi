@@ -10,19 +10,47 @@ from lightning_xai.comparison.results import CellValues as CellValues
 from lightning_xai.comparison.results import ImageFacts as ImageFacts
 from lightning_xai.comparison.shifted_images import input_invariance as input_invariance
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
+from lightning_xai.comparison.transforms.alpha_scaling import AlphaScaling as AlphaScaling
+from lightning_xai.comparison.transforms.coarsening import Coarsening as Coarsening
+from lightning_xai.comparison.transforms.crop import Crop as Crop
+from lightning_xai.comparison.transforms.fgsm import FGSM as FGSM
+from lightning_xai.comparison.transforms.gaussian_noise import GaussianNoise as GaussianNoise
+from lightning_xai.comparison.transforms.input_shift import InputShift as InputShift
+from lightning_xai.comparison.transforms.mix_up import MixUp as MixUp
+from lightning_xai.comparison.transforms.one_pixel import OnePixel as OnePixel
+from lightning_xai.comparison.transforms.registry import get_transform as get_transform
+from lightning_xai.comparison.transforms.registry import list_transforms as list_transforms
+from lightning_xai.comparison.transforms.resize import Resize as Resize
+from lightning_xai.comparison.transforms.rotation import Rotation as Rotation
+from lightning_xai.comparison.transforms.surroundings import Surroundings as Surroundings
+from lightning_xai.comparison.transforms.transform import Transform as Transform
 from lightning_xai.datasets.readers.image_folder import ImageFolder as ImageFolder
 
 __all__ = [
+    "AlphaScaling",
     "Cell",
     "CellHeatmaps",
     "CellValues",
+    "Coarsening",
     "Comparison",
     "ComparisonTable",
+    "Crop",
+    "FGSM",
     "Failure",
+    "GaussianNoise",
     "ImageFacts",
     "ImageFolder",
+    "InputShift",
+    "MixUp",
+    "OnePixel",
     "Records",
+    "Resize",
+    "Rotation",
     "Setting",
+    "Surroundings",
+    "Transform",
     "data_randomization",
+    "get_transform",
     "input_invariance",
+    "list_transforms",
 ]

@@ -114,6 +114,8 @@ def _settings(table: TableContent, differing: str) -> Iterator[_Group]:
     """Yield for each explainer the settings that are alike but for one thing, by that thing's name."""
     groups: dict[tuple[Any, ...], dict[str, Cell]] = {}
     for setting in table.settings:
+        if differing == "model" and table.behind.task.attack(setting.transform) is not None:
+            continue  # each model has images of its own
         named = dict(zip(_SETTING, of_setting(setting), strict=True))
         alike = tuple("" if name == differing else value for name, value in named.items())
         for explainer in table.explainers:

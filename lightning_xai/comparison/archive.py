@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.images import ComparedImages
-from lightning_xai.comparison.results import CellHeatmaps
-from lightning_xai.comparison.task import ModelAtWork, Task
+from lightning_xai.comparison.loaded import LoadedModels
+from lightning_xai.comparison.storage import Storage
+from lightning_xai.comparison.task import Task
 from lightning_xai.evidence.case import Case
 from lightning_xai.probing.selection import turns
 
@@ -24,19 +25,28 @@ class Archive:
 
     Attributes:
         task: What was asked, with the images.
-        kept_heatmaps: Cell -> its heatmaps, None if they could not be made.
+        storage: Where heatmaps are kept, and images that were changed against a model.
+        keys: Cell -> under which key; cells without heatmaps are left out.
     """
 
     task: Task
-    kept_heatmaps: Callable[[Cell], CellHeatmaps | None]
+    storage: Storage
+    keys: Mapping[Cell, str]
 
     def images(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.task.images_of(setting)
+
+    def changed_images(self, setting: Setting) -> ComparedImages:
+        """Return the images of a setting as they were explained; the model is loaded if its transform needs it."""
+        if self.task.attack(setting.transform) is None:
+            return self.images(setting)
+        with LoadedModels(self.task, self.storage) as loaded:
+            return loaded.bench(setting).changed_images()
 
     def heatmaps(self, cell: Cell) -> list[Tensor] | None:
         """Return the heatmaps of each batch of `ComparedImages.chunks`, float32 (n, H, W); None if there are none."""
-        found = self.kept_heatmaps(cell)
+        found = self.storage.heatmaps(self.keys[cell]) if cell in self.keys else None
         return None if found is None else found.heatmaps
 
     def heatmaps_by_image(self, cell: Cell, places: Sequence[int]) -> list[Tensor] | None:
@@ -61,8 +71,8 @@ class Archive:
     @contextmanager
     def cases(self, setting: Setting, explainers: Sequence[str], places: Sequence[int]) -> Iterator[dict[str, Case]]:
         """Yield the images at some places, of one size, with the kept heatmaps of explainers, on the model's device."""
-        with ModelAtWork(self.task, setting.model) as model:
-            case = model.bench(setting).case(list(places))
+        with LoadedModels(self.task, self.storage) as loaded:
+            case = loaded.bench(setting).case(places)
             found = {name: self.heatmaps_by_image(Cell(setting, name), places) for name in explainers}
             yield {
                 name: case.with_heatmaps(torch.stack(maps).to(case.images.device))
@@ -77,5 +87,5 @@ class Archive:
         Raises:
             ValueError: If the model has no such twin.
         """
-        with ModelAtWork(self.task, setting.model) as model:
-            yield model.bench(setting).shifted(shift)
+        with LoadedModels(self.task, self.storage) as loaded:
+            yield loaded.bench(setting).shifted(shift)

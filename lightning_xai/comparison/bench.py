@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from lightning_xai.comparison.images import IMAGES_AT_ONCE, ComparedImages
 from lightning_xai.comparison.results import CellHeatmaps, CellValues, ImageFacts, signature_of
+from lightning_xai.comparison.transforms.attack import Attack
+from lightning_xai.comparison.transforms.transformed_images import transformed
 from lightning_xai.evidence.case import Case
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -23,7 +25,7 @@ from lightning_xai.probing.selection import turns
 from lightning_xai.probing.target import TargetRule, case_of
 
 _NUM_REFERENCES = 64
-_MOST_KEPT = 1 << 30  # bytes of images whose cases are kept for the next explainer
+MOST_KEPT = 1 << 30  # bytes of images whose cases are kept for the next explainer
 
 
 @dataclass
@@ -47,6 +49,12 @@ class Bench:
         readout: How the model is read.
         seed: Of the random control.
         device: Where the model is.
+        attack: Changes the images before they are explained, asking the model; None for none. What it costs counts for
+            no explainer and no metric.
+
+    Attributes:
+        images: As given.
+        nbytes: Of the images.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Bench:
         readout: Readout | None,
         seed: int,
         device: torch.device,
+        attack: Attack | None = None,
     ) -> None:
         readout = readout or Readout()
         if readout.task == "auto" and images.is_multilabel:
@@ -66,14 +75,15 @@ class Bench:
         self._target: TargetRule = target
         self._seed = seed
         self._device = device
+        self._attack = attack
         self._cases: dict[int, Case] = {}
-        self._keeps = sum(item.image.nbytes for item in images.probe.items) <= _MOST_KEPT
+        self.nbytes = sum(item.image.nbytes for item in images.probe.items)
 
-    def heatmaps(self, explainer: Explainer) -> CellHeatmaps:
-        """Return the heatmaps of all images."""
+    def heatmaps(self, explainer: Explainer, chunks: Sequence[int] | None = None) -> CellHeatmaps:
+        """Return the heatmaps of some batches, all if None, the images in the order of these."""
         found, evaluations, seconds = [], 0, 0.0
         with preserved(self._classifier.model):
-            for number in range(len(self.images.chunks)):
+            for number in range(len(self.images.chunks)) if chunks is None else chunks:
                 case = self._case(number)
                 case.logits  # noqa: B018 - what is asked before is not part of the explanation
                 before, began = self._classifier.evaluations, time.perf_counter()
@@ -83,21 +93,29 @@ class Bench:
                 evaluations += self._classifier.evaluations - before
         return CellHeatmaps(
             heatmaps=found,
-            signature=self.images.in_order([signature_of(maps) for maps in found]),
+            signature=torch.cat([signature_of(maps) for maps in found]),
             evaluations=evaluations,
             seconds=seconds,
             picked=tuple(explainer.picked),
         )
 
     def scores(
-        self, explainer: Explainer, metrics: Mapping[str, ExplanationMetric], heatmaps: Sequence[Tensor]
+        self, explainer: Explainer, metrics: Mapping[str, ExplanationMetric], heatmaps: Mapping[int, Tensor]
     ) -> Scores:
-        """Return the values of metrics of the heatmaps of each batch; one that fails does not stop the others."""
+        """Return the values of metrics of the heatmaps of some batches, the images in the order of these.
+
+        A metric that fails does not stop the others.
+
+        Args:
+            explainer: What made the heatmaps.
+            metrics: By name.
+            heatmaps: Number of a batch -> its heatmaps.
+        """
         rows: dict[str, list[Tensor]] = {name: [] for name in metrics}
         errors: dict[str, Exception] = {}
         costs = dict.fromkeys(metrics, (0, 0.0))
         with preserved(self._classifier.model):
-            for number, maps in enumerate(heatmaps):
+            for number, maps in heatmaps.items():
                 base = self._case(number)
                 case = base.with_heatmaps(maps.to(self._device), self._supplied(explainer, base))
                 left = {name: metric for name, metric in metrics.items() if name not in errors}
@@ -112,9 +130,9 @@ class Bench:
                         errors[name] = error
                     spent = self._classifier.evaluations - before, time.perf_counter() - began
                     costs[name] = (costs[name][0] + spent[0], costs[name][1] + spent[1])
-        facts = self.facts()
+        facts = self._facts(list(heatmaps))
         values = {
-            name: CellValues(self.images.in_order(parts), facts, *costs[name])
+            name: CellValues(torch.cat(parts), facts, *costs[name])
             for name, parts in rows.items()
             if name not in errors
         }
@@ -135,29 +153,37 @@ class Bench:
         sample = self.images.sample(self.images.chunks[0], self._device)
         readout = self._classifier.readout
         twin = shifted_twin(self._classifier.model, sample.images, shift.to(self._device), readout, sample.extra)
-        images = self.images.transformed(lambda one: replace(one, images=one.images + shift))
+        images = transformed(self.changed_images(), lambda one: replace(one, images=one.images + shift))
         return Bench(twin, images, self._target, readout, self._seed, self._device)
 
-    def facts(self) -> ImageFacts:
-        """Return what is known of the images and their explained classes."""
-        cases = [self._case(number) for number in range(len(self.images.chunks))]
+    def _facts(self, chunks: Sequence[int]) -> ImageFacts:
+        """Return what is known of the images of some batches and their explained classes, in the order of these."""
+        cases = [self._case(number) for number in chunks]
+        places = [place for number in chunks for place in self.images.chunks[number]]
+        items, keys, labels = self.images.probe.items, self.images.probe.keys, self.images.probe.labels
         probabilities = [self._classifier.probabilities(case.logits) for case in cases]
         of_target = [p.gather(1, c.target[:, None])[:, 0].cpu() for p, c in zip(probabilities, cases, strict=True)]
-        items = self.images.probe.items
         return ImageFacts(
-            keys=torch.tensor(self.images.probe.keys, dtype=torch.int64),
-            ids=tuple(item.id for item in items),
-            labels=torch.tensor(self.images.probe.labels, dtype=torch.int64),
-            target=self.images.in_order([case.target.cpu() for case in cases]),
-            predicted=self.images.in_order([p.argmax(1).cpu() for p in probabilities]),
-            probabilities=self.images.in_order(of_target),
+            keys=torch.tensor([keys[place] for place in places], dtype=torch.int64),
+            ids=tuple(items[place].id for place in places),
+            labels=torch.tensor([labels[place] for place in places], dtype=torch.int64),
+            target=torch.cat([case.target.cpu() for case in cases]),
+            predicted=torch.cat([p.argmax(1).cpu() for p in probabilities]),
+            probabilities=torch.cat(of_target),
         )
 
-    def case(self, places: list[int]) -> Case:
+    def changed_images(self) -> ComparedImages:
+        """Return the images as they are explained: changed, if there is an attack."""
+        return self.images if self._attack is None else self._attack.changed(self._classifier, self._device)
+
+    def case(self, places: Sequence[int]) -> Case:
         """Return the images at some places, which are of one size, with their explained classes, without heatmaps."""
+        sample = self.images.sample(list(places), self._device)
+        if self._attack is not None:
+            sample = self._attack.change(places, sample, self._classifier)
         return case_of(
             self._classifier,
-            self.images.sample(places, self._device),
+            sample,
             torch.tensor([self.images.probe.labels[place] for place in places], device=self._device),
             self._target,
             value_range=self.images.probe.value_range,
@@ -169,7 +195,7 @@ class Bench:
         if number in self._cases:
             return self._cases[number]
         case = self.case(self.images.chunks[number])
-        if self._keeps:
+        if self.nbytes <= MOST_KEPT:
             self._cases[number] = case
         return case
 

@@ -57,6 +57,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some batches of a cell, which one process computes.
+
+    Attributes:
+        chunks: Numbers of the batches.
+    """
+
+    chunks: range
+
+    def __str__(self) -> str:
+        """Return its name among the parts of the cell, such as ``8-15``."""
+        return f"{self.chunks[0]}-{self.chunks[-1]}"
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a metric has no values in a cell.
 

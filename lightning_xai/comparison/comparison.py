@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
-from lightning_xai._checks import check_count, check_name
+from lightning_xai._checks import check_count
+from lightning_xai._lightning import on_each_device
 from lightning_xai.comparison.archive import Archive
-from lightning_xai.comparison.cell import NO_TRANSFORM, Cell, Failure
+from lightning_xai.comparison.cell import Cell, Failure
 from lightning_xai.comparison.fingerprint import check_named
+from lightning_xai.comparison.folder_storage import FolderStorage
 from lightning_xai.comparison.forecast import Forecast, forecast
-from lightning_xai.comparison.images import ComparedImages, DataSource, Transform, data_by_name, images_of
+from lightning_xai.comparison.images import ComparedImages, DataSource, data_by_name, images_of
 from lightning_xai.comparison.lease import SECONDS
+from lightning_xai.comparison.ledger import Ledger
+from lightning_xai.comparison.loaded import LoadedModels
 from lightning_xai.comparison.models import Models, models_by_name
 from lightning_xai.comparison.progress import cells_shown
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
-from lightning_xai.comparison.storage import FolderStorage, MemoryStorage, Storage
+from lightning_xai.comparison.storage import MemoryStorage, Storage
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.comparison.task import Task
+from lightning_xai.comparison.task import SPLIT, Task
+from lightning_xai.comparison.transforms.named import Transforms, transforms_by_name
+from lightning_xai.comparison.transforms.transform import Transform
+from lightning_xai.comparison.transforms.transformed_images import out_of_view, transformed
 from lightning_xai.comparison.worker import Worker
 from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
 from lightning_xai.explainers.controls.fake_cam import FakeCAM
@@ -50,15 +58,17 @@ class Comparison:
     work: each returns the whole table.
 
     Args:
-        models: One or several: modules, functions that return one, checkpoints, class paths, names of torchvision and
-            timm (see ``docs/comparison.md``), or a mapping of names to these.
+        models: One or several: modules, functions that return one, checkpoints (all of a training by a pattern), class
+            paths, names of torchvision and timm (see ``docs/comparison.md``), or a mapping of names to these.
         data: Likewise: a `Sample`, a dataset, a loader, a DataModule, the path of a folder of images (see
             `ImageFolder`), a class path, or a mapping of names to these.
         explainers: One or several explainers or aliases, or a mapping of names to these.
         metrics: Likewise for metrics; None for the monitor's default suite.
-        targets: Which classes are explained: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index; several.
-        transforms: Name -> a function of a `Sample` that returns another one, such as a rotation of images and masks;
-            ``{"none": None}`` keeps the unchanged images among them. Unchanged images alone if None.
+        targets: Which classes are explained: ``"label"``, ``"predicted"``, ``"least_probable"``, ``"top_2"``,
+            ``"top_3"``, … or an index; several.
+        transforms: One or several: a `Transform` such as ``Rotation(15)``, a function of a `Sample` that returns
+            another one, words such as ``"rotation:15"``, or a mapping of names to these; None, or ``"none"``, among
+            them keeps the unchanged images beside the others.
         num_images: How many of each data, chosen as the monitor chooses; all, which are held in memory, if None.
         output: Folder of the files; nothing is written if None.
         readout: How the models are read.
@@ -66,7 +76,12 @@ class Comparison:
         device: Where models run; if None, modules stay where they are and others are loaded to the CPU.
         sample_from_batch: Makes a `Sample` of a batch, where the usual forms do not do.
         lease: Seconds after which other processes take over the work of one that died.
-        progress: Whether a bar shows finished cells; on a terminal only.
+        split: Evaluations of a model from which a cell is split by images, and of each part, in whole batches of 32
+            images: a part is what one process does, and at most what is lost when that is killed.
+        progress: Whether a bar shows what is done; on a terminal only.
+
+    Attributes:
+        rank: Number of this process among those that `run` placed on devices; 0 if it placed none.
 
     Raises:
         TypeError: If an argument has the wrong type, or a layer is given as a module instead of its name.
@@ -92,7 +107,7 @@ class Comparison:
         explainers: Explainers,
         metrics: Metrics | None = None,
         targets: TargetRule | Iterable[TargetRule] = "label",
-        transforms: Mapping[str, Transform | None] | None = None,
+        transforms: Transforms = None,
         *,
         num_images: int | None = None,
         output: str | Path | None = None,
@@ -101,6 +116,7 @@ class Comparison:
         device: str | torch.device | None = None,
         sample_from_batch: SampleFromBatch | None = None,
         lease: float = SECONDS,
+        split: int = SPLIT,
         progress: bool = True,
     ) -> None:
         self.models = models_by_name(models)
@@ -111,7 +127,7 @@ class Comparison:
         for one in (*self.explainers.values(), *self.metrics.values()):
             check_named(one)
         self.targets = _targets(targets)
-        self.transforms = {NO_TRANSFORM: None} if transforms is None else _named_transforms(transforms)
+        self.transforms = transforms_by_name(transforms)
         if num_images is not None:
             check_count(num_images, "num_images")
         self.num_images = num_images
@@ -120,43 +136,83 @@ class Comparison:
         self.seed = seed
         self.device = None if device is None else torch.device(device)
         self.sample_from_batch = sample_from_batch
+        check_count(split, "split")
+        self.split = split
+        self.rank = 0
         self.progress = progress
         self._storage: Storage = MemoryStorage() if output is None else FolderStorage(output, lease)
 
-    def run(self) -> ComparisonTable:
+    def run(self, devices: int | str | Sequence[int] | None = None, strategy: str | object = "auto") -> ComparisonTable:
         """Compute what is missing and return the whole table.
 
         A model or an explainer that fails leaves its reason in `ComparisonTable.failures`; the rest goes on.
 
+        Args:
+            devices: How many devices, or which, work on it, in a process each, as in a Trainer: Lightning Fabric starts
+                this script again for each, or takes the processes of SLURM or torchrun. Of the kind of ``device``. This
+                process alone if None.
+            strategy: How Fabric starts the processes, such as ``"ddp"``, ``"ddp_spawn"``, ``"ddp_notebook"``.
+
         Raises:
             OSError: If a file cannot be written; what is finished stays.
+            ValueError: If there are devices and no ``output``, by which processes share work, or no such devices.
         """
-        cells = self.cells()
-        self._storage.begin()
-        with cells_shown(len(cells), show=self.progress) as told:
-            worker = Worker(self.task, self._storage, told)
-            worker.work()
-        found = {(cell, metric): worker.values(cell, metric) for cell in cells for metric in self.metrics}
-        failures = tuple(one for one in found.values() if isinstance(one, Failure))
-        about = {cell: worker.about_heatmaps(cell) for cell in cells}
+        return self.on_devices(devices, strategy)()
+
+    def on_devices(
+        self, devices: int | str | Sequence[int] | None = None, strategy: str | object = "auto"
+    ) -> Callable[[], ComparisonTable]:
+        """Return what does the same as `run`; devices and strategy are checked before."""
+        if devices is None:
+            return partial(self._run, self.device, 0)
+        if self.output is None:
+            raise ValueError("Expected `output` with `devices`, because processes share work by files, but got None.")
+        if self.device is not None and ":" in str(self.device):
+            raise ValueError(
+                f"Expected `device` without a number beside `devices`, such as {self.device.type!r}, but got "
+                f"{str(self.device)!r}."
+            )
+        accelerator = "auto" if self.device is None else self.device.type
+        return partial(on_each_device(accelerator, devices, strategy), self._run)
+
+    def _run(self, device: torch.device | None, rank: int) -> ComparisonTable:
+        self.rank = rank
+        ledger = self._ledger(device)
+        cells = ledger.task.cells()
+        with LoadedModels(ledger.task, self._storage) as loaded:
+            ledger.identify(loaded)
+            left = ledger.unfinished()
+            sizes, shown = {cell: ledger.size(cell) for cell in left}, self.progress and rank == 0
+            with cells_shown(sizes, len(cells), show=shown) as told:
+                Worker(ledger, loaded, told).work(left)
+        found = {(cell, metric): ledger.values(cell, metric) for cell in cells for metric in self.metrics}
+        about = {cell: ledger.about_heatmaps(cell) for cell in cells}
+        keys = {cell: ledger.heatmaps_key(cell) for cell, one in about.items() if one is not None}
         return ComparisonTable(
             values={place: one for place, one in found.items() if isinstance(one, CellValues)},
             heatmaps={cell: one for cell, one in about.items() if isinstance(one, CellHeatmaps)},
             metrics=self.metrics,
             explainers_by_name=self.task.explainers,
             controls=self.controls,
-            failures=failures,
-            archive=Archive(self.task, worker.heatmaps),
+            failures=tuple(one for one in found.values() if isinstance(one, Failure)),
+            archive=Archive(ledger.task, self._storage, keys),
+            transforms=self.transforms,
+            remarks=self.task.remarks,
+            readout=self.readout,
+            seed=self.seed,
         )
 
     def cells(self) -> list[Cell]:
         """Return every cell, in the order of the table: setting by setting, explainers as given, then controls."""
-        return [Cell(setting, name) for setting in self.task.settings for name in self.task.explainers]
+        return self.task.cells()
 
     def forecast(self) -> Forecast:
         """Return how much is left to do, and about how long it takes here; models are loaded, nothing is explained."""
+        return forecast(self._ledger(self.device))
+
+    def _ledger(self, device: torch.device | None) -> Ledger:
         self._storage.begin()
-        return forecast(Worker(self.task, self._storage))
+        return Ledger(replace(self.task, device=device), self._storage)
 
     @cached_property
     def controls(self) -> tuple[str, ...]:
@@ -171,20 +227,28 @@ class Comparison:
             ValueError: If no metric applies to any data.
         """
         images: dict[tuple[str, str], ComparedImages] = {}
+        remarks: dict[tuple[str, str], tuple[str, ...]] = {}
         for name, source in self.data.items():
             original = images_of(source, self.num_images, self.sample_from_batch)
             for title, transform in self.transforms.items():
-                images[name, title] = original if transform is None else original.transformed(transform, self.seed)
+                images[name, title] = original
+                is_for_each_model = isinstance(transform, Transform) and transform.needs_model
+                if transform is not None and not is_for_each_model:
+                    images[name, title] = transformed(original, transform, self.seed)
+                    remarks[name, title] = out_of_view(original, images[name, title])
         is_annotated = any("masks" in of_data.known for of_data in images.values())
         task = Task(
             models=self.models,
             images=images,
+            transforms=self.transforms,
+            remarks=remarks,
             targets=self.targets,
             explainers=_with_controls(self.explainers, self.seed, annotated=is_annotated),
             metrics=self.metrics,
             readout=self.readout,
             seed=self.seed,
             device=self.device,
+            split=self.split,
         )
         if not any(task.metrics_of(setting) for setting in task.settings):
             raise ValueError(
@@ -224,16 +288,3 @@ def _targets(targets: TargetRule | Iterable[TargetRule]) -> tuple[TargetRule, ..
     if not rules or len(set(rules)) < len(rules):
         raise ValueError(f"Expected `targets` to hold at least one rule, each once, but got {list(rules)}.")
     return rules
-
-
-def _named_transforms(transforms: Mapping[str, Transform | None]) -> dict[str, Transform | None]:
-    for name, transform in transforms.items():
-        check_name(name, "transforms")
-        if transform is not None and not callable(transform):
-            raise TypeError(
-                f"Expected `transforms` to map names to functions of a Sample, but {name!r} is a "
-                f"{type(transform).__name__}."
-            )
-    if not transforms:
-        raise ValueError("Expected `transforms` to hold at least one, but got none: leave it out for unchanged images.")
-    return dict(transforms)

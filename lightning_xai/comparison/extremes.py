@@ -82,19 +82,19 @@ def plot_extremes(
     rows = extremes(table, setting)
     if not rows:
         raise ValueError("Expected a metric with a direction that has values, but found none.")
-    explainers, quantities = _columns(table, setting)
-    images, heatmaps = _drawable(table, setting, explainers, [row.image for row in rows])
+    places = [row.image for row in rows]
+    maps = _heatmaps(table, setting, places)
+    explainers = list(maps)
+    quantities = [_SIGNED if _is_signed(own) else _UNSIGNED for own in maps.values()]
+    items = table.behind.changed_images(setting).probe.items
+    images = [items[place].image.cpu().float() for place in places]
+    size = tuple(images[0].shape[1:])  # images of other sizes are stretched to it
+    pictures = torch.stack([_of_size(one, size) for one in images])
+    heatmaps = torch.stack([_of_size(torch.stack(own), size) for own in zip(*maps.values(), strict=True)])
     captions = [[_value(table, setting, name, row) for name in explainers] for row in rows]
     titles = [explainers] * len(rows)
-    figure = draw_heatmap_rows(images, heatmaps, titles, captions, quantities=quantities, mean=mean, std=std)
-    width = 1 + len(explainers)
-    for number, row in enumerate(rows):
-        first, *others = figure.axes[number * width : (number + 1) * width]
-        arrow = ARROWS[table.metrics[row.metric].higher_is_better]
-        first.set_ylabel(f"{row.metric}{arrow}\n{row.word}", fontsize="small")
-        first.set_title("")
-        first.set_xlabel(_about(table, setting, row), fontsize="small")
-        others[explainers.index(row.explainer)].spines[:].set(color=_CHOSEN, linewidth=2.5)
+    figure = draw_heatmap_rows(pictures, heatmaps, titles, captions, quantities=quantities, mean=mean, std=std)
+    _name_rows(table, setting, rows, explainers, figure)
     return figure
 
 
@@ -113,15 +113,30 @@ def only_setting(table: ComparisonTable) -> Setting:
     return table.settings[0]
 
 
-def _columns(table: ComparisonTable, setting: Setting) -> tuple[list[str], list[str]]:
-    """Return the real explainers with heatmaps, those with negative heat last, and what each of them shows."""
-    heat = {}
-    for name in compared(table, controls=False):
-        maps = table.behind.heatmaps(Cell(setting, name))
-        if maps is not None:
-            heat[name] = _SIGNED if any(bool((part < 0).any()) for part in maps) else _UNSIGNED
-    names = sorted(heat, key=lambda name: heat[name] == _SIGNED)
-    return names, [heat[name] for name in names]
+def _heatmaps(table: ComparisonTable, setting: Setting, places: Sequence[int]) -> dict[str, list[Tensor]]:
+    """Return the heatmaps (H, W) of some images by each real explainer that has some, those with negative heat last."""
+    names = compared(table, controls=False)
+    found = {name: table.behind.heatmaps_by_image(Cell(setting, name), places) for name in names}
+    known = {name: maps for name, maps in found.items() if maps is not None}
+    return dict(sorted(known.items(), key=lambda item: _is_signed(item[1])))
+
+
+def _is_signed(maps: Sequence[Tensor]) -> bool:
+    return any(bool((one < 0).any()) for one in maps)
+
+
+def _name_rows(
+    table: ComparisonTable, setting: Setting, rows: Sequence[Extreme], explainers: list[str], figure: Figure
+) -> None:
+    """Say beside each row what it is, below its image what is known of it, and frame the heatmap that was chosen."""
+    width = 1 + len(explainers)
+    for number, row in enumerate(rows):
+        first, *others = figure.axes[number * width : (number + 1) * width]
+        arrow = ARROWS[table.metrics[row.metric].higher_is_better]
+        first.set_ylabel(f"{row.metric}{arrow}\n{row.word}", fontsize="small")
+        first.set_title("")
+        first.set_xlabel(_about(table, setting, row), fontsize="small")
+        others[explainers.index(row.explainer)].spines[:].set(color=_CHOSEN, linewidth=2.5)
 
 
 def _means(table: ComparisonTable, setting: Setting, metric: str, names: Sequence[str]) -> list[tuple[str, float]]:
@@ -135,18 +150,6 @@ def _signed_values(table: ComparisonTable, setting: Setting, explainer: str, met
     sign = 1.0 if score.higher_is_better else -1.0
     order = found.facts.probabilities.argsort(descending=True, stable=True).tolist()
     return {place: sign * values[place] for place in order if not math.isnan(values[place])}
-
-
-def _drawable(
-    table: ComparisonTable, setting: Setting, explainers: Sequence[str], places: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return images (N, C, H, W) and heatmaps (N, K, H, W), those of other sizes stretched to that of the first."""
-    items = table.behind.images(setting).probe.items
-    images = [items[place].image.float() for place in places]
-    size = tuple(images[0].shape[1:])
-    maps = [table.behind.heatmaps_by_image(Cell(setting, name), places) or [] for name in explainers]
-    by_image = [torch.stack(of_image) for of_image in zip(*maps, strict=True)]
-    return torch.stack([_of_size(one, size) for one in images]), torch.stack([_of_size(one, size) for one in by_image])
 
 
 def _of_size(planes: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -164,4 +167,4 @@ def _about(table: ComparisonTable, setting: Setting, row: Extreme) -> str:
     facts = table.values[Cell(setting, row.explainer), row.metric].facts
     name = facts.ids[row.image] or f"image {row.image}"
     name = name if len(name) <= _LETTERS else f"…{name[-_LETTERS + 1 :]}"
-    return f"{name}\nclass {int(facts.target[row.image])}, p = {float(facts.probabilities[row.image]):.2f}"
+    return f"{name}\nclass {int(facts.target[row.image])}, p = {float(facts.probabilities[row.image]):.2g}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_xai._settings import Configured, in_words, setting_names
 from lightning_xai.comparison.images import ComparedImages
+from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
@@ -60,6 +61,11 @@ def of_explainer(explainer: Explainer) -> tuple[Any, ...]:
 def of_metric(metric: ExplanationMetric) -> tuple[Any, ...]:
     """Return what decides a metric's values beside the heatmaps: it, and what it reads."""
     return (_named(metric), metric.numbers_version, metric.settings(), [_of_evidence(one) for one in metric.evidence])
+
+
+def of_transform(transform: Transform) -> tuple[Any, ...]:
+    """Return what decides the images that a transform makes beside what they were, the model and the seed."""
+    return (_named(transform), transform.numbers_version, transform.settings())
 
 
 def check_named(configured: Configured) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lightning_xai.comparison.cell import Cell
-from lightning_xai.comparison.task import ModelAtWork
-from lightning_xai.comparison.worker import Worker
+from lightning_xai.comparison.bench import Bench
+from lightning_xai.comparison.ledger import Ledger
+from lightning_xai.comparison.loaded import LoadedModels
 
 _TIMED = 2  # forwards, after one that warms up
 
@@ -40,26 +40,27 @@ class Forecast:
         return "\n".join([f"{words}.", *(f"{name}: {why}" for name, why in self.broken_models.items())])
 
 
-def forecast(worker: Worker) -> Forecast:
-    """Return what is left of a worker's task; each model is loaded, and timed on its first images."""
-    task, finished, evaluations, seconds = worker.task, 0, 0, 0.0
-    cells = [cell for setting in task.settings for cell in task.cells(setting)]
-    for name in task.models:
-        of_model = [cell for cell in cells if cell.setting.model == name]
-        with ModelAtWork(task, name) as model:
-            left = worker.left(model, of_model)
-            cost = sum(task.evaluations(cell) or 0 for cell in left)
-            cost += sum(task.shared_evaluations(setting) for setting in {cell.setting for cell in left})
-            if left:
-                seconds += cost * _seconds_per_image(model, left[0])
-        finished += len(of_model) - len(left)
-        evaluations += cost
+def forecast(ledger: Ledger) -> Forecast:
+    """Return what is left of a task; each model is loaded, and timed on its first images."""
+    task, evaluations, seconds = ledger.task, 0, 0.0
+    with LoadedModels(task, ledger.storage) as loaded:
+        ledger.identify(loaded)
+        left = ledger.unfinished()
+        for name in task.models:
+            of_model = [cell for cell in left if cell.setting.model == name]
+            cost = sum(task.evaluations(cell) or 0 for cell in of_model)
+            cost += sum(task.shared_evaluations(setting) for setting in {cell.setting for cell in of_model})
+            attacked = {(cell.setting.data, cell.setting.transform) for cell in of_model}
+            cost += sum(task.attacking_evaluations(*place) for place in attacked)
+            if of_model:
+                seconds += cost * _seconds_per_image(loaded.bench(of_model[0].setting))
+            evaluations += cost
     untold = tuple(name for name, explainer in task.explainers.items() if explainer.evaluations is None)
-    return Forecast(len(cells), finished, evaluations, seconds, untold, dict(worker.broken_models))
+    cells = len(task.cells())
+    return Forecast(cells, cells - len(left), evaluations, seconds, untold, dict(ledger.broken_models))
 
 
-def _seconds_per_image(model: ModelAtWork, cell: Cell) -> float:
-    bench = model.bench(cell.setting)
+def _seconds_per_image(bench: Bench) -> float:
     count = bench.forward_first()
     began = time.perf_counter()
     for _ in range(_TIMED):

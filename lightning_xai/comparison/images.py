@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,6 @@ from lightning_xai.probing.selection import ProbeSelection, identities_of
 
 DataSource: TypeAlias = Any
 """A Sample, Dataset, loader, DataModule, the path of a folder of images, or a class path or function giving one."""
-Transform: TypeAlias = Callable[[Sample], Sample]
 
 IMAGES_AT_ONCE = 32
 
@@ -49,6 +48,11 @@ class ComparedImages:
         return [places[i : i + IMAGES_AT_ONCE] for places in sizes for i in range(0, len(places), IMAGES_AT_ONCE)]
 
     @property
+    def num_values(self) -> int:
+        """How many values all images have: channels × height × width of each."""
+        return sum(item.image.numel() for item in self.probe.items)
+
+    @property
     def is_multilabel(self) -> bool:
         """Whether labels say yes or no to each class by itself."""
         rows = [item.label for item in self.probe.items if item.label is not None and item.label.ndim == 1]
@@ -65,31 +69,9 @@ class ComparedImages:
         return self.probe.sample(chunk, device)
 
     def in_order(self, parts: list[Tensor]) -> Tensor:
-        """Return rows of the chunks, (n, ...) each, in the order of the images."""
+        """Return rows of the chunks, (n, ...) each of one or more of them, in the order of the images."""
         order = torch.tensor([place for chunk in self.chunks for place in chunk]).argsort()
         return torch.cat(parts)[order]
-
-    def transformed(self, transform: Transform, seed: int = 0) -> ComparedImages:
-        """Return the images after a transform of each batch, in which random numbers of torch begin with ``seed``.
-
-        Raises:
-            TypeError: If it returns no `Sample`.
-            ValueError: If it returns another number of images.
-        """
-        items: dict[int, Any] = {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for chunk in self.chunks:
-                changed = transform(self.sample(chunk, torch.device("cpu")))
-                if not isinstance(changed, Sample):
-                    raise TypeError(f"Expected a transform to return a Sample, but got {type(changed).__name__}.")
-                if len(changed.images) != len(chunk):
-                    raise ValueError(
-                        f"Expected a transform to keep {len(chunk)} images, but got {len(changed.images)}."
-                    )
-                items |= {place: item_of(changed, row) for row, place in enumerate(chunk)}
-        # an image is known by what it was, so that it can be followed through transforms
-        return ComparedImages(Probe(self.probe.identities, [items[place] for place in range(len(self))]))
 
 
 def data_by_name(data: DataSource | Mapping[str, DataSource]) -> dict[str, DataSource]:

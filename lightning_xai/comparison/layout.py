@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lightning_xai._settings import in_words, unlike_defaults
 from lightning_xai.comparison.aggregates import MEAN_RANK, compared, found_metrics, ranks_in, signed_means
 from lightning_xai.comparison.cell import Failure, Setting
 from lightning_xai.comparison.records import Entry, Records, shown
+from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.comparison.verdict import marked
+from lightning_xai.model.readout import Readout
 
 if TYPE_CHECKING:
     from lightning_xai.comparison.table import ComparisonTable
@@ -71,6 +74,7 @@ def _notes(table: ComparisonTable, setting: Setting, metrics: list[str], reasons
     notes += [f"{' = '.join(group)}: one method here, with equal heatmaps." for group in table.equal_methods(setting)]
     failed = [failure for failure in table.failures if failure.cell.setting == setting]
     of_all = {(f.metric, f.reason) for f in failed if not f.is_error}
+    notes += [f"{remark}." for remark in table.remarks.get((setting.data, setting.transform), ())]
     notes += [f"{metric}: left out, because {reason}." for metric, reason in sorted(of_all)]
     return [*notes, *_errors([failure for failure in failed if failure.is_error])]
 
@@ -90,7 +94,15 @@ def _errors(failures: list[Failure]) -> list[str]:
 
 
 def _settings(table: ComparisonTable) -> Records:
-    """Return every setting that decided a number."""
-    rows = [(name, repr(explainer)) for name, explainer in table.explainers_by_name.items()]
-    rows += [(name, repr(metric)) for name, metric in table.metrics.items()]
-    return Records(("name", "settings"), tuple(rows), "Settings")
+    """Return every setting that decided a number, and which of them are not the defaults."""
+    named = {**table.explainers_by_name, **table.metrics}
+    rows = [(name, repr(one), ", ".join(unlike_defaults(one)) or None) for name, one in named.items()]
+    for name, transform in table.transforms.items():
+        if transform is not None:
+            changed = ", ".join(unlike_defaults(transform)) if isinstance(transform, Transform) else ""
+            rows.append((name, in_words(transform), changed or None))
+    notes = (
+        "Under what is not the default stands what was set otherwise, or has no default.",
+        f"{table.readout or Readout()!r}; seed={table.seed} of the random control and of random transforms.",
+    )
+    return Records(("name", "settings", "not the default"), tuple(rows), "Settings", notes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +34,7 @@ class Leases:
         self._folder = folder
         self._seconds = seconds
         self._me = uuid.uuid4().hex
+        self._clock = -math.inf, 0.0  # when it was asked by ours, and what it said
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -80,12 +83,14 @@ class Leases:
         return self._made(path)
 
     def _now(self) -> float:
-        """Return the time by the clock that dates files, which on a shared folder is not ours."""
-        clock = self._folder / f".{self._me}.clock"
-        clock.touch()
-        now = clock.stat().st_mtime
-        clock.unlink(missing_ok=True)
-        return now
+        """Return the time by the clock that dates files, which on a shared folder is not ours; it is asked rarely."""
+        asked, answer = self._clock
+        if time.monotonic() - asked > self._seconds / _RENEWALS:
+            clock = self._folder / f".{self._me}.clock"
+            clock.touch()
+            asked, answer = self._clock = time.monotonic(), clock.stat().st_mtime
+            clock.unlink(missing_ok=True)
+        return answer + time.monotonic() - asked
 
     def _renew(self, path: Path, done: threading.Event) -> None:
         while not done.wait(self._seconds / _RENEWALS):

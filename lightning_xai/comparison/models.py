@@ -11,37 +11,41 @@ from torch import nn
 
 from lightning_xai._checks import check_name, nearest
 from lightning_xai._registry import alias_of
+from lightning_xai.comparison.checkpoints import CHECKPOINT, checkpoints_by_name, is_pattern
 
 ModelSource: TypeAlias = nn.Module | str | Path | Callable[[], nn.Module]
 Models: TypeAlias = ModelSource | Iterable[ModelSource] | Mapping[str, ModelSource]
 
-_CHECKPOINT = ".ckpt"
 _LIBRARIES = ("torchvision", "timm")
 _FOLDERS_ABOVE = 3  # lightning_logs/version_0/checkpoints/a.ckpt has its config.yaml two above
 FORMS = (
     "a module, a function that returns one, a checkpoint (`runs/a.ckpt` of a LightningCLI run, or "
-    "`my_package.MyModule@runs/a.ckpt`), a class path (`my_package.MyModule`), `torchvision/resnet18` or "
-    "`timm/resnet50`"
+    "`my_package.MyModule@runs/a.ckpt`), all of a training (`runs/version_0/checkpoints/*.ckpt`), a class path "
+    "(`my_package.MyModule`), `torchvision/resnet18` or `timm/resnet50`"
 )
 
 
 def models_by_name(models: Models) -> dict[str, ModelSource]:
     """Return what each model comes from by a name: the file's, the class's, or the given one.
 
+    A pattern of checkpoints, such as ``runs/version_0/checkpoints/*.ckpt``, stands for each of them in the order of
+    their training, named by its epoch: ``epoch_3``, and with its run, ``version_0/epoch_3``, where there are others.
+
     Raises:
         TypeError: If an entry is none of the forms that are known.
-        ValueError: If there is none, or two have one name.
+        ValueError: If there is none, two have one name, or a pattern stands for nothing.
     """
     if isinstance(models, Mapping):
-        named = {check_name(name, "models"): source for name, source in models.items()}
+        entries = [(check_name(name, "models"), source) for name, source in models.items()]
     else:
-        named = {}
         sources = [models] if isinstance(models, (nn.Module, str, Path)) or callable(models) else models
-        for source in sources:
-            name = _name_of(source)
-            if name in named:
-                raise ValueError(f"Expected `models` with different names, but got two {name!r}. Pass a dict.")
-            named[name] = source
+        entries = [("", source) for source in sources]
+    named: dict[str, ModelSource] = {}
+    is_only = len(entries) == 1
+    for name, source in (pair for entry in entries for pair in _each_of(*entry, is_only=is_only)):
+        if name in named:
+            raise ValueError(f"Expected `models` with different names, but got two {name!r}. Pass a dict.")
+        named[name] = source
     if not named:
         raise ValueError("Expected `models` to hold at least one model, but got none.")
     for source in named.values():
@@ -65,6 +69,13 @@ def loaded_model(source: ModelSource) -> nn.Module:
     return model
 
 
+def _each_of(name: str, source: ModelSource, *, is_only: bool) -> list[tuple[str, ModelSource]]:
+    """Return each checkpoint of a pattern with its name; anything else as it is."""
+    if not isinstance(source, (str, Path)) or not is_pattern(str(source)):
+        return [(name or _name_of(source), source)]
+    return list(checkpoints_by_name(str(source), name, is_only=is_only).items())
+
+
 def _name_of(source: ModelSource) -> str:
     if isinstance(source, nn.Module):
         return alias_of(type(source))
@@ -80,7 +91,7 @@ def _name_of(source: ModelSource) -> str:
 
 def _is_checkpoint(text: str) -> bool:
     place = text.rpartition("@")[2]
-    return place.endswith(_CHECKPOINT) or Path(place).is_dir()
+    return place.endswith(CHECKPOINT) or Path(place).is_dir()
 
 
 def _from_words(text: str) -> nn.Module:
@@ -142,7 +153,7 @@ def _checkpoint_in(place: Path) -> Path:
     """Return the checkpoint that is meant: the file itself, or the only one, else ``last.ckpt``, of a run's folder."""
     if not place.is_dir():
         return place
-    found = sorted(place.rglob(f"*{_CHECKPOINT}"))
+    found = sorted(place.rglob(f"*{CHECKPOINT}"))
     last = [path for path in found if path.stem == "last"]
     if len(found) == 1 or len(last) == 1:
         return found[0] if len(found) == 1 else last[0]

@@ -1,25 +1,38 @@
-"""A bar of finished cells, with the time that is left."""
+"""A bar of what is done, by its size, with the time that is left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from lightning_xai.comparison.cell import Cell
 
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
 
 @contextmanager
-def cells_shown(total: int, *, show: bool) -> Iterator[Callable[[Cell], None]]:
-    """Yield what is told of each finished cell; the bar goes when the body ends, and is seen on a terminal only."""
+def cells_shown(sizes: Mapping[Cell, int], total: int, *, show: bool) -> Iterator[Callable[[Cell, float], None]]:
+    """Yield what is told of each cell which share of it is done; a terminal shows a bar until the body ends.
+
+    Args:
+        sizes: How long each unfinished cell takes beside the others, on which the time that is left rests.
+        total: Number of cells, with those that were finished before.
+        show: Whether there is a bar at all.
+    """
     if not show:
-        yield lambda _: None
+        yield lambda *_: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc="cells", unit="cell", leave=False, disable=None) as bar:
+    done: dict[Cell, float] = {}
+    with tqdm(total=sum(sizes.values()), bar_format=_FORMAT, leave=False, disable=None) as bar:
 
-        def told(cell: Cell) -> None:
+        def told(cell: Cell, share: float) -> None:
+            before = done.get(cell, 0.0)
+            done[cell] = max(before, share)
+            finished = total - len(sizes) + sum(one == 1.0 for one in done.values())
+            bar.set_description_str(f"{finished}/{total} cells", refresh=False)
             bar.set_postfix_str(str(cell), refresh=False)
-            bar.update(1)
+            bar.update((done[cell] - before) * sizes[cell])
 
         yield told

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from lightning_xai.comparison.images import ComparedImages
 
 _SIGNATURE = 7  # cells per side: two methods do not agree in all of them on any image by chance
 
@@ -17,7 +20,7 @@ class CellHeatmaps:
 
     Attributes:
         heatmaps: Of each batch of `ComparedImages.chunks`, float32 (n, H, W), on the CPU.
-        signature: Small heatmaps with peak 1, float32 (N, h, w) of at most 7×7, by which equal methods are found.
+        signature: Small heatmaps with peak 1, float32 (N, 7, 7), by which equal methods are found.
         evaluations: Of the model, for all images.
         seconds: For all images.
         picked: What the explainer captured, in words.
@@ -78,10 +81,42 @@ class CellValues:
         return self.rows[:, None] if self.rows.ndim == 1 else self.rows
 
 
+def joined_heatmaps(parts: Sequence[CellHeatmaps], images: ComparedImages) -> CellHeatmaps:
+    """Return the heatmaps of a cell from those of its parts, each in the order of its batches."""
+    return CellHeatmaps(
+        heatmaps=[maps for part in parts for maps in part.heatmaps],
+        signature=images.in_order([part.signature for part in parts]),
+        evaluations=sum(part.evaluations for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        picked=parts[0].picked,
+    )
+
+
+def joined_values(parts: Sequence[CellValues], images: ComparedImages) -> CellValues:
+    """Return the values of a cell from those of its parts, each in the order of its batches."""
+    facts = [part.facts for part in parts]
+    order = images.in_order([torch.arange(sum(map(len, facts)))]).tolist()
+    ids = [name for one in facts for name in one.ids]
+    whole = ImageFacts(
+        keys=images.in_order([one.keys for one in facts]),
+        ids=tuple(ids[place] for place in order),
+        labels=images.in_order([one.labels for one in facts]),
+        target=images.in_order([one.target for one in facts]),
+        predicted=images.in_order([one.predicted for one in facts]),
+        probabilities=images.in_order([one.probabilities for one in facts]),
+    )
+    return replace(
+        parts[0],
+        rows=images.in_order([part.rows for part in parts]),
+        facts=whole,
+        evaluations=sum(part.evaluations for part in parts),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
 def signature_of(heatmaps: Tensor) -> Tensor:
-    """Return heatmaps (n, H, W) averaged to at most 7×7 and divided by their greatest magnitude, float32."""
-    size = (min(heatmaps.shape[1], _SIGNATURE), min(heatmaps.shape[2], _SIGNATURE))
-    small = F.adaptive_avg_pool2d(heatmaps.double()[:, None], size)[:, 0]
+    """Return heatmaps (n, H, W) averaged to 7×7 and divided by their greatest magnitude, float32 (n, 7, 7)."""
+    small = F.adaptive_avg_pool2d(heatmaps.double()[:, None], _SIGNATURE)[:, 0]
     peak = small.abs().amax((1, 2), keepdim=True)
     return torch.where(peak > 0, small / peak, small).float()
 

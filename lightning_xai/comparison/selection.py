@@ -40,6 +40,7 @@ def selected(table: ComparisonTable, names: Mapping[str, Names]) -> ComparisonTa
         heatmaps={cell: found for cell, found in table.heatmaps.items() if stays(cell)},
         metrics=metrics,
         explainers_by_name={name: table.explainers_by_name[name] for name in explainers},
+        transforms={name: one for name, one in table.transforms.items() if name in chosen["transforms"]},
         failures=tuple(one for one in table.failures if stays(one.cell) and one.metric in metrics),
     )
 

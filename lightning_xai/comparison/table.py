@@ -150,7 +150,8 @@ class ComparisonTable(TableContent):
         """Return how much the heatmaps of each image agree: of two explainers, two models, or two explained classes.
 
         Heatmaps are compared pixel by pixel at the size of the image, at which every explainer returns them. Between
-        models, the rule which class is explained is the same; by ``"predicted"`` the classes may still differ.
+        models, the rule which class is explained is the same; by ``"predicted"`` the classes may still differ. Images
+        that a transform changed against each model are not the same, and are left out there.
 
         Args:
             between: Pairs of ``"explainers"`` in each setting (`ExplainerAgreement`), or, by each explainer, pairs of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_xai._checks import check_choice
@@ -12,10 +12,12 @@ from lightning_xai.comparison.agreement import AGREEMENT_AXES, Agreement, Agreem
 from lightning_xai.comparison.archive import Archive
 from lightning_xai.comparison.cell import Cell, Failure, Setting
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
+from lightning_xai.comparison.transforms.named import AnyTransform
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.metrics.similarity import SIMILARITIES, Similarity
+from lightning_xai.model.readout import Readout
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,10 @@ class TableContent:
         controls: Names of the explainers that explain nothing.
         failures: Cells and metrics without values, with the reason.
         archive: The images, the kept heatmaps and the models; None for a table without them.
+        transforms: By name, None for unchanged images.
+        remarks: (data, transform) -> what has to be known about the images.
+        readout: How the models were read.
+        seed: Of the random control and of random transforms.
     """
 
     values: Mapping[tuple[Cell, str], CellValues]
@@ -39,6 +45,10 @@ class TableContent:
     controls: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     archive: Archive | None = None
+    transforms: Mapping[str, AnyTransform] = field(default_factory=dict)
+    remarks: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    readout: Readout | None = None
+    seed: int = 0
 
     @property
     def explainers(self) -> tuple[str, ...]:

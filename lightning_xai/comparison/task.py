@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
 
-from lightning_xai.comparison.bench import Bench
-from lightning_xai.comparison.cell import Cell, Setting
-from lightning_xai.comparison.fingerprint import of_images
+from lightning_xai.comparison.cell import Cell, Part, Setting
+from lightning_xai.comparison.fingerprint import fingerprint, of_images, of_transform
 from lightning_xai.comparison.images import ComparedImages
-from lightning_xai.comparison.models import ModelSource, loaded_model
+from lightning_xai.comparison.models import ModelSource
+from lightning_xai.comparison.transforms.named import AnyTransform
+from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.masking.reference_area import ReferenceArea
 from lightning_xai.evidence.models.logits import Logits
@@ -23,6 +23,8 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.target import TargetRule
 
+SPLIT = 1 << 14  # evaluations: seconds of a GPU, minutes of a CPU, and far more than the files of a part cost
+
 
 @dataclass(frozen=True)
 class Task:
@@ -30,23 +32,29 @@ class Task:
 
     Attributes:
         models: By name, not loaded.
-        images: (data, transform) -> images.
+        images: (data, transform) -> images; where the transform needs the model, the unchanged ones.
+        transforms: By name, None for unchanged images.
+        remarks: (data, transform) -> what has to be known about the images.
         targets: Rules which class is explained.
         explainers: By name, controls included.
         metrics: By name.
         readout: How models are read.
         seed: Of the random control.
         device: Where models that are loaded here run; that of the module itself if None.
+        split: Evaluations from which a cell is split, and of each of its parts.
     """
 
     models: Mapping[str, ModelSource]
     images: Mapping[tuple[str, str], ComparedImages]
+    transforms: Mapping[str, AnyTransform]
+    remarks: Mapping[tuple[str, str], tuple[str, ...]]
     targets: Sequence[TargetRule]
     explainers: Mapping[str, Explainer]
     metrics: Mapping[str, ExplanationMetric]
     readout: Readout | None
     seed: int
     device: torch.device | None
+    split: int = SPLIT
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -55,11 +63,21 @@ class Task:
 
     @cached_property
     def fingerprints_of_images(self) -> dict[tuple[str, str], str]:
-        """(data, transform) -> what the images are."""
-        return {place: of_images(images) for place, images in self.images.items()}
+        """(data, transform) -> what the images are; where the transform needs the model, beside that."""
+        found = {place: of_images(images) for place, images in self.images.items()}
+        for place in found:
+            attack = self.attack(place[1])
+            if attack is not None:
+                found[place] = fingerprint(found[place], of_transform(attack), self.seed)
+        return found
+
+    def attack(self, name: str) -> Transform | None:
+        """Return a transform that needs the model; None for others."""
+        transform = self.transforms[name]
+        return transform if isinstance(transform, Transform) and transform.needs_model else None
 
     def images_of(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting."""
+        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
         return self.images[setting.data, setting.transform]
 
     def lacks(self, setting: Setting, metric: ExplanationMetric) -> list[str]:
@@ -85,6 +103,11 @@ class Task:
         """Return how many evaluations the cells of a setting share: logits, and what is no explainer's."""
         return len(self.images_of(setting)) * sum(one.evaluations() for one in {*self._shared(setting), Logits()})
 
+    def attacking_evaluations(self, data: str, transform: str) -> int:
+        """Return how many evaluations of each model the transform of some images costs."""
+        attack = self.attack(transform)
+        return 0 if attack is None else len(self.images[data, transform]) * attack.evaluations
+
     def _evidence(self, setting: Setting) -> set[Evidence[Any]]:
         return {one for metric in self.metrics_of(setting).values() for one in metric.evidence}
 
@@ -92,39 +115,13 @@ class Task:
         evidence = self._evidence(setting)
         return {one for one in evidence if one.is_about_images_alone or isinstance(one, ReferenceArea)}
 
-    def cells(self, setting: Setting) -> list[Cell]:
-        """Return the cells of a setting, those that cost most first: the last ones to be done are short."""
-        cells = [Cell(setting, name) for name in self.explainers]
-        return sorted(cells, key=lambda cell: -(self.evaluations(cell) or 10**12))
+    def cells(self) -> list[Cell]:
+        """Return every cell, in the order of the table: setting by setting, explainers as given, then controls."""
+        return [Cell(setting, name) for setting in self.settings for name in self.explainers]
 
-
-class ModelAtWork:
-    """A model that is loaded when it is first needed; a module that was given goes back to its device at the end."""
-
-    def __init__(self, task: Task, name: str) -> None:
-        self.name = name
-        self._task = task
-        self._module: nn.Module | None = None
-        self._device = torch.device("cpu")
-
-    @property
-    def module(self) -> nn.Module:
-        """The model."""
-        if self._module is None:
-            self._module = loaded_model(self._task.models[self.name])
-            tensors = (*self._module.parameters(), *self._module.buffers())
-            self._device = next((one.device for one in tensors), torch.device("cpu"))
-        return self._module
-
-    def bench(self, setting: Setting) -> Bench:
-        """Return the model with the images of a setting, on the device where it runs."""
-        task, module = self._task, self.module
-        device = task.device or self._device
-        return Bench(module.to(device), task.images_of(setting), setting.target, task.readout, task.seed, device)
-
-    def __enter__(self) -> ModelAtWork:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._module is not None:
-            self._module.to(self._device)
+    def parts(self, cell: Cell) -> list[Part]:
+        """Return the parts of a cell: of about `split` evaluations, of one batch where the explainer cannot tell."""
+        chunks = len(self.images_of(cell.setting).chunks)
+        evaluations = self.evaluations(cell)
+        at_once = 1 if evaluations is None else max(1, self.split * chunks // max(1, evaluations))
+        return [Part(range(first, min(first + at_once, chunks))) for first in range(0, chunks, at_once)]

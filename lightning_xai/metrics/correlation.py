@@ -49,8 +49,11 @@ def average_ranks(rows: Tensor) -> Tensor:
         >>> average_ranks(torch.tensor([[5.0, 0.0, 0.0]]))
         tensor([[3.0000, 1.5000, 1.5000]])
     """
-    flat = rows.flatten(1).contiguous()
-    ordered = flat.sort(dim=1).values
-    below = torch.searchsorted(ordered, flat, right=False)
-    up_to = torch.searchsorted(ordered, flat, right=True)
-    return (below + up_to + 1).float() / 2.0
+    values, order = rows.flatten(1).sort(dim=1)
+    place = torch.arange(values.shape[1], dtype=torch.int32, device=rows.device).expand_as(order)
+    begins = torch.ones_like(values, dtype=torch.bool)  # of a run of equal values
+    begins[:, 1:] = values[:, 1:] != values[:, :-1]
+    first = torch.where(begins, place, 0).cummax(1).values
+    last = torch.where(begins.roll(-1, 1), place, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    ranks = torch.empty_like(values, dtype=torch.float32)
+    return ranks.scatter_(1, order, (first + last + 2).float() / 2.0)

@@ -50,6 +50,8 @@ class Classifier:
         readout: Task, logits, forward and chunk size; `Readout()` if None.
         precision: A Trainer's ``precision_plugin``; if None, images are converted to the dtype of the parameters.
         chunk_size: Images per forward where ``readout`` leaves it open.
+        images_without_gradients: The same where no gradients are wanted, if ``readout`` leaves it open; at least as
+            many, and ``chunk_size`` if None.
         on_evaluated: Told the number of images after each forward, for progress; explainers show a bar if None.
         channels_last: Whether images go through the model in ``torch.channels_last`` where no gradients are wanted,
             which costs less on a CPU; some models cannot read them, see `reads_channels_last`.
@@ -74,13 +76,15 @@ class Classifier:
         *,
         precision: Precision | None = None,
         chunk_size: int = 32,
+        images_without_gradients: int | None = None,
         on_evaluated: Callable[[int], object] | None = None,
         channels_last: bool = False,
     ) -> None:
         self.model = unwrapped(model)
         self.readout = readout or Readout()
         self.channels_last = channels_last
-        self._images_per_forward = ImagesPerForward(self.readout.chunk_size or chunk_size)
+        asked = self.readout.chunk_size
+        self._images_per_forward = ImagesPerForward(asked or chunk_size, asked or images_without_gradients)
         self._account = _Account(self.readout.task, on_evaluated)
         self._run = ModelCall(self.model, called_module(self.model, self.readout.forward), precision)
         self._extra: RowsOfExtra | None = None
@@ -95,6 +99,11 @@ class Classifier:
     def chunk_size(self) -> int:
         """Images per forward; halved when a device had no room for as many."""
         return self._images_per_forward.size
+
+    @property
+    def images_without_gradients(self) -> int:
+        """Images per forward where no gradients are wanted; halved when a device had no room for as many."""
+        return self._images_per_forward.without_gradients
 
     @property
     def task(self) -> str:

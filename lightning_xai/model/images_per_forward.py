@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.cuda import OutOfMemoryError, empty_cache
@@ -15,13 +16,16 @@ class ImagesPerForward:
 
     Args:
         size: To begin with.
+        without_gradients: Where no gradients are wanted, which needs less memory for each; ``size`` if that is more.
 
     Attributes:
         size: What it is now.
+        without_gradients: What it is now without gradients.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, without_gradients: int | None = None) -> None:
         self.size = size
+        self.without_gradients = max(size, without_gradients or size)
 
     def chunks(self, count: int) -> Iterator[slice]:
         """Yield slices of at most `size` that cover ``count`` images."""
@@ -29,7 +33,9 @@ class ImagesPerForward:
             yield slice(start, min(start + self.size, count))
 
     def evaluated(self, count: int, evaluate: Callable[[slice], Tensor]) -> list[Tensor]:
-        """Return what ``evaluate`` returns for chunks that cover ``count`` images; one that finds no room is halved.
+        """Return what ``evaluate`` returns, without gradients, for chunks that cover ``count`` images.
+
+        A chunk that finds no room is halved.
 
         Raises:
             torch.OutOfMemoryError: If there is no room for a single image, or several processes work together: all must
@@ -38,7 +44,7 @@ class ImagesPerForward:
         parts: list[Tensor] = []
         start = 0
         while start < count:
-            chunk = slice(start, min(start + self.size, count))
+            chunk = slice(start, min(start + self.without_gradients, count))
             part = self._attempted(evaluate, chunk)
             if part is not None:
                 parts.append(part)
@@ -55,13 +61,25 @@ class ImagesPerForward:
                 raise
         # not before the error and with it the tensors of the forward that failed are gone
         empty_cache()
-        self.size = size // 2
-        warnings.warn(
-            f"There was no room for {size} images at a time in the device's memory: from now on {self.size} go through "
-            f"the model together. Set Readout(chunk_size={self.size}) to begin with that.",
-            stacklevel=2,
-        )
+        self.without_gradients = size // 2
+        self.size = min(self.size, self.without_gradients)
+        warnings.warn(shortage(size, self.without_gradients), stacklevel=3)
         return None
+
+
+def shortage(size: int, fewer: int) -> str:
+    """Return a message that ``size`` images found no room, and that ``fewer`` are tried from now on."""
+    return (
+        f"There was no room for {size} images at a time in the device's memory: from now on {fewer} go through the "
+        f"model together. Set Readout(chunk_size={fewer}) to begin with that."
+    )
+
+
+def proven_room(device: torch.device) -> int | None:
+    """Return the bytes that the process has used at its peak, by training, and does not use now; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
 
 
 def _several_processes() -> bool:

@@ -38,7 +38,8 @@ class Plan:
         metrics: Likewise for metrics; None, or ``"default"`` among others in a list, for the default suite: every
             metric that says `in_default_suite`, those on annotated objects where there are annotations. Beside a metric
             that names a region stands the share of the heat on it, `HeatShare`.
-        target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"`` or an index.
+        target: The explained class: ``"label"``, ``"predicted"``, ``"least_probable"``, ``"top_2"``, ``"top_3"``, …
+            (the second, third, … largest logit) or an index.
         seed: Of the random control.
         alarm: What is asked about where heat lies; None for nothing.
 

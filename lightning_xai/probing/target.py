@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import torch
@@ -13,13 +14,18 @@ from lightning_xai.model.classifier import Classifier
 from lightning_xai.probing.probe import are_distributions
 from lightning_xai.probing.sample import HINT, VOID, Sample
 
-TargetRule: TypeAlias = Literal["label", "predicted", "least_probable"] | int
+_Top = Literal["top_1", "top_2", "top_3", "top_4", "top_5", "top_6", "top_7", "top_8", "top_9", "top_10"]
+TargetRule: TypeAlias = Literal["label", "predicted", "least_probable"] | _Top | int
+"""Which class of an image is explained: by name, ``"top_k"`` for that with the k-th largest logit (any k), an index."""
+
+_TOP = re.compile(r"top_([1-9][0-9]*)")
 
 
 def check_target_rule(target: object) -> None:
     """Raise ValueError or TypeError if ``target`` is no rule; see `Plan`."""
     if isinstance(target, str):
-        check_choice(target, ("label", "predicted", "least_probable"), "target")
+        if not _TOP.fullmatch(target):
+            check_choice(target, ("label", "predicted", "least_probable", "top_2", "top_3"), "target")
     else:
         check_count(target, "target", least=0)  # type: ignore[arg-type]
 
@@ -57,7 +63,7 @@ def case_of(
     _check_columns(sample, case.logits, classifier.task)
     if target == "label":
         labels = known_labels(labels, case.logits.shape[1])
-    classes = _targets(target, labels, classifier.probabilities(case.logits))
+    classes = _targets(target, labels, case.logits, classifier)
     masks, boxes = _annotations(sample, classes, case.logits.shape[1])
     return case.with_heatmaps(target=classes, masks=masks, boxes=boxes)
 
@@ -77,14 +83,28 @@ def known_labels(labels: Tensor, num_classes: int) -> Tensor:
     return known
 
 
-def _targets(rule: TargetRule, labels: Tensor, probabilities: Tensor) -> Tensor:
+def _targets(rule: TargetRule, labels: Tensor, logits: Tensor, classifier: Classifier) -> Tensor:
     """Return the explained class; the predicted one for images that stand for no class."""
+    probabilities = classifier.probabilities(logits)
     predicted = probabilities.argmax(1)
     if rule == "label":
         return torch.where(labels >= 0, labels, predicted)
-    if rule == "predicted":
-        return predicted
-    return probabilities.argmin(1) if rule == "least_probable" else torch.full_like(predicted, rule)
+    if isinstance(rule, int):
+        return torch.full_like(predicted, rule)
+    if rule == "least_probable":
+        return probabilities.argmin(1)
+    return _top(rule, logits) if rule not in {"predicted", "top_1"} else predicted
+
+
+def _top(rule: str, logits: Tensor) -> Tensor:
+    """Return the class with the k-th largest logit; of equal ones the first comes first."""
+    place = int(rule.removeprefix("top_"))
+    if place > logits.shape[1]:
+        raise ValueError(
+            f"Expected a model of at least {place} classes for target={rule!r}, but it has {logits.shape[1]}. Pass "
+            f"'top_{logits.shape[1]}' at most."
+        )
+    return logits.argsort(dim=1, descending=True, stable=True)[:, place - 1]
 
 
 def _check_columns(sample: Sample, logits: Tensor, task: str) -> None:

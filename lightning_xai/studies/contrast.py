@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from lightning_xai.studies.findings import Findings
 
 FEWEST_TRAININGS = 6
 _NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lies below
+
+Statistic: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,31 @@ def combined(where: str, rows: Sequence[Tensor]) -> Contrast:
     of_images = math.sqrt(sum(float(one.var()) / len(one) for one in rows if len(one) > 1)) / len(rows)
     half = max(_NORMAL * of_images, _student(len(rows) - 1) * float(means.std()) / math.sqrt(len(rows)))
     return Contrast(where, value, value - half, value + half, len(rows), _p_over_trainings(means))
+
+
+def resampled(where: str, trainings: Sequence[tuple[int, Statistic]]) -> Contrast:
+    """Return the contrast of a statistic that is no mean over images, such as a correlation.
+
+    With one training the interval is a bootstrap over images. With several the mean of their statistics counts, with
+    the larger of two standard errors: that of the images, by the same bootstrap, and that between trainings.
+
+    Args:
+        where: See `Contrast`.
+        trainings: Of each the number n of images, and the statistic: of places (B, n) of drawn images it returns (B,).
+    """
+    values = [float(statistic(torch.arange(count)[None])[0]) for count, statistic in trainings]
+    ends = [bootstrap(count, statistic) for count, statistic in trainings]
+    defined = [(value, low, high) for value, (low, high) in zip(values, ends, strict=True) if not math.isnan(value)]
+    if not defined:
+        return Contrast(where, math.nan, math.nan, math.nan, 0)
+    if len(defined) == 1:
+        return Contrast(where, *defined[0], 1)
+    means = torch.tensor([value for value, _, _ in defined], dtype=torch.float64)
+    errors = [(high - low) / (2 * _NORMAL) for _, low, high in defined if not math.isnan(high - low)]
+    of_images = math.sqrt(sum(one**2 for one in errors)) / len(defined)
+    half = max(_NORMAL * of_images, _student(len(means) - 1) * float(means.std()) / math.sqrt(len(means)))
+    value = float(means.mean())
+    return Contrast(where, value, value - half, value + half, len(means), _p_over_trainings(means))
 
 
 def _student(freedom: int) -> float:

@@ -24,6 +24,7 @@ Statistic = Literal["mean", "std", "min", "max", "evaluations", "seconds"]
 Axis = Literal["model", "data", "transform", "target", "explainer", "metric", "statistic"]
 _AXES = ("model", "data", "transform", "target", "explainer", "metric", "statistic")
 _OF_SETTING = ("data", "transform", "target")
+_POOLED = ("data", "transform")
 _STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
 Place = Mapping[str, str]
 BETWEEN = " · "
@@ -41,10 +42,13 @@ class PaperTable:
         rows: Axes whose values are the rows; several are crossed.
         columns: Axes whose values are the columns. Axes that are named nowhere have to have one value.
         chosen: Axis -> names of its values in the table's order, or a mapping of these to the paper's words; all that
-            there are if left out. Networks go by their group: trainings with several seeds are one.
+            there are if left out. Networks go by their group: trainings with several seeds are one. Data, or
+            transforms, with the same words are one place: the mean over them, with the mean of their errors, because
+            they may be of the same images.
         factor: Our numbers are multiplied by it, as the paper prints them.
         offset: And then added to it: 100 and a factor of −100 print 100 − 100·x.
         decimals: As the paper prints them.
+        units: Metric -> its own ``factor``, ``offset`` and ``decimals``, where a table mixes units.
         mean_of_paper: Where the paper has no such network, whether to show the mean over its own beside ours.
         notes: Stand below it.
         printed: Whose numbers of the paper stand beside ours, if not those of its own name.
@@ -59,6 +63,7 @@ class PaperTable:
     factor: float = 1.0
     offset: float = 0.0
     decimals: int = 3
+    units: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mean_of_paper: bool = False
     notes: tuple[str, ...] = ()
     printed: str = ""
@@ -69,6 +74,9 @@ class PaperTable:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for axis in (*self.rows, *self.columns, *self.chosen):
             check_choice(axis, _AXES, f"an axis of {self.name}")
+        for unit in self.units.values():
+            for one in unit:
+                check_choice(one, ("factor", "offset", "decimals"), f"units of {self.name}")
 
     def filled(self, findings: Findings, printed: PrintedTable) -> Records:
         """Return the table: ``ours ± SE | paper | Δ`` in each cell, – where there is none."""
@@ -84,7 +92,8 @@ class PaperTable:
                 names = _words(row, values), _words(column, values)
                 ours = self._ours(findings, table, place)
                 paper, is_mean = self._paper(printed, *names)
-                entries.append(beside(ours, paper if printed else None, self.decimals, is_mean=is_mean))
+                decimals = self._unit(place["metric"])[2]
+                entries.append(beside(ours, paper if printed else None, decimals, is_mean=is_mean))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
         notes = (legend(printed), *self.notes, *faults(printed))
@@ -112,7 +121,15 @@ class PaperTable:
         """Return the direction of a column's metric; a negative factor turns it around."""
         metric = dict(column).get("metric")
         higher = None if metric is None else table.metrics[metric].higher_is_better
-        return "" if higher is None else " ↑" if higher is (self.factor > 0) else " ↓"
+        if metric is None or higher is None:
+            return ""
+        return " ↑" if higher is (self._unit(metric)[0] > 0) else " ↓"
+
+    def _unit(self, metric: str) -> tuple[float, float, int]:
+        """Return factor, offset and decimals of a metric."""
+        own = self.units.get(metric, {})
+        factor, offset = own.get("factor", self.factor), own.get("offset", self.offset)
+        return factor, offset, int(own.get("decimals", self.decimals))
 
     def _values(self, axis: str, findings: Findings, table: ComparisonTable) -> dict[str, str]:
         """Return the values of an axis, with the paper's words for them."""
@@ -133,20 +150,28 @@ class PaperTable:
         return named
 
     def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> Estimate:
-        settings = [
-            one
-            for one in table.settings
-            if findings.group(one.model) == place["model"]
-            and all(str(getattr(one, axis)) == place[axis] for axis in _OF_SETTING if axis in place)
-        ]
-        found = [_statistic(table, one, place["explainer"], place["metric"], place["statistic"]) for one in settings]
-        known = [(value, error) for value, error in found if not math.isnan(value)]
+        by_model: dict[str, list[tuple[float, float]]] = {}
+        wanted = {axis: self._alike(axis, place[axis]) for axis in _OF_SETTING if axis in place}
+        for one in table.settings:
+            if findings.group(one.model) == place["model"] and all(
+                str(getattr(one, axis)) in names for axis, names in wanted.items()
+            ):
+                found = _statistic(table, one, place["explainer"], place["metric"], place["statistic"])
+                by_model.setdefault(one.model, []).extend([] if math.isnan(found[0]) else [found])
+        known = [torch.tensor(found, dtype=torch.float64).mean(0) for found in by_model.values() if found]
         if not known:
             return Estimate(math.nan)
-        values = torch.tensor([value for value, _ in known], dtype=torch.float64)
-        errors = torch.tensor([error for _, error in known], dtype=torch.float64)
-        error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(errors[0])
-        return Estimate(self.offset + self.factor * float(values.mean()), abs(self.factor) * error)
+        values = torch.stack([one[0] for one in known])
+        error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(known[0][1])
+        factor, offset, _ = self._unit(place["metric"])
+        return Estimate(offset + factor * float(values.mean()), abs(factor) * error)
+
+    def _alike(self, axis: str, name: str) -> set[str]:
+        """Return the names that have the words of one."""
+        chosen = self.chosen.get(axis)
+        if axis not in _POOLED or not isinstance(chosen, Mapping) or name not in chosen:
+            return {name}
+        return {other for other, words in chosen.items() if words == chosen[name]}
 
     def _paper(self, printed: PrintedTable, row: str, column: str) -> tuple[float, bool]:
         """Return what the paper prints at a place, and whether that is the mean over its networks."""
@@ -190,8 +215,16 @@ def _spread(values: Tensor, kind: str) -> float:
 
 
 def _crossed(axes: Sequence[str], values: Mapping[str, Mapping[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    for names in product(*(values[axis] for axis in axes)):
+    for names in product(*(_firsts(values[axis]) for axis in axes)):
         yield list(zip(axes, names, strict=True))
+
+
+def _firsts(words_of: Mapping[str, str]) -> list[str]:
+    """Return the first name with each words."""
+    firsts: dict[str, str] = {}
+    for name, words in words_of.items():
+        firsts.setdefault(words, name)
+    return list(firsts.values())
 
 
 def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:

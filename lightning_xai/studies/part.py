@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_xai._checks import check_choice
 from lightning_xai.comparison.comparison import Comparison
-from lightning_xai.comparison.models import imported, instantiated, loaded_model
+from lightning_xai.comparison.models import instantiated, loaded_model
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.model.readout import Readout
 from lightning_xai.studies.findings import Network
@@ -54,7 +54,7 @@ class Part:
             different data; every network on all data if empty.
         seeds: How many trainings of each recipe.
         targets: See `Comparison`.
-        transforms: Name -> class path, or a mapping with one; None for unchanged images.
+        transforms: Name -> words as `Comparison` takes them, or a mapping with a class path; None for unchanged images.
         num_images: How many of each data; all if None.
         readout: Arguments of `Readout`.
     """
@@ -141,7 +141,7 @@ class Part:
                 explainers={name: _made(source) for name, source in self.explainers.items()},
                 metrics={name: _made(source) for name, source in self.metrics.items()},
                 targets=self.targets,
-                transforms=_transforms(self.transforms),
+                transforms=None if self.transforms is None else {n: _made(one) for n, one in self.transforms.items()},
                 num_images=self.num_images,
                 readout=Readout(**self.readout),
                 output=output,
@@ -177,9 +177,3 @@ def _lazily(source: Any) -> Any:
 def _module(source: Mapping[str, Any]) -> nn.Module:
     module: nn.Module = instantiated(dict(source))
     return module.eval()
-
-
-def _transforms(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    return {name: imported(one) if isinstance(one, str) else _made(one) for name, one in given.items()}

@@ -13,12 +13,12 @@ from lightning_xai.comparison.aggregates import compared, costs, repeated
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.statistics import correlation
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.studies.claim import Outcome, Predicate, Verdict
+from lightning_xai.studies.claim import Predicate, Verdict
 from lightning_xai.studies.contrast import Contrast, contrast_of_networks, contrasts, groups_of
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging import counted, listed, outcome_of
 
 _FEWEST_MODELS = 6
-_MOST_SAID = 6
 _LEVEL = 0.05
 _NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lies below
 
@@ -42,7 +42,7 @@ def exceeds(
     ]
     signs = [one.sign for _, one in found]
     head = f"{explainer} against {than}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
-    return Verdict(_outcome(signs, share), f"{head} ({_said([f'{name}, {one}' for name, one in found])})")
+    return Verdict(outcome_of(signs, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
 
 
 def better_on(
@@ -64,7 +64,7 @@ def better_on(
     ]
     signs = [one.sign for _, one in found]
     head = f"{explainer}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
-    return Verdict(_outcome(signs, share), f"{head} ({_said([f'{name}, {one}' for name, one in found])})")
+    return Verdict(outcome_of(signs, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
 
 
 def among_best(
@@ -96,8 +96,8 @@ def among_best(
             holds, fails = len(found) - behind < places, ahead >= places
             signs.append(int(holds) - int(fails) if found else 0)
             words.append(f"{name}, {where}: ahead of it {ahead}, behind it {behind} of {len(found)}")
-    head = f"{explainer} is among the {'worst' if worst else 'best'} {places}: {_counts(signs)}"
-    return Verdict(_outcome(signs, share), f"{head} ({_said(words)})")
+    head = f"{explainer} is among the {'worst' if worst else 'best'} {places}: {counted(signs)}"
+    return Verdict(outcome_of(signs, share), f"{head} ({listed(words)})")
 
 
 def bounded(
@@ -121,7 +121,7 @@ def bounded(
                 outside = value + _NORMAL * error < above or value - _NORMAL * error > below
                 signs.append(0 if math.isnan(value) else int(inside) - int(outside))
                 words.append(f"{name}, {one}, {where}: {value:.3g} ± {error:.2g}")
-    return Verdict(_outcome(signs, share), f"{_counts(signs)} ({_said(words)})")
+    return Verdict(outcome_of(signs, share), f"{counted(signs)} ({listed(words)})")
 
 
 def one_method(findings: Findings, part: str, explainers: Sequence[str], share: float = 1.0, **equal: Any) -> Verdict:
@@ -132,7 +132,7 @@ def one_method(findings: Findings, part: str, explainers: Sequence[str], share: 
         are_one = all(set(explainers) <= _one_method(table, one, explainers[0]) for one in settings)
         signs.append(1 if are_one else -1)
         words.append(f"{where}: {'one method' if are_one else 'different'}")
-    return Verdict(_outcome(signs, share), f"{' = '.join(explainers)}: {_counts(signs)} ({_said(words)})")
+    return Verdict(outcome_of(signs, share), f"{' = '.join(explainers)}: {counted(signs)} ({listed(words)})")
 
 
 def correlates(
@@ -205,23 +205,6 @@ def _by_group(found: Iterable[Contrast]) -> dict[str, Contrast]:
 
 def _several(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
-
-
-def _outcome(signs: Sequence[int], share: float) -> Outcome:
-    """Return whether at least a share of all holds (1), cannot hold any more (−1 for too many), or neither."""
-    needed = max(math.ceil(share * len(signs) - 1e-9), 1)
-    if signs.count(1) >= needed:
-        return "supported"
-    return "contradicted" if len(signs) - signs.count(-1) < needed else "undecided"
-
-
-def _counts(signs: Sequence[int]) -> str:
-    return f"holds in {signs.count(1)}, fails in {signs.count(-1)} of {len(signs)}"
-
-
-def _said(words: Sequence[str]) -> str:
-    left = len(words) - _MOST_SAID
-    return "; ".join([*words[:_MOST_SAID], *([f"and {left} more"] if left > 0 else [])])
 
 
 PREDICATES: dict[str, Predicate] = {

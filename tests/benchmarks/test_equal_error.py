@@ -7,6 +7,7 @@ from torch import nn
 from benchmarks import equal_error
 from benchmarks.combinations import Combination, midpoints, trapezoid
 from benchmarks.explained import Explained
+from benchmarks.mean_error import _from_which_on, of_a_mean, radau
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
 from lightning_xai import GradCAM
@@ -61,6 +62,33 @@ def test_rules_integrate_lines():
         assert float((shares * weights).sum()) == pytest.approx(0.5)
 
 
+def test_the_fewest_points_for_a_mean():
+    """Curves of a known shape: what each rule is off by follows from the integrals of x and x²."""
+    share = torch.linspace(0, 1, 2241, dtype=torch.float64)
+    size = torch.tensor([0.5, 1.0], dtype=torch.float64)[:, None]
+    curves = {"deletion": size * (1 - share) ** 2, "insertion": size * share}
+    rows = list(of_a_mean(curves, 16))
+    assert len(rows) == 10
+    ours, any_number, parts, divisors, middles = rows[:5]
+    # the trapezoid rule with n parts is off by size / 6n²: mean .75 / 6n², variance .125 / 36n⁴
+    off = lambda n: ((0.75 / 6 / n**2) ** 2 + 0.125 / 36 / n**4 / 32) ** 0.5  # noqa: E731
+    fewest = next(n for n in range(2, 20) if off(n) <= 0.01)
+    assert (parts["steps"], parts["error"]) == (str(fewest), pytest.approx(off(fewest), rel=1e-3))
+    assert parts["evaluations_per_image"] == 2 * fewest
+    assert (divisors["steps"], divisors["met"]) == ("4", True)
+    assert (middles["steps"], middles["error"]) == ("3", pytest.approx(off(3) / 2, rel=1e-3))
+    assert (ours["steps"], ours["error"]) == ("10", pytest.approx(0, abs=1e-6))  # exact for polynomials
+    assert (any_number["steps"], any_number["error"]) == ("2", pytest.approx(0, abs=1e-6))
+    assert [row["met"] for row in rows] == 10 * [True]
+    assert radau(10)[1].sum() == pytest.approx(1)
+
+
+def test_what_keeps_an_error_by_luck_is_not_enough():
+    assert _from_which_on({2: False, 3: True, 4: False, 5: True, 6: True}) == 5
+    assert _from_which_on({2: True, 3: True}) == 2
+    assert _from_which_on({2: True, 3: False}) is None
+
+
 def test_every_way_stands_beside_ours(explained, monkeypatch):
     passed = []
 
@@ -69,12 +97,13 @@ def test_every_way_stands_beside_ours(explained, monkeypatch):
 
     naive = Combination("naive", naive_areas, sensitivity, trapezoid, range(4, 40))
     network = Trained("small", explained.model, explained.images, explained.target, 1.0)
-    monkeypatch.setattr(equal_error, "larger_networks", lambda _: [(network, explained.layer)])
+    monkeypatch.setattr(equal_error, "larger_network", lambda *_: (network, explained.layer))
+    monkeypatch.setattr(equal_error, "of_a_mean", lambda *_: [])
     monkeypatch.setattr(equal_error, "combinations", lambda _: [naive])
     rows = equal_error.run(Setting(torch.device("cpu"), quick=True)).rows
     assert [row["what"] for row in rows] == 2 * ["ours", "ours, Readout(precision='bf16')", "naive"]
     ours, _, theirs, ours_too, _, theirs_too = rows
-    assert 1 + 1 + 2 * 8 <= ours["evaluations_per_image"] <= 1 + 1 + 2 * 10  # adaptive curves begin with 8
+    assert 1 + 1 + 2 * 2 <= ours["evaluations_per_image"] <= 1 + 1 + 2 * 10  # Radau's
     assert ours_too["evaluations_per_image"] == ours["evaluations_per_image"] + 10
     assert theirs_too["evaluations_per_image"] == theirs["evaluations_per_image"] + 1
     assert ours["to_ours"].median == 1
@@ -86,8 +115,9 @@ def test_missing_packages_are_named(explained, monkeypatch):
         raise ModuleNotFoundError(name="quantus")
 
     network = Trained("small", explained.model, explained.images, explained.target, 1.0)
-    monkeypatch.setattr(equal_error, "larger_networks", lambda _: [(network, explained.layer)])
+    monkeypatch.setattr(equal_error, "larger_network", lambda *_: (network, explained.layer))
+    monkeypatch.setattr(equal_error, "of_a_mean", lambda *_: [])
     monkeypatch.setattr(equal_error, "combinations", absent)
     missing, *rows = equal_error.run(Setting(torch.device("cpu"), quick=True)).rows
-    assert missing == {"network": "small", "what": "others: quantus is not installed"}
+    assert missing == {"what": "others: quantus is not installed"}
     assert len(rows) == 4

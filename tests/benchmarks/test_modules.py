@@ -51,7 +51,7 @@ def test_an_explained_validation_passes_what_is_asked_for(settings, asked):
 
 def test_reports_that_have_nothing_to_tell_pass_no_other_file():
     files = of_warm_call(partial(fit, **ALONE), lightning_module)
-    assert len(files) <= 58
+    assert len(files) <= 59
     idle = [lightning_xai.Filmstrip(), lightning_xai.Breakdown()]
     more = of_warm_call(partial(fit, **{**ALONE, "reports": idle}), lightning_module) - files
     assert more == {"reports/filmstrip.py", "reports/breakdown.py"}

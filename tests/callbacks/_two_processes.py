@@ -26,6 +26,7 @@ from lightning_xai import (
     JointEarlyStopping,
     Readout,
 )
+from lightning_xai.callbacks import room, run_state
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame, RelevanceMassAccuracy, Reliance, suite
 from lightning_xai.probing import sample_from_batch
@@ -630,6 +631,61 @@ def layouts(folder):
     return found
 
 
+class CrowdedOnRankOne(Drifting):
+    """Has room for four images at a time on one rank, where a validation step has no more."""
+
+    def forward(self, images):
+        FORWARDS.append(len(images))
+        if not self.training and len(images) > 4 and self._trainer is not None and self.trainer.global_rank == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
+class CrowdedInAnotherWay(CrowdedOnRankOne):
+    """Beside that, another error on the other rank, in the first attempt."""
+
+    def forward(self, images):
+        if not self.training and len(images) > 4 and self.trainer.global_rank == 0:
+            raise RuntimeError("something else")
+        return super().forward(images)
+
+
+FORWARDS = []
+
+
+def short_of_memory(folder):
+    """Values and images per forward where one rank has less room than the other, and where its GPU is played."""
+    found = {}
+    for name, make in {"roomy": Drifting, "crowded": CrowdedOnRankOne, "both": CrowdedInAnotherWay}.items():
+        ours = monitor(metrics=[InsertionDeletion(4)], num_images=8)
+        FORWARDS.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train([ours], make, val_loader=loader(8, seed=1), num_sanity_val_steps=0)
+        rows = [{key: value for key, value in row.items() if key != "xai/seconds"} for row in ours.history]
+        room_left = ours._runs["fit"].most_that_fit
+        said = [text for text in map(str, (one.message for one in caught)) if "room for" in text or "logs" in text]
+        found[name] = {"rows": rows, "room": room_left, "forwards": list(FORWARDS), "said": said}
+    return found
+
+
+def chosen_size(folder):
+    """What the ranks take where each has another room, and which of them was asked what is cheapest."""
+    rank, asked = int(os.environ["RANK"]), []
+
+    def cheapest(classifier, image, space):
+        asked.append(space)
+        return 16
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (room, run_state):
+            patch.setattr(module, "proven_room", lambda _: 5000 - 1000 * rank)
+        patch.setattr(room, "cheapest_size", cheapest)
+        ours = monitor(metrics=[InsertionDeletion(4)], num_images=8)
+        train([ours], Drifting, val_loader=loader(8, seed=1))
+    return {"grown": ours._runs["fit"].grown, "asked": asked, "rows": len(ours.history)}
+
+
 def shortcut(folder):
     """The alarm of a run whose heat is beside the object, and what each rank tells of it."""
     ours = _shortcut.watching()
@@ -671,6 +727,8 @@ SITUATIONS = (
     failures_shown,
     another_call_on_one_rank,
     layouts,
+    short_of_memory,
+    chosen_size,
     shortcut,
 )
 

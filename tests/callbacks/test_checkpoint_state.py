@@ -170,6 +170,8 @@ BROKEN = {
     "an infinite epoch": lambda s: _with(s, math.inf, "last_epoch"),
     "a number for a layout": lambda s: _with(s, 1, "channels_last"),
     "a text for a layout": lambda s: _with(s, "fit", "channels_last"),
+    "no images per forward": lambda s: _with(s, 0, "most_that_fit"),
+    "a text for images per forward": lambda s: _with(s, "many", "grown"),
     "a half epoch": lambda s: _with(s, 1.5, "epochs", 0, "epoch"),
     "a value that is not finite": lambda s: _with(s, math.nan, "last_values", "xai/faithfulness"),
     "a number too large": lambda s: _with(s, 10**400, "epochs", 0, "seconds"),

@@ -390,3 +390,38 @@ class TestLayouts:
                 assert differing(found["both", 2]["weights"], found[name, 2]["weights"]) == []
                 for row, other in zip(found["both", 2]["rows"], found[name, 2]["rows"], strict=True):
                     assert scores(row) == pytest.approx(scores(other), abs=1e-5)
+
+
+class TestRoom:
+    """How many images go through the model together is one number, whichever rank has less room."""
+
+    def test_all_try_again_with_fewer_images(self, ranks):
+        first, second = (found["short_of_memory"]["crowded"] for found in ranks)
+        assert first["room"] == second["room"] == 4
+        tails = [found["forwards"][-found["forwards"][::-1].index(8) :] for found in (first, second)]
+        assert tails[0] == tails[1]
+        assert max(tails[0]) == 4
+        warned = [text for text in first["said"] if "no room for 8 images" in text]
+        assert warned == first["said"]
+        assert len(warned) == 1
+        assert second["said"] == []
+
+    def test_values_and_evaluations_do_not_depend_on_it(self, ranks):
+        for rank in ranks:
+            found = rank["short_of_memory"]
+            assert len(found["roomy"]["rows"]) == 2
+            for row, other in zip(found["crowded"]["rows"], found["roomy"]["rows"], strict=True):
+                assert row == pytest.approx(other, abs=1e-5)
+
+    def test_another_error_beside_it_is_no_reason_to_try_again(self, ranks):
+        first, second = (found["short_of_memory"]["both"] for found in ranks)
+        assert first["rows"] == second["rows"] == []
+        assert first["room"] is second["room"] is None
+        assert len(first["said"]) == 2
+        assert all("rank 0: RuntimeError: something else" in text for text in first["said"])
+
+    def test_the_first_rank_chooses_within_what_all_have(self, ranks):
+        first, second = (found["chosen_size"] for found in ranks)
+        assert (first["asked"], second["asked"]) == ([4000], [])
+        assert first["grown"] == second["grown"] == 16
+        assert first["rows"] == second["rows"] == 2

@@ -223,7 +223,7 @@ def test_without_annotations_there_are_no_localization_keys():
     assert not any(name in key for key in trainer.callback_metrics for name in LOCALIZATION)
 
 
-@pytest.mark.parametrize("target", ["label", "predicted", "least_probable", 1])
+@pytest.mark.parametrize("target", ["label", "predicted", "least_probable", "top_1", "top_2", "top_3", 1])
 def test_explained_class(target):
     data, module, watched = Squares(), Module(), monitor(target=target)
     trainer = fit(watched, module=module, val=data.loader())
@@ -232,6 +232,9 @@ def test_explained_class(target):
         "label": data.labels,
         "predicted": logits.argmax(1),
         "least_probable": logits.argmin(1),
+        "top_1": logits.argmax(1),
+        "top_2": logits.topk(2).indices[:, 1],
+        "top_3": logits.topk(3).indices[:, 2],
         1: torch.ones_like(data.labels),
     }[target]
     agree(values(trainer), by_hand(module, data, cheap(), target=explained)[0])

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_xai import load_run
-from lightning_xai.cli.explain import in_order_of_training
 from lightning_xai.cli.main import main
+from lightning_xai.comparison.checkpoints import in_order_of_training
 from tests.cli.test_run_folder import Data, Net
 
 METRICS = ["--metrics", "insertion_deletion", "sparseness", "--num_images", "3", "--device", "cpu"]
@@ -66,11 +66,11 @@ def test_one_checkpoint_with_the_config_named(folder, tmp_path):
 
 
 def test_checkpoints_come_in_the_order_of_training_and_each_moment_once(folder, tmp_path):
-    found = in_order_of_training([folder])
+    found = [one.path for one in in_order_of_training([folder])]
     assert [path.name for path in found] == ["epoch=0.ckpt", "epoch=1.ckpt", "epoch=2.ckpt"]
     moments = [torch.load(path, weights_only=False)["global_step"] for path in found]
     assert moments == sorted(moments)
-    assert in_order_of_training(found[::-1]) == found
+    assert [one.path for one in in_order_of_training(found[::-1])] == found
 
 
 @pytest.mark.parametrize(

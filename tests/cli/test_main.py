@@ -1,5 +1,6 @@
 """The command line, as it is typed."""
 
+import errno
 import runpy
 import sys
 
@@ -9,6 +10,7 @@ import yaml
 
 from lightning_xai import RISE, GradCAM, Saliency, list_explainers, list_metrics
 from lightning_xai.cli.main import main, with_lists
+from lightning_xai.comparison import folder_storage
 from tests.comparison._made import evaluations_of
 
 MADE = "tests.comparison._made"
@@ -84,7 +86,8 @@ def test_a_config(tmp_path, capsys):
     capsys.readouterr()
     text = (tmp_path / "out" / "table.md").read_text()
     assert "**m · d · turned · target=2**" in text
-    assert "| ranked | Normalized(explainer=Saliency(reduction='abs_max'), how='rank') |" in text
+    ranked = "explainer=Saliency(reduction='abs_max'), how='rank'"
+    assert f"| ranked | Normalized({ranked}) | {ranked} |" in text
     assert "PointingGame(tolerance=1.0)" in text
     assert text.count("**flat · d") == 2
     drawn = {path.stem for path in (tmp_path / "out").glob("*.png")}
@@ -155,6 +158,27 @@ def test_ctrl_c_says_that_the_rest_is_kept(tmp_path, capsys, monkeypatch):
     given = ["--explainers", "saliency", "--metrics", "average_drop", "--output", str(tmp_path)]
     assert compare(*given) == 130
     assert "goes on from there" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_rest_goes_on(tmp_path, capsys, monkeypatch):
+    given = ["--explainers", "saliency", "--metrics", "average_drop", "--output", str(tmp_path), "--split", "1"]
+    write, written = folder_storage.write_file, []
+
+    def full(path, content):
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_storage, "write_file", full)
+        assert compare(*given) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("lightning-xai: error: [Errno 28] No space left on device. What is finished is kept")
+    assert error.count("\n") == 1
+    before = {path: path.stat().st_mtime_ns for path in written}
+    assert compare(*given) == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == before
 
 
 def test_lists(capsys):

@@ -1,6 +1,8 @@
 """Small parts of comparisons: images and masks by hand, explainers that are no methods, a model that is counted."""
 
+import os
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,7 +12,8 @@ from lightning_xai import Explainer, ExplanationMetric, Sample
 IMAGES = torch.tensor(
     [[[4.0, 1.0], [0.0, 2.0]], [[1.0, 3.0], [0.0, 0.0]], [[5.0, 0.0], [0.0, 0.0]], [[0.5, 0.0], [2.0, 6.0]]]
 )[:, None]
-FORWARDS = []  # a global: what a model keeps in itself is put back after every explanation
+FORWARDS = []  # globals: what a model or an explainer keeps in itself is put back after every explanation
+EXPLAINED = []
 
 
 class AsIs(Explainer):
@@ -32,14 +35,29 @@ class Mirrored(Explainer):
 
 
 class Slow(AsIs):
-    """Takes its time, and says when it begins."""
+    """Says when it begins, and waits until there is a file of this name."""
 
-    seconds = 0.0
+    until = None
+    begins = staticmethod(lambda: None)
 
     def explain(self, classifier, images, target):
-        if self.seconds:
+        EXPLAINED.append(len(images))
+        self.begins()
+        if self.until:
             print("explaining", flush=True)
-        time.sleep(self.seconds)
+            while not Path(self.until).exists():
+                time.sleep(0.02)
+        return super().explain(classifier, images, target)
+
+
+class Meeting(AsIs):
+    """Waits in each process until a second one explains too."""
+
+    def explain(self, classifier, images, target):
+        folder = Path(os.environ["MEETING"])
+        (folder / f"{os.getpid()}.here").touch()
+        while len(list(folder.glob("*.here"))) < 2:
+            time.sleep(0.02)
         return super().explain(classifier, images, target)
 
 
@@ -77,6 +95,21 @@ def marked_images():
     masks = torch.zeros(4, 2, 2, dtype=torch.bool)
     masks[:, 0, 0] = True
     return Sample(IMAGES, labels=torch.tensor([0, 1, 2, 3]), masks=masks, ids=["a", "b", "c", "d"])
+
+
+def many_images():
+    """Images of three sizes, one among another, in batches of 32, 32 and 6, of 3, and of 2."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(2, 2)] * 70
+    for place in (5, 20, 71):
+        sizes.insert(place, (2, 3))
+    sizes[40:40] = [(3, 3)] * 2
+    images = [torch.rand(1, *size, generator=generator) for size in sizes]
+    masks = [torch.zeros(size, dtype=torch.bool).index_fill(1, torch.tensor([0]), True) for size in sizes]
+    return [
+        {"image": image, "label": place % 4, "mask": mask, "id": f"image {place}"}
+        for place, (image, mask) in enumerate(zip(images, masks, strict=True))
+    ]
 
 
 def evaluations_of(work):

@@ -1,11 +1,11 @@
-"""A process of a comparison, for tests: ``python -m tests.comparison._run FOLDER LEASE [seconds per image]``."""
+"""A process of a comparison, for tests, that waits for a file: ``python -m tests.comparison._run FOLDER FILE``."""
 
 import sys
 
 import torch
 
 from lightning_xai import Comparison
-from tests.comparison._made import AsIs, Counted, Mirrored, Slow, TopLeft, marked_images
+from tests.comparison._made import AsIs, Counted, Mirrored, Slow, TopLeft, many_images, marked_images
 
 METRICS = ["average_drop", "insertion_auc", "pointing_game"]
 
@@ -18,7 +18,19 @@ def comparison(folder=None, metrics=METRICS, **arguments):
     )
 
 
+def heavy(folder=None, metrics=METRICS, explainer=None, **arguments):
+    """A comparison of one explainer, in one setting of five batches."""
+    return Comparison(
+        Counted(),
+        {"d": many_images()},
+        {"slow": explainer or Slow()},
+        [*metrics, TopLeft()],
+        output=folder,
+        progress=False,
+        **arguments,
+    )
+
+
 if __name__ == "__main__":
-    Slow.seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
-    table = comparison(sys.argv[1], lease=float(sys.argv[2])).run()
-    print(table.to_csv(), flush=True)
+    Slow.until = sys.argv[2]
+    print(heavy(sys.argv[1], split=1).run().to_csv(), flush=True)

@@ -11,6 +11,7 @@ from scipy import stats
 from torch import nn
 
 from lightning_xai import Comparison, GradCAM, Normalized, Sample
+from lightning_xai.comparison import FGSM
 from lightning_xai.functional import explainer_agreement
 from tests.comparison._made import IMAGES, AsIs, Counted, Mirrored, TopLeft, marked_images
 
@@ -150,6 +151,11 @@ class TestModels:
         assert {(row["model"], row["first"], row["second"], row["value"]) for row in same_rule} == {
             (name, "label", "predicted", 1.0) for name in "mno"
         }
+
+    def test_images_that_were_attacked_are_not_the_same(self):
+        table = self.table(transforms={"none": None, "fgsm": FGSM(0.1)}, targets=["label", "predicted"])
+        assert {row["transform"] for row in table.agreement("models")} == {"none"}
+        assert {row["transform"] for row in table.agreement("targets")} == {"none", "fgsm"}
 
     def test_a_model_that_fails_is_left_out(self):
         def no_model():

@@ -283,7 +283,11 @@ def test_chosen_images():
         ),
         ({"targets": "labels"}, ValueError, r"Did you mean 'label'\?"),
         ({"targets": []}, ValueError, "^Expected `targets` to hold at least one rule"),
-        ({"transforms": {"turn": "left"}}, TypeError, "^Expected `transforms` to map names to functions of a Sample"),
+        (
+            {"transforms": {"turn": 90}},
+            TypeError,
+            "^Expected `transforms` to hold transforms, functions of a Sample",
+        ),
         ({"transforms": {}}, ValueError, "^Expected `transforms` to hold at least one"),
         ({"num_images": 0}, ValueError, "^Expected `num_images` to be >= 1"),
         (

@@ -7,6 +7,7 @@ from scipy import stats
 from torch import nn
 
 from lightning_xai import Comparison, MaskingCurve, PointingGame, RandomHeatmap, Sample
+from lightning_xai.comparison import FGSM, Cell
 from lightning_xai.comparison.extremes import extremes
 from lightning_xai.functional import deletion_auc
 from tests.comparison._made import IMAGES, AsIs, Broken, Counted, Mirrored, TopLeft, marked_images
@@ -134,7 +135,7 @@ class TestExtremes:
         drawn = panels(table.plot("extremes"))
         first, *others = drawn[:3]
         assert first.get_ylabel() == "pointing_game ↑\nbest"
-        assert first.get_xlabel() == f"a\nclass 0, p = {IMAGES[0].flatten().softmax(0)[0]:.2f}"
+        assert first.get_xlabel() == f"a\nclass 0, p = {IMAGES[0].flatten().softmax(0)[0]:.2g}"
         assert [axes.get_title() for axes in others] == ["a", "b"]
         assert [axes.get_xlabel() for axes in others] == ["1.000", "0.000"]
         widths = [{spine.get_linewidth() for spine in axes.spines.values()} for axes in others]
@@ -164,6 +165,18 @@ class TestExtremes:
         drawn = panels(found.plot("extremes"))
         assert [axes.get_title() for axes in drawn[1:3]] == ["a", "signed"]
         assert drawn[-1].get_xlabel() == "signed heat, each map\nin its own scale"
+
+    def test_images_as_an_attack_left_them(self):
+        found = Comparison(Counted(), marked_images(), AsIs(), TopLeft(), transforms={"fgsm": FGSM(0.1)}).run()
+        (setting,) = found.settings
+        changed = torch.stack([item.image for item in found.behind.changed_images(setting).probe.items])
+        assert not torch.allclose(changed, IMAGES)
+        explained = torch.stack(found.behind.heatmaps_by_image(Cell(setting, "as_is"), range(4)))
+        assert torch.equal(explained, changed[:, 0])  # its heatmap is the image
+        assert panels(found.plot("extremes"))
+        with found.behind.cases(setting, ["as_is"], [3, 1]) as cases:
+            assert torch.equal(cases["as_is"].images, changed[[3, 1]])
+            assert torch.equal(cases["as_is"].heatmaps, changed[[3, 1], 0])
 
 
 class TestCurves:

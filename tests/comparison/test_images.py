@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_xai import Sample, ShapesDataset
 from lightning_xai.comparison import ImageFolder
 from lightning_xai.comparison.images import data_by_name, images_of
+from lightning_xai.comparison.transforms.transformed_images import transformed
 from lightning_xai.datasets.readers.framing import IMAGENET_MEAN, IMAGENET_STD
 from tests.comparison._made import IMAGES, marked_images
 
@@ -81,16 +82,16 @@ def test_transforms_see_batches_of_one_size_and_keep_keys():
         return Sample(sample.images + torch.rand_like(sample.images), sample.labels)
 
     state = torch.get_rng_state()
-    changed, again = images.transformed(noisy), images.transformed(noisy)
+    changed, again = transformed(images, noisy), transformed(images, noisy)
     assert torch.equal(torch.get_rng_state(), state)
     assert sizes[:2] == [(2, 3, 8, 8), (1, 3, 9, 8)]
     assert changed.probe.keys == images.probe.keys
     pairs = list(zip(changed.probe.items, again.probe.items, images.probe.items, strict=True))
     assert all(torch.equal(a.image, b.image) and not torch.equal(a.image, c.image) for a, b, c in pairs)
     with pytest.raises(TypeError, match=r"^Expected a transform to return a Sample, but got Tensor"):
-        images.transformed(lambda sample: sample.images)
+        transformed(images, lambda sample: sample.images)
     with pytest.raises(ValueError, match=r"^Expected a transform to keep 2 images, but got 1"):
-        images.transformed(lambda sample: Sample(sample.images[:1]))
+        transformed(images, lambda sample: Sample(sample.images[:1]))
 
 
 def picture(path, size=(40, 30), colour=(255, 0, 0), mode="RGB"):

@@ -77,6 +77,56 @@ def test_of_several_checkpoints_the_last(tmp_path):
         loaded_model(folder)
 
 
+def training(folder, moments):
+    """Checkpoints of a run by name, (epoch, step) each, whose first weight is the step."""
+    for name, (epoch, step) in moments.items():
+        module = Module(3)
+        module.net.weight.data.fill_(step)
+        path = checkpoint(folder / "checkpoints", module, name)
+        torch.save({**torch.load(path, weights_only=False), "epoch": epoch, "global_step": step}, path)
+    config = {"model": {"class_path": NAME, "init_args": {"num_classes": 3}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def steps(named):
+    return {name: loaded_model(source).net.weight[0, 0].item() for name, source in named.items()}
+
+
+class TestAllOfATraining:
+    def test_in_its_order_by_epoch(self, tmp_path):
+        moments = {"epoch=10": (10, 110), "epoch=2": (2, 30), "best": (0, 10), "last": (10, 110)}
+        folder = training(tmp_path / "version_0", {f"{name}.ckpt": moment for name, moment in moments.items()})
+        pattern = str(folder / "checkpoints" / "*.ckpt")
+        found = models_by_name(pattern)
+        assert steps(found) == {"epoch_0": 10.0, "epoch_2": 30.0, "epoch_10": 110.0}
+        assert found["epoch_10"].endswith("epoch=10.ckpt")
+        assert list(found) == list(models_by_name([f"{NAME}@{pattern}"])) == ["epoch_0", "epoch_2", "epoch_10"]
+        named = models_by_name({"run": pattern, "other": Counted()})
+        assert list(named) == ["run/epoch_0", "run/epoch_2", "run/epoch_10", "other"]
+        table = Comparison(pattern, {"d": marked_images()}, {"a": AsIs()}, TopLeft(), "predicted").run()
+        assert [setting.model for setting in table.settings] == ["epoch_0", "epoch_2", "epoch_10"]
+        assert list(dict.fromkeys(row["model"] for row in table.mean())) == ["epoch_0", "epoch_2", "epoch_10"]
+        assert not table.failures
+
+    def test_several_in_an_epoch_and_several_runs(self, tmp_path):
+        training(tmp_path / "version_0", {"a.ckpt": (0, 5), "b.ckpt": (0, 10), "c.ckpt": (1, 15)})
+        training(tmp_path / "version_1", {"a.ckpt": (0, 7)})
+        every = {
+            "version_0/epoch_0_step_5": 5.0,
+            "version_0/epoch_0_step_10": 10.0,
+            "version_0/epoch_1": 15.0,
+            "version_1/epoch_0": 7.0,
+        }
+        assert steps(models_by_name(str(tmp_path / "version_*" / "checkpoints" / "*.ckpt"))) == every
+        each = [str(tmp_path / f"version_{run}" / "**" / "*.ckpt") for run in (0, 1)]
+        assert steps(models_by_name(each)) == every
+
+    def test_none(self, tmp_path):
+        with pytest.raises(ValueError, match=r"^Expected checkpoints \(.ckpt\) at .*, but there are none"):
+            models_by_name(str(tmp_path / "*.ckpt"))
+
+
 def test_names_and_paths():
     resnet = loaded_model("torchvision/resnet18/none")
     assert type(resnet).__name__ == type(loaded_model("resnet18/none")).__name__ == "ResNet"

@@ -75,7 +75,7 @@ class TestOfAComparison:
         assert any(line.startswith("| fake_cam (control) |") for line in lines)
         assert "a = also_a: one method here, with equal heatmaps." in lines
         assert any(line.startswith("† top_left: ") and "fooled by" in line and "fake_cam" in line for line in lines)
-        assert "| pointing_game | PointingGame(tolerance=0.0) |" in lines
+        assert "| pointing_game | PointingGame(tolerance=0.0) | – |" in lines
 
     def test_equal_methods_share_ranks(self, table):
         ranks = {(r["explainer"], r["metric"]): r["rank"] for r in table.ranks(controls=False)}

@@ -7,7 +7,7 @@ import torch
 from pyarrow import parquet
 
 from lightning_xai import Comparison, PointingGame, RandomHeatmap, Readout, Sample
-from lightning_xai.comparison import storage
+from lightning_xai.comparison import folder_storage as storage
 from lightning_xai.comparison.fingerprint import of_model
 from lightning_xai.comparison.models import loaded_model
 from tests.comparison._made import IMAGES, AsIs, Counted, Mirrored, TopLeft, evaluations_of, marked_images

@@ -6,6 +6,7 @@ import torch.distributed as dist
 from torch import nn
 
 from lightning_xai import Case, Classifier, InsertionDeletion, MaskingCurve, Readout
+from lightning_xai.callbacks import run_state
 from lightning_xai.callbacks.run_state import RunState
 from lightning_xai.probing.decisions.effort import Effort
 from tests._nets import ConvNet, differences, state_of
@@ -107,11 +108,38 @@ def test_a_metric_and_what_the_readout_says():
 
 
 @pytest.mark.parametrize(("kind", "before"), [("cuda", 64), ("cpu", 32)])
-def test_a_run_begins_with_what_was_left(kind, before):
+def test_a_run_begins_with_what_was_left(kind, before, monkeypatch):
+    monkeypatch.setattr(run_state, "proven_room", lambda device: None if device.type == "cpu" else 1000)
     run, device = RunState(Effort(8), chunk_size=64), torch.device(kind)
-    assert run.images_per_forward(device) == before
-    run.note_images_per_forward(before, device)
+    assert run.images_per_forward(device) == run.images_without_gradients(device) == before
+    run.note_room(before, device)
     run.chunk_size = 128  # no shortage was met, so that greater batches still count
     assert run.images_per_forward(device) == (128 if kind == "cuda" else 32)
-    run.note_images_per_forward(16, device)
-    assert run.images_per_forward(device) == 16
+    run.note_room(16, device)
+    assert run.images_per_forward(device) == run.images_without_gradients(device) == 16
+
+
+def test_what_was_chosen_is_for_a_gpu_and_for_forwards_without_gradients(monkeypatch):
+    monkeypatch.setattr(run_state, "proven_room", lambda device: None if device.type == "cpu" else 1000)
+    run, device = RunState(Effort(8), chunk_size=16, grown=64), torch.device("cuda")
+    assert (run.images_per_forward(device), run.images_without_gradients(device)) == (16, 64)
+    assert run.images_without_gradients(torch.device("cpu")) == 16
+    assert run.images_per_forward(device, 24) == run.images_without_gradients(device, 24) == 24
+    run.note_room(32, device)
+    assert (run.images_per_forward(device), run.images_without_gradients(device)) == (16, 32)
+    run.note_room(8, device)
+    assert (run.images_per_forward(device, 24), run.images_without_gradients(device)) == (8, 8)
+
+
+def test_more_without_gradients():
+    net = Crowded(11)
+    classifier = Classifier(net, chunk_size=4, images_without_gradients=6)
+    expected = Classifier(net.net).logits(IMAGES)
+    torch.testing.assert_close(classifier.logits(IMAGES), expected)
+    assert SIZES == [6, 5]
+    assert [chunk.stop - chunk.start for chunk in classifier.chunks(11)] == [4, 4, 3]
+    net.room = 3
+    with pytest.warns(UserWarning, match="no room for 6 images"):
+        torch.testing.assert_close(classifier.logits(IMAGES), expected)
+    assert (classifier.chunk_size, classifier.images_without_gradients) == (3, 3)
+    assert Classifier(net, Readout(chunk_size=2), images_without_gradients=6).images_without_gradients == 2

@@ -6,7 +6,7 @@ from contextlib import contextmanager, redirect_stderr
 import pytest
 import torch
 
-from lightning_xai import Classifier, Explainer
+from lightning_xai import Classifier, Explainer, GradCAM
 from lightning_xai.model import progress
 from lightning_xai.model.progress import evaluations_shown
 from tests._nets import ConvNet
@@ -81,8 +81,17 @@ def test_the_classifier_is_left_as_it_was_also_by_an_error(monkeypatch):
             classifier.logits(images)
             raise ArithmeticError
 
-    classifier = Classifier(ConvNet())
+    classifier = Classifier(ConvNet(), chunk_size=4)
     with terminal(monkeypatch) as screen, pytest.raises(ArithmeticError):
         Failing()(classifier, IMAGES, 0)
     assert classifier.on_evaluated is None
     assert screen.getvalue().endswith("\r")
+
+
+def test_a_single_forward_shows_none_and_two_do(monkeypatch):
+    with terminal(monkeypatch) as screen:
+        GradCAM("features")(Classifier(ConvNet(), chunk_size=6), IMAGES, 0)
+    assert screen.getvalue() == ""
+    with terminal(monkeypatch) as screen:
+        GradCAM("features")(Classifier(ConvNet(), chunk_size=5), IMAGES, 0)
+    assert "GradCAM: " in screen.getvalue()

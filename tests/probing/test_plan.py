@@ -18,6 +18,7 @@ from lightning_xai.model import Classifier
 from lightning_xai.probing import Sample
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import Plan
+from lightning_xai.probing.target import case_of
 from tests.metrics._harness import Batch, tiny_net
 
 LOCALIZATION = {"pointing_game", "relevance_mass_accuracy", "relevance_rank_accuracy", "box_localization"}
@@ -192,3 +193,27 @@ class TestLogitsThatAreNoNumbers:
 
         with pytest.raises(ValueError, match="`heatmaps of Undefined` to be finite"):
             self.answers(Breaking(1.0), Undefined())
+
+
+def rows_of_logits(rows, **arguments):
+    """The explained classes of images whose pixels are the logits."""
+    images = torch.tensor(rows)[:, None, None]
+    sample = Sample(images, torch.zeros(len(rows), dtype=torch.int64))
+    return case_of(Classifier(nn.Flatten()), sample, sample.labels, **arguments).target.tolist()
+
+
+def test_the_class_with_the_kth_largest_logit():
+    """Also where its probability is 0 in float32, and of equal ones the first."""
+    rows = [[0.0, 3.0, 2.0, 1.0], [500.0, 100.0, 200.0, 300.0], [1.0, 2.0, 2.0, 1.0]]
+    found = {k: rows_of_logits(rows, target=f"top_{k}") for k in (1, 2, 3, 4)}
+    assert found == {1: [1, 0, 1], 2: [2, 3, 2], 3: [3, 2, 0], 4: [0, 1, 3]}
+    assert rows_of_logits(rows, target="predicted") == found[1]
+    assert rows_of_logits([[2.0], [-1.0]], target="top_2") == [0, 1]  # of one logit the other class
+    with pytest.raises(ValueError, match=r"^Expected a model of at least 5 classes for target='top_5', but it has 4"):
+        rows_of_logits(rows, target="top_5")
+
+
+@pytest.mark.parametrize("rule", ["top_0", "top_", "top_two", "top_2 ", "second"])
+def test_what_is_no_rule(rule):
+    with pytest.raises(ValueError, match=r"^Expected `target` to be one of 'label', 'predicted', .*'top_2', 'top_3'"):
+        Plan("grad_cam", None, rule)

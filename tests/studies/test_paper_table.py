@@ -1,9 +1,12 @@
 """Tables in a paper's layout: our numbers by hand, the paper's beside them, and the difference."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from lightning_xai.comparison import Cell
+from lightning_xai.studies import Findings
 from lightning_xai.studies.paper_table import PaperTable
 from lightning_xai.studies.printed import PrintedNumber
 from tests.studies._made import made_findings
@@ -72,3 +75,31 @@ def test_an_axis_that_is_named_nowhere_needs_one_value():
         table(columns=("metric",)).filled(made_findings(VALUES), {})
     with pytest.raises(ValueError, match=r"explainer of t.*'c'"):
         table(chosen={"explainer": ["c"]}).filled(made_findings(VALUES), {})
+
+
+def test_metrics_with_units_of_their_own():
+    units = {"sparseness": {"factor": -100, "offset": 100, "decimals": 1}}
+    settings = {"rows": ("model", "explainer"), "columns": ("metric",), "chosen": {"model": ["v"], "explainer": ["a"]}}
+    found = table(**settings, units=units).filled(made_findings(VALUES), {})
+    assert (found.columns[1], found.rows) == ("sparseness ↓", (("v · a", "80.0 ± 10.0"),))
+    with pytest.raises(ValueError, match="units of t"):
+        table(units={"sparseness": {"scale": 1}})
+
+
+def test_data_with_the_same_words_are_one_place():
+    values = {("u-s0", "a"): [0.2, 0.4], ("u-s1", "a"): [0.4, 0.8]}
+    first = made_findings(values)
+    part = first.part("p")
+    again = {
+        (Cell(replace(cell.setting, data="e"), cell.explainer), metric): replace(one, rows=one.rows + 0.1)
+        for (cell, metric), one in part.values.items()
+    }
+    both = Findings({"p": replace(part, values={**part.values, **again})}, first.networks)
+    pooled = {"columns": ("data", "explainer"), "chosen": {"data": {"d": "D", "e": "D"}}, "decimals": 3}
+    # means .3 and .4 of one training, .6 and .7 of the other: .35 and .65
+    assert table(**pooled).filled(both, {}).rows == (("u", "0.500 ± 0.150"),)
+    of_one = {place: rows for place, rows in {**part.values, **again}.items() if place[0].setting.model == "u-s0"}
+    one_training = Findings({"p": replace(part, values=of_one)}, first.networks)
+    assert table(**pooled).filled(one_training, {}).rows == (("u", "0.350 ± 0.100"),)  # each has an error of .1
+    with pytest.raises(ValueError, match="`data`"):
+        table(columns=("explainer",)).filled(both, {})

@@ -94,3 +94,4 @@ class Tell(xai.Report):
 
 constant: float = case[Constant()]
 data = xai.ShapesDataset(32, seed=1)
+xai.ExplanationMonitor(target="top_2")

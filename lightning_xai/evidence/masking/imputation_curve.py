@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._randomness import normal
-from lightning_xai.evidence.heat import ORDERS, Order, ranks
+from lightning_xai.evidence.heat import ORDERS, TIES, Order, Ties, ranks
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.removal.changed_images import BuildChangedImages, scores_of_changed_images
 
@@ -36,6 +36,7 @@ class ImputationCurve(Masking):
         order: Most or least relevant pixels first.
         noise: Standard deviation of the noise as a share of the image's range.
         seed: Of noise and random ties.
+        ties: See `ranks`.
 
     Raises:
         ValueError: If a percentage is not between 0 and 100, or another setting is out of range.
@@ -47,9 +48,11 @@ class ImputationCurve(Masking):
     order: Order = "morf"
     noise: float = 0.01
     seed: int = 0
+    ties: Ties = "random"
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_choice(self.ties, TIES, "ties")
         check_choice(self.order, ORDERS, "order")
         check_at_least(self.noise, 0.0, "noise")
         if not self.percentages or not all(0 < percentage < 100 for percentage in self.percentages):
@@ -78,7 +81,9 @@ class ImputationCurve(Masking):
         return self._imputed(case)(torch.full_like(version_index, image_index), version_index)
 
     def _imputed(self, case: Case) -> BuildChangedImages:
-        rank = ranks(case.heatmaps.flatten(1), case.keys, order=self.order, seed=self.seed).view_as(case.heatmaps)
+        rank = ranks(case.heatmaps.flatten(1), case.keys, ties=self.ties, order=self.order, seed=self.seed).view_as(
+            case.heatmaps
+        )
         num_removed = torch.tensor([round(p / 100 * rank[0].numel()) for p in self.percentages], device=rank.device)
 
         def build(image_index: Tensor, version_index: Tensor) -> Tensor:

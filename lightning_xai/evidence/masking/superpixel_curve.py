@@ -13,7 +13,7 @@ from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseli
 from lightning_xai._checks import check_choice
 from lightning_xai._segments import segment_means, superpixels
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.heat import ranks
+from lightning_xai.evidence.heat import TIES, Ties, ranks
 from lightning_xai.evidence.masking.masking import Masking
 from lightning_xai.evidence.masking.quadrature import NUM_NODES, Quadrature, every, radau
 
@@ -51,6 +51,7 @@ class SuperpixelCurve(Masking):
         seed: Of random ties.
         num_steps: ``"radau"`` for the ten points of a quadrature beside the unchanged image, rounded to whole
             superpixels, P ≤ 11; ``"all"`` for every number of superpixels from 0 to L.
+        ties: See `ranks`.
 
     Raises:
         ValueError: If the baseline or ``num_steps`` is unknown.
@@ -59,9 +60,11 @@ class SuperpixelCurve(Masking):
     baseline: AnyBaseline = "mean"
     seed: int = 0
     num_steps: SuperpixelSteps = "radau"
+    ties: Ties = "random"
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_choice(self.ties, TIES, "ties")
         check_choice(self.num_steps, ("radau", "all"), "num_steps")
         object.__setattr__(self, "baseline", checked_baseline(self.baseline))
 
@@ -130,7 +133,7 @@ class SuperpixelCurve(Masking):
         image, key = case.images[one], case.keys[one]
         labels = case[Superpixels()][image_index]
         relevance = segment_means(case.heatmaps[one], labels, self._num_superpixels(case, image_index))
-        rank = ranks(relevance, key, seed=self.seed)[0][labels]
+        rank = ranks(relevance, key, ties=self.ties, seed=self.seed)[0][labels]
         replaced = baseline_images(image, self.baseline, key, seed=self.seed)
 
         def without(num_removed: Tensor) -> Tensor:

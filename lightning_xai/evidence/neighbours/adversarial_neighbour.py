@@ -12,6 +12,7 @@ from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.models.logits import log_odds
 from lightning_xai.model.backward.input_gradient import input_gradient
+from lightning_xai.model.classifier import Classifier
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -72,11 +73,26 @@ class AdversarialNeighbour(Evidence[Attacked]):
     def _attacked(self, case: Case, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
         images, classifier = case.images[chunk], case.classifier.rows(chunk)
         target = case.target[chunk].clone()  # of a caller in inference mode, autograd could not save it
-        gradient, before = input_gradient(classifier, images, lambda logits: -log_odds(classifier, logits, target))
         step = self.epsilon * case.noise_unit(absolute=self.absolute)[chunk]
-        attacked = images + (step * gradient.sign()).to(images.dtype)
+        attacked, before = attacked_images(classifier, images, target, step)
         after = classifier.logits(attacked)
         heatmaps = case.explainer(classifier, attacked, target)
         moved = step.flatten() > 0
         heatmaps = torch.where(moved[:, None, None], heatmaps, torch.nan)
         return heatmaps, (before.argmax(1) == target) & moved, after.argmax(1) == target
+
+
+def attacked_images(classifier: Classifier, images: Tensor, target: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images after a step against a class, and the logits before it.
+
+    Args:
+        classifier: The model.
+        images: (n, C, H, W), at most a chunk.
+        target: The class, int64 (n,).
+        step: Length of the step in every value, in the units of the images, (n, 1, 1, 1).
+
+    Raises:
+        RuntimeError: If no gradient reaches the images.
+    """
+    gradient, before = input_gradient(classifier, images, lambda logits: -log_odds(classifier, logits, target))
+    return images + (step * gradient.sign()).to(images.dtype), before

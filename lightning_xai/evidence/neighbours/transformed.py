@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.evidence import Evidence
+from lightning_xai.evidence.neighbours.resampling import bilinear, inside, places_along, turned_places
 
 if TYPE_CHECKING:
     from lightning_xai.evidence.case import Case
@@ -88,27 +88,25 @@ class Transformed(Evidence[TransformedMaps]):
         if transform == "scale":
             smaller = (max(round(self.scale * size[0]), 1), max(round(self.scale * size[1]), 1))
             for old, new in ((size, smaller), (smaller, size)):
-                exact = _bilinear(exact, *(_resized(*pair, images.device) for pair in zip(old, new, strict=True)))
+                exact = bilinear(exact, *(places_along(*pair, images.device) for pair in zip(old, new, strict=True)))
         else:
-            exact = _bilinear(exact, *self._sources(transform, size, images.device))
+            exact = bilinear(exact, *self._sources(transform, size, images.device))
         return exact.to(images.dtype)
 
     def valid(self, transform: str, size: tuple[int, int], device: torch.device) -> Tensor:
         """Return which pixels of T x come from inside x, boolean (H, W); all but those of a rotation's corners."""
         if transform != "rotation":
             return torch.ones(size, dtype=torch.bool, device=device)
-        rows, columns = self._sources(transform, size, device)
-        return (rows >= -0.5) & (rows <= size[0] - 0.5) & (columns >= -0.5) & (columns <= size[1] - 0.5)
+        return inside(*self._sources(transform, size, device), size)
 
     def _sources(self, transform: str, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return row and column in x of each pixel of a rotation or a crop, float64 (H, W)."""
-        angle = math.radians(self.rotation) if transform == "rotation" else 0.0
-        stretch = self.crop if transform == "crop" else 1.0
-        row, column = (torch.arange(length, dtype=torch.float64, device=device) - (length - 1) / 2 for length in size)
-        down, right = row[:, None], column[None, :]
-        rows = stretch * (math.cos(angle) * down + math.sin(angle) * right) + (size[0] - 1) / 2
-        columns = stretch * (math.cos(angle) * right - math.sin(angle) * down) + (size[1] - 1) / 2
-        return rows, columns
+        return turned_places(
+            size,
+            device,
+            degrees=self.rotation if transform == "rotation" else 0.0,
+            share=self.crop if transform == "crop" else 1.0,
+        )
 
     def _transformed(self, images: Tensor, transform_index: Tensor) -> Tensor:
         transformed = torch.empty_like(images)
@@ -117,33 +115,3 @@ class Transformed(Evidence[TransformedMaps]):
             if len(rows):
                 transformed[rows] = self.apply(transform, images[rows])
         return transformed
-
-
-def _resized(old: int, new: int, device: torch.device) -> Tensor:
-    """Return the place along an axis of ``old`` pixels of each of ``new`` pixels, float64 (new,)."""
-    return (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5
-
-
-def _bilinear(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the values of ``images`` (N, C, H, W) at places between pixels, mirrored outside, (N, C, h, w).
-
-    Args:
-        images: float64.
-        rows: (h, w), or (h,) for places on a grid.
-        columns: (h, w), or (w,).
-    """
-    if rows.ndim == 1:
-        rows, columns = rows[:, None], columns[None, :]
-    top, bottom, down = _between(rows, images.shape[2])
-    left, right, along = _between(columns, images.shape[3])
-    above = images[:, :, top, left] * (1 - along) + images[:, :, top, right] * along
-    below = images[:, :, bottom, left] * (1 - along) + images[:, :, bottom, right] * along
-    return above * (1 - down) + below * down
-
-
-def _between(place: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the pixels before and after each place, and its distance from the first in [0, 1)."""
-    place = (place.round(decimals=9) + 0.5).abs() % (2 * length)  # a hair beside a pixel's centre is the pixel
-    place = (torch.where(place > length, 2 * length - place, place) - 0.5).clamp(0, length - 1)
-    first = place.floor().long()
-    return first, (first + 1).clamp(max=length - 1), place - first

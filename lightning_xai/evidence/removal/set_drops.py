@@ -12,7 +12,7 @@ from lightning_xai._baseline import AnyBaseline, baseline_images, checked_baseli
 from lightning_xai._checks import check_choice, check_count
 from lightning_xai._randomness import uniform
 from lightning_xai.evidence.evidence import Evidence
-from lightning_xai.evidence.heat import ranks
+from lightning_xai.evidence.heat import TIES, Ties, ranks
 from lightning_xai.evidence.removal.changed_images import scores_of_changed_images
 from lightning_xai.evidence.removal.subset_drops import Drops
 
@@ -32,6 +32,7 @@ class SetDrops(Evidence[Drops]):
         baseline: What a removed set becomes; ``"uniform"`` noise is drawn anew for each of the draws.
         num_draws: Draws of a noise baseline.
         seed: Of ties and noise.
+        ties: See `ranks`.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -42,9 +43,11 @@ class SetDrops(Evidence[Drops]):
     baseline: AnyBaseline = "minimum"
     num_draws: int = 1
     seed: int = 0
+    ties: Ties = "random"
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_choice(self.ties, TIES, "ties")
         check_count(self.num_sets, "num_sets")
         check_choice(self.by, ("value", "magnitude"), "by")
         object.__setattr__(self, "baseline", checked_baseline(self.baseline))
@@ -58,7 +61,7 @@ class SetDrops(Evidence[Drops]):
         """Return the drops."""
         heat = case.heatmaps.flatten(1)
         heat = heat.abs() if self.by == "magnitude" else heat
-        rank = ranks(heat, case.keys, seed=self.seed)
+        rank = ranks(heat, case.keys, ties=self.ties, seed=self.seed)
         edges = torch.arange(self.num_sets + 1, dtype=torch.float64, device=heat.device) * heat.shape[1]
         edges = (edges / self.num_sets).round().long()
         set_index = torch.bucketize(rank, edges[1:-1], right=True)

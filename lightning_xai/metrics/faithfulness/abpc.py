@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -31,6 +32,7 @@ class ABPC(ExplanationMetric):
         grid: Rows and columns of cells.
         baseline: What removed cells become; see `baseline_images`.
         seed: Of noise and random ties.
+        ties: How equally hot cells are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -56,13 +58,15 @@ class ABPC(ExplanationMetric):
         grid: tuple[int, int] = (8, 8),
         baseline: Baseline = "uniform",
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.grid = check_grid(grid)
         self.baseline = checked_baseline(baseline)
         self.seed = seed
-        curve = MaskingCurve("deletion", baseline, math.prod(self.grid), grid=self.grid, seed=seed)
+        self.ties: Ties = ties
+        curve = MaskingCurve("deletion", baseline, math.prod(self.grid), ties=ties, grid=self.grid, seed=seed)
         self.most_relevant_first, self.least_relevant_first = curve, replace(curve, order="lerf")
 
     def score(self, case: Case) -> Tensor:

@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._segments import check_grid
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.heat import Order
+from lightning_xai.evidence.heat import Order, Ties
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -34,6 +34,7 @@ class AOPC(ExplanationMetric):
         baseline: What removed cells become; see `baseline_images`.
         order: Most (``"morf"``) or least (``"lerf"``) relevant cell first.
         seed: Of noise and random ties.
+        ties: How equally hot cells are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -59,6 +60,7 @@ class AOPC(ExplanationMetric):
         baseline: Baseline = "uniform",
         order: Order = "morf",
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -66,7 +68,8 @@ class AOPC(ExplanationMetric):
         self.baseline = checked_baseline(baseline)
         self.order: Order = order
         self.seed = seed
-        self.curve = MaskingCurve("deletion", baseline, math.prod(self.grid), order, grid=self.grid, seed=seed)
+        self.ties: Ties = ties
+        self.curve = MaskingCurve("deletion", baseline, math.prod(self.grid), order, ties, grid=self.grid, seed=seed)
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]

@@ -75,6 +75,10 @@ class Completeness(ExplanationMetric):
                 f"Expected `baseline` to be {declared!r}, from which {type(case.explainer).__name__} attributes, but "
                 f"got {self.baseline!r}."
             )
+        return self.error_of_sum(case)
+
+    def error_of_sum(self, case: Case) -> Tensor:
+        """Return by how much the heat misses the difference of the scores, (N,), whatever the explainer promises."""
         classifier = case.classifier
         from_logits, to_logits = case[self.baseline_logits], case[self.logits]
         change = classifier.select(to_logits, case.target) - classifier.select(from_logits, case.target)

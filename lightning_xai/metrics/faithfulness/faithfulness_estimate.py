@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import pearson
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -28,6 +29,7 @@ class FaithfulnessEstimate(ExplanationMetric):
         num_chunks: Sets of pixels.
         baseline: What a removed set becomes; see `baseline_images`.
         seed: Of random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -53,13 +55,15 @@ class FaithfulnessEstimate(ExplanationMetric):
         num_chunks: int = 64,
         baseline: Baseline = "minimum",
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.num_chunks = num_chunks
         self.baseline = checked_baseline(baseline)
         self.seed = seed
-        self.drops = SetDrops(num_chunks, "value", baseline, seed=seed)
+        self.ties: Ties = ties
+        self.drops = SetDrops(num_chunks, "value", baseline, seed=seed, ties=ties)
 
     def score(self, case: Case) -> Tensor:
         """Return Pearson's correlation of attribution and drop, (N,); NaN where undefined."""

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai._checks import check_at_least
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.masking.superpixel_curve import SuperpixelCurve, SuperpixelSteps
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -39,6 +40,7 @@ class IROF(ExplanationMetric):
         ceiling: Greatest share of the unchanged image's score that counts, ≥ 1; None for the published curve.
         num_steps: ``"radau"`` for ten points of a quadrature, ``"all"`` to remove one superpixel after another, as
             published; see `SuperpixelCurve`.
+        ties: How equally hot superpixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -66,6 +68,7 @@ class IROF(ExplanationMetric):
         seed: int = 0,
         ceiling: float | None = 1.0,
         num_steps: SuperpixelSteps = "radau",
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         if ceiling is not None:
@@ -76,8 +79,9 @@ class IROF(ExplanationMetric):
         if ceiling != 1.0:
             self.range = (-math.inf, 1.0)  # type: ignore[misc] # a share above 1 takes more from 1 than there is
         self.seed = seed
+        self.ties: Ties = ties
         self.num_steps: SuperpixelSteps = num_steps
-        self.curve = SuperpixelCurve(baseline, seed, num_steps)
+        self.curve = SuperpixelCurve(baseline, seed, num_steps, ties)
 
     def score(self, case: Case) -> Tensor:
         """Return 1 − the area under the relative curve, (N,); NaN where the score is too small to divide by."""

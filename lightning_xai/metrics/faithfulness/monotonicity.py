@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._baseline import Baseline, checked_baseline
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.masking.masking_curve import MaskingCurve
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -33,6 +34,7 @@ class Monotonicity(ExplanationMetric):
         strict: Whether an image counts 1 only if no step falls, else 0.
         correlation: Whether to return Spearman's correlation of the score with the step instead.
         seed: Of random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -61,6 +63,7 @@ class Monotonicity(ExplanationMetric):
         strict: bool = False,
         correlation: bool = False,
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -69,7 +72,8 @@ class Monotonicity(ExplanationMetric):
         self.strict = strict
         self.correlation = correlation
         self.seed = seed
-        self.curve = MaskingCurve("insertion", baseline, num_sets, "lerf", seed=seed)
+        self.ties: Ties = ties
+        self.curve = MaskingCurve("insertion", baseline, num_sets, "lerf", ties, seed=seed)
         if correlation:
             self.range = (-1.0, 1.0)  # type: ignore[misc]
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_xai.evidence.case import Case
+from lightning_xai.evidence.heat import Ties
 from lightning_xai.evidence.removal.set_drops import SetDrops
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
@@ -28,6 +29,7 @@ class MonotonicityCorrelation(ExplanationMetric):
         num_sets: Sets of pixels.
         num_draws: Draws of the noise.
         seed: Of noise and random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -54,13 +56,15 @@ class MonotonicityCorrelation(ExplanationMetric):
         num_sets: int = 32,
         num_draws: int = 10,
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.num_sets = num_sets
         self.num_draws = num_draws
         self.seed = seed
-        self.drops = SetDrops(num_sets, "magnitude", "uniform", num_draws, seed)
+        self.ties: Ties = ties
+        self.drops = SetDrops(num_sets, "magnitude", "uniform", num_draws, seed, ties)
 
     def score(self, case: Case) -> Tensor:
         """Return Spearman's correlation of attribution and uncertainty, (N,); NaN where undefined."""

@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from lightning_xai._checks import check_choice
 from lightning_xai.evidence.case import Case
-from lightning_xai.evidence.heat import Order
+from lightning_xai.evidence.heat import Order, Ties
 from lightning_xai.evidence.masking.imputation_curve import ImputationCurve
 from lightning_xai.metrics.metric import ExplanationMetric, MetricOptions
 
@@ -37,6 +37,7 @@ class ROAD(ExplanationMetric):
         order: Most or least relevant first, or half the difference least − most.
         noise: Standard deviation of the noise as a share of the image's range.
         seed: Of noise and random ties.
+        ties: How equally hot pixels are ordered: ``"random"``, ``"first"`` or ``"last"``.
         **options: Of `torchmetrics.Metric`.
 
     Raises:
@@ -61,6 +62,7 @@ class ROAD(ExplanationMetric):
         order: Direction = "morf",
         noise: float = 0.01,
         seed: int = 0,
+        ties: Ties = "random",
         **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
@@ -69,7 +71,8 @@ class ROAD(ExplanationMetric):
         self.order: Direction = order
         self.noise = noise
         self.seed = seed
-        self.curves = tuple(ImputationCurve(self.percentages, way, noise, seed) for way in _CURVES_OF[order])
+        self.ties: Ties = ties
+        self.curves = tuple(ImputationCurve(self.percentages, way, noise, seed, ties) for way in _CURVES_OF[order])
         if order == "combined":
             self.range = (-0.5, 0.5)  # type: ignore[misc]
 

@@ -1,0 +1,64 @@
+"""Claims about which class is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lightning_xai.comparison.cell import Setting
+from lightning_xai.comparison.table import ComparisonTable
+from lightning_xai.probing.target import TargetRule
+from lightning_xai.studies.claim import Verdict
+from lightning_xai.studies.contrast import Contrast, combined, groups_of
+from lightning_xai.studies.false_sense.values import values_of
+from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging import counted, listed, outcome_of
+
+
+def shifted(
+    findings: Findings,
+    part: str,
+    explainers: Sequence[str],
+    target: TargetRule,
+    than: TargetRule,
+    within: Mapping[str, Sequence[float]],
+    share: float = 1.0,
+    **equal: Any,
+) -> Verdict:
+    """Judge that metrics change by amounts between bounds where another class of the same images is explained.
+
+    Args:
+        findings: Of a study.
+        part: Its name.
+        explainers: Over which the change is a mean.
+        target: The rule which class is explained.
+        than: The rule with which it is compared.
+        within: Metric -> least and greatest change of its value, in its own unit and direction.
+        share: Of all metrics and networks.
+        **equal: See `groups_of`.
+    """
+    table, signs, words = findings.part(part), [], []
+    for metric, (low, high) in within.items():
+        for settings in groups_of(findings, part, target=target, **equal).values():
+            others = [Setting(one.model, one.data, one.transform, than) for one in settings]
+            rows = [_change(table, one, other, metric, explainers) for one, other in zip(settings, others, strict=True)]
+            found = combined(findings.group(settings[0].model), rows)
+            signs.append(_inside(found, low, high))
+            words.append(f"{metric}, {found}")
+    return Verdict(outcome_of(signs, share), f"{target} − {than}: {counted(signs)} ({listed(words)})")
+
+
+def _change(table: ComparisonTable, setting: Setting, other: Setting, metric: str, explainers: Sequence[str]) -> Tensor:
+    """Return the change of each image, mean over explainers, of the images that are defined with both classes."""
+    first, second = (values_of(table, one, metric, explainers, oriented=False) for one in (setting, other))
+    change = (first - second).nanmean(0)
+    return change[~change.isnan()]
+
+
+def _inside(found: Contrast, low: float, high: float) -> int:
+    """Return 1 if the interval lies between the bounds, −1 if it lies outside, else 0."""
+    if low <= found.low and found.high <= high:
+        return 1
+    return -1 if found.high < low or found.low > high else 0
