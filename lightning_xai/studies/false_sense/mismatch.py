@@ -28,7 +28,7 @@ def mismatched_sensitivity(
         radius: Of the noise; see `MaxSensitivity`.
         num_samples: Noisy copies.
     """
-    comparison = context.parts[part].comparison(context.networks, None, device=context.device)
+    (comparison,) = context.parts[part].comparisons(context.networks, None, device=context.device)
     task, rows = comparison.task, []
     storage = MemoryStorage()
     metrics = {"MS": MaxSensitivity(radius, num_samples), "AS": AvgSensitivity(radius, num_samples)}
