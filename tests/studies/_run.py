@@ -1,11 +1,10 @@
-"""A process of a study, for tests: ``python -m tests.studies._run STUDY FOLDER [seconds per batch]``."""
+"""A process of a study, for tests: ``python -m tests.studies._run STUDY FOLDER``."""
 
 import sys
 
 import torch
 
 from lightning_xai.studies import Study
-from tests.comparison._made import Slow
 
 
 def values_of(study, folder, told=lambda _: None):
@@ -18,6 +17,5 @@ def values_of(study, folder, told=lambda _: None):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    Slow.seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     found = values_of(sys.argv[1], sys.argv[2], told=lambda line: print(line, flush=True))
     print(f"found {found}", flush=True)

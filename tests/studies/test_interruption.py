@@ -1,5 +1,6 @@
 """A study that was killed goes on where it was; three processes find what one finds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,15 @@ from tests.studies._made import DECLARED, written_study
 from tests.studies._run import values_of
 
 ROOT = Path(__file__).parents[2]
-SLOW = "slow: {class_path: tests.comparison._made.Slow}"
+WAITING = "waiting: {class_path: tests.studies._made.Waiting}"
 
 
-def start(*arguments):
-    command = [sys.executable, "-W", "ignore", "-m", "tests.studies._run", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def start(study, folder, awaited=""):
+    command = [sys.executable, "-W", "ignore", "-m", "tests.studies._run", str(study), str(folder)]
+    environment = {**os.environ, "AWAITED": str(awaited)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def lines_until(process, line):
@@ -31,12 +35,12 @@ def lines_until(process, line):
 
 @pytest.fixture
 def study(tmp_path):
-    return written_study(tmp_path, DECLARED.replace("hires_cam: hires_cam", f"hires_cam: hires_cam, {SLOW}"))
+    return written_study(tmp_path, DECLARED.replace("hires_cam: hires_cam", f"hires_cam: hires_cam, {WAITING}"))
 
 
 def test_a_killed_study_goes_on_and_three_processes_are_one(study, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
-    killed = start(study, together, 600.0)
+    killed = start(study, together, tmp_path / "never")
     said = lines_until(killed, "explaining")  # networks are trained, and it is in the midst of the comparison
     killed.kill()  # SIGKILL: it cannot tidy up
     killed.communicate()
@@ -44,7 +48,7 @@ def test_a_killed_study_goes_on_and_three_processes_are_one(study, tmp_path):
     assert len(trained) == 1 == sum(line.startswith("training") for line in said)
     assert list((together / "claims").glob("*.json"))  # what it held when it died
 
-    others = [start(study, together, 0.1), start(study, together, 0.1)]
+    others = [start(study, together), start(study, together)]
     lines = []
     found = values_of(study, together, lines.append)  # this process is the third
     outputs = [other.communicate(timeout=300)[0] for other in others]
