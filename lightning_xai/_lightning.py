@@ -76,9 +76,7 @@ def on_each_device(
         ModuleNotFoundError: If neither package is installed.
         ValueError: If Fabric knows no such strategy, or there are no such devices.
     """
-    check_installed()
-    package = next((name for name in _FABRICS if name in sys.modules), None)
-    package = package or next(name for name in _FABRICS if find_spec(name.partition(".")[0]))
+    package = _FABRICS[_PACKAGES.index(lightning_package().__name__)]
     try:
         placed = import_module(package).Fabric(accelerator=accelerator, devices=devices, strategy=strategy).strategy
     except Exception as error:

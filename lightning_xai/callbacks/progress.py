@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -61,8 +62,9 @@ class _RichLine:
             self._bar.refresh()
 
 
-def _task(progress: Progress, title: str, total: int | None) -> TaskID:
-    """Return the display's task of that title, begun anew."""
+def _task(progress: Progress, title: str, total: float | None) -> TaskID:
+    """Return the display's task of that title, begun anew; Lightning's display takes no total that is None."""
+    total = math.inf if total is None else total
     known = next((task.id for task in progress.tasks if task.description == title), None)
     if known is None:
         return progress.add_task(title, total=total)

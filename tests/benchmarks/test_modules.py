@@ -40,9 +40,10 @@ def test_an_explanation_passes_thirteen_files():
         ({"groups": lambda batch: [0, 1, 0, 1]}, ("groups",)),
     ],
 )
+# a fit of one batch leaves a budget no time
 @pytest.mark.filterwarnings(
-    "ignore:ExplanationMonitor.*explains nothing in this fit"
-)  # a fit of one batch leaves no time
+    "ignore:ExplanationMonitor.*explains nothing in this fit", "ignore:.*counts every validation"
+)
 def test_an_explained_validation_passes_what_is_asked_for(settings, asked):
     files = of_warm_call(partial(fit, **{**ALONE, **settings}), lightning_module)
     found = {name for name, paths in ASKED_FOR.items() if any(path in files for path in paths)}

@@ -1,6 +1,7 @@
 """A Trainer's own bar decides where evaluations are shown: a line of its rich display, or tqdm beside its tqdm."""
 
 import io
+import math
 import re
 import time
 
@@ -18,12 +19,12 @@ from lightning_xai.model import progress
 class Evaluating(L.Callback):
     """Tells of twenty evaluations, five at a time, and fails after them if it shall."""
 
-    def __init__(self, error=None):
-        self.error = error
+    def __init__(self, error=None, total=20):
+        self.error, self.total = error, total
 
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
-            with evaluations_shown(trainer, 20) as advance:
+            with evaluations_shown(trainer, self.total) as advance:
                 for _ in range(4):
                     advance(5)
                     time.sleep(0.1)  # rich draws ten times a second
@@ -31,7 +32,7 @@ class Evaluating(L.Callback):
                     raise self.error
 
 
-def trained(tmp_path, bar, *, epochs=1, error=None):
+def trained(tmp_path, bar, *, epochs=1, error=None, total=20):
     trainer = L.Trainer(
         max_epochs=epochs,
         limit_train_batches=1,
@@ -41,7 +42,7 @@ def trained(tmp_path, bar, *, epochs=1, error=None):
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=tmp_path,
-        callbacks=[bar, Evaluating(error)],
+        callbacks=[bar, Evaluating(error, total)],
     )
     data = torch.utils.data.DataLoader(torch.ones(2, 32))
     trainer.fit(BoringModel(), data, data)
@@ -70,6 +71,12 @@ def test_one_line_of_the_rich_display_for_all_epochs(tmp_path, screen, monkeypat
     assert [task.id for task in tasks] == list(range(len(tasks)))  # Lightning finds its own by position
     assert re.search(r"Explaining [^\n]*\d+/20", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.getvalue()))
     assert "Explaining" not in "".join(capfd.readouterr())  # no second display
+
+
+def test_a_cost_that_nobody_knows(tmp_path, screen, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    _, bar = screen
+    assert lines_of(trained(tmp_path, bar, epochs=2, total=None)) == [(False, 20, math.inf)]
 
 
 def test_an_error_takes_the_line_away(tmp_path, screen, monkeypatch):

@@ -188,7 +188,7 @@ def test_the_largest_cells_come_first_whatever_their_model():
     explainers = {"cheap": Saliency(), "dear": RISE(num_masks=16), "drawn": RandomHeatmap()}
     comparison = Comparison({name: lambda net=net: net for name, net in nets.items()}, data, explainers, TopLeft())
     ledger, order = Ledger(comparison.task, MemoryStorage()), []
-    with LoadedModels(comparison.task) as models:
+    with LoadedModels(comparison.task, MemoryStorage()) as models:
         ledger.identify(models)
         Worker(ledger, models, lambda cell, _: order.append(cell)).work(ledger.unfinished())
         assert models.loads == 2
@@ -213,7 +213,7 @@ def test_models_beyond_the_memory_meant_for_them_are_given_up_and_loaded_again(m
         {f"m{i}": lambda net=net: net for i, net in enumerate(nets)}, marked_images(), AsIs(), TopLeft()
     )
     monkeypatch.setattr(loaded, "_MOST_LOADED", 2 * sum(w.nbytes for w in nets[0].state_dict().values()))
-    with LoadedModels(comparison.task) as models:
+    with LoadedModels(comparison.task, MemoryStorage()) as models:
         assert [models.module(name) for name in ("m0", "m1", "m0", "m2")] == [nets[0], nets[1], nets[0], nets[2]]
         assert models.loads == 3
         models.module("m0")

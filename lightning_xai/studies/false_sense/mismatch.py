@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
+from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.storage import MemoryStorage
-from lightning_xai.comparison.task import ModelAtWork
 from lightning_xai.explainers.gradient.saliency import Saliency
 from lightning_xai.explainers.normalized import Normalized
 from lightning_xai.metrics.robustness.avg_sensitivity import AvgSensitivity
@@ -28,16 +29,18 @@ def mismatched_sensitivity(
         radius: Of the noise; see `MaxSensitivity`.
         num_samples: Noisy copies.
     """
-    (comparison,) = context.parts[part].comparisons(context.networks, None, device=context.device)
-    task, rows = comparison.task, []
-    storage = MemoryStorage()
+    asked = context.parts[part]
+    (comparison,) = asked.comparisons(context.networks, None, device=context.device)
+    task = comparison.task
+    _, network = next(iter(asked.loaded(context.networks)))
+    setting, device = task.settings[0], context.device or torch.device("cpu")
+    bench = Bench(network.to(device), task.images_of(setting), setting.target, task.readout, task.seed, device)
     metrics = {"MS": MaxSensitivity(radius, num_samples), "AS": AvgSensitivity(radius, num_samples)}
-    gradient = Normalized(Saliency())
-    with ModelAtWork(task, task.settings[0].model, storage) as model:
-        bench = model.bench(task.settings[0])
-        for name in explainers:
-            scores = bench.scores(gradient, metrics, bench.heatmaps(task.explainers[name]).heatmaps)
-            found = [metrics[metric].estimate(scores.values[metric].rows) for metric in metrics]
-            rows.append((name, *(number for one in found for number in (one.value, one.error))))
+    gradient, rows = Normalized(Saliency()), []
+    for name in explainers:
+        heatmaps = bench.heatmaps(task.explainers[name]).heatmaps
+        scores = bench.scores(gradient, metrics, dict(enumerate(heatmaps)))
+        found = [metrics[metric].estimate(scores.values[metric].rows) for metric in metrics]
+        rows.append((name, *(number for one in found for number in (one.value, one.error))))
     columns = ("maps of", "MS, others of the gradient", "±", "AS, others of the gradient", "± ")
     return Records(columns, tuple(rows), "", ("± is the standard error over images.",))

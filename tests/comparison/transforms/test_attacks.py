@@ -8,8 +8,9 @@ from captum.robust import FGSM as CaptumFGSM
 from torch import nn
 
 from lightning_xai import FGSM, Comparison, OnePixel, Sample
+from lightning_xai.comparison.folder_storage import FolderStorage
 from lightning_xai.comparison.images import images_of
-from lightning_xai.comparison.storage import FolderStorage, MemoryStorage
+from lightning_xai.comparison.storage import MemoryStorage
 from lightning_xai.comparison.transforms.attack import Attack
 from lightning_xai.evidence import Case
 from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixelAttack
