@@ -81,5 +81,6 @@ def _forecast(study: Study, output: Path, networks: Path) -> int:
             comparison_cells = len(list(part.trained())) + len(part.models)
             sys.stdout.write(f"{name}: {len(left)} networks to train first, {comparison_cells} networks to explain.\n")
         else:
-            sys.stdout.write(f"{name}: {part.comparison(kept, output).forecast()}\n")
+            for comparison in part.comparisons(kept, output):
+                sys.stdout.write(f"{name}: {comparison.forecast()}\n")
     return 0

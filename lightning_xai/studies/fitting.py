@@ -151,7 +151,10 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> Any:
     optimizer = kinds[recipe.optimizer](trained, **settings)
     if recipe.schedule == "constant":
         return optimizer
-    return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs[-1])]
+    schedulers = torch.optim.lr_scheduler
+    if recipe.schedule == "step":
+        return [optimizer], [schedulers.StepLR(optimizer, recipe.decay_every, recipe.decay)]
+    return [optimizer], [schedulers.CosineAnnealingLR(optimizer, recipe.epochs[-1])]
 
 
 def _keeping(package: Any, recipe: Recipe, keep: Callable[[int], None]) -> Any:

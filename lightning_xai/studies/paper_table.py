@@ -16,13 +16,14 @@ from lightning_xai.comparison.aggregates import costs
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.metrics.estimate import undefined_rows
+from lightning_xai.metrics.estimate import Estimate, undefined_rows
+from lightning_xai.studies.beside import PrintedTable, beside, faults, legend
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.printed import PrintedNumber
 
 Statistic = Literal["mean", "std", "min", "max", "evaluations", "seconds"]
 Axis = Literal["model", "data", "transform", "target", "explainer", "metric", "statistic"]
 _AXES = ("model", "data", "transform", "target", "explainer", "metric", "statistic")
+_OF_SETTING = ("data", "transform", "target")
 _POOLED = ("data", "transform")
 _STATISTICS = ("mean", "std", "min", "max", "evaluations", "seconds")
 Place = Mapping[str, str]
@@ -77,28 +78,44 @@ class PaperTable:
             for one in unit:
                 check_choice(one, ("factor", "offset", "decimals"), f"units of {self.name}")
 
-    def filled(self, findings: Findings, printed: Mapping[tuple[str, str], PrintedNumber]) -> Records:
+    def filled(self, findings: Findings, printed: PrintedTable) -> Records:
         """Return the table: ``ours ± SE | paper | Δ`` in each cell, – where there is none."""
         table = findings.part(self.part)
         values = {axis: self._values(axis, findings, table) for axis in _AXES}
-        for axis in set(_AXES) - {*self.rows, *self.columns, "statistic"}:
-            if len(values[axis]) > 1:
-                raise ValueError(
-                    f"Expected {self.name} to have `{axis}` among its rows or columns, or one in `chosen`, because "
-                    f"part {self.part!r} has several: {', '.join(values[axis])}."
-                )
+        self._check_axes(values, findings, table)
         rows = []
         for row in _crossed(self.rows, values):
             entries = []
             for column in _crossed(self.columns, values):
-                place = {axis: next(iter(values[axis])) for axis in _AXES} | dict(row) | dict(column)
+                place = {axis: next(iter(values[axis])) for axis in _AXES if len(values[axis]) == 1}
+                place |= {"statistic": next(iter(values["statistic"])), **dict(row), **dict(column)}
                 names = _words(row, values), _words(column, values)
-                entries.append(self._entry(findings, table, place, printed, names))
+                ours = self._ours(findings, table, place)
+                paper, is_mean = self._paper(printed, *names)
+                decimals = self._unit(place["metric"])[2]
+                entries.append(beside(ours, paper if printed else None, decimals, is_mean=is_mean))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
-        said = "ours ± standard error | paper | difference" if printed else "value ± standard error"
-        notes = (said, *self.notes, *_faults(printed))
+        notes = (legend(printed), *self.notes, *faults(printed))
         return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Name of the comparison that it reads."""
+        return frozenset({self.part})
+
+    def _check_axes(self, values: Mapping[str, Mapping[str, str]], findings: Findings, table: ComparisonTable) -> None:
+        """Raise ValueError if a number of the table would be of several values of an axis that it does not show."""
+        for axis in set(_AXES) - {*self.rows, *self.columns, "statistic"}:
+            of_model: dict[str, set[str]] = {}
+            for setting in table.settings:
+                of_model.setdefault(findings.group(setting.model), set()).add(str(getattr(setting, axis, axis)))
+            follows_model = axis in _OF_SETTING and "model" in (*self.rows, *self.columns)
+            if len(values[axis]) > 1 and not (follows_model and all(len(one) == 1 for one in of_model.values())):
+                raise ValueError(
+                    f"Expected {self.name} to have `{axis}` among its rows or columns, or one in `chosen`, because "
+                    f"part {self.part!r} has several: {', '.join(values[axis])}."
+                )
 
     def _arrow(self, table: ComparisonTable, column: Sequence[tuple[str, str]]) -> str:
         """Return the direction of a column's metric; a negative factor turns it around."""
@@ -132,27 +149,9 @@ class PaperTable:
             check_choice(name, _STATISTICS if axis == "statistic" else known, f"{axis} of {self.name}")
         return named
 
-    def _entry(
-        self,
-        findings: Findings,
-        table: ComparisonTable,
-        place: Place,
-        printed: Mapping[tuple[str, str], PrintedNumber],
-        names: tuple[str, str],
-    ) -> str:
-        decimals = self._unit(place["metric"])[2]
-        value, error = self._ours(findings, table, place)
-        paper, is_mean = self._paper(printed, *names)
-        ours = "–" if math.isnan(value) else f"{value:.{decimals}f}"
-        ours += "" if math.isnan(error) else f" ± {error:.{decimals}f}"
-        if math.isnan(paper):
-            return ours if not printed else f"{ours} | – | –"
-        difference = "–" if math.isnan(value) else f"{value - paper:+.{decimals}f}"
-        return f"{ours} | {'mean ' if is_mean else ''}{paper:.{decimals}f} | {difference}"
-
-    def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> tuple[float, float]:
+    def _ours(self, findings: Findings, table: ComparisonTable, place: Place) -> Estimate:
         by_model: dict[str, list[tuple[float, float]]] = {}
-        wanted = {axis: self._alike(axis, place[axis]) for axis in ("data", "transform", "target")}
+        wanted = {axis: self._alike(axis, place[axis]) for axis in _OF_SETTING if axis in place}
         for one in table.settings:
             if findings.group(one.model) == place["model"] and all(
                 str(getattr(one, axis)) in names for axis, names in wanted.items()
@@ -161,11 +160,11 @@ class PaperTable:
                 by_model.setdefault(one.model, []).extend([] if math.isnan(found[0]) else [found])
         known = [torch.tensor(found, dtype=torch.float64).mean(0) for found in by_model.values() if found]
         if not known:
-            return math.nan, math.nan
+            return Estimate(math.nan)
         values = torch.stack([one[0] for one in known])
         error = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else float(known[0][1])
         factor, offset, _ = self._unit(place["metric"])
-        return offset + factor * float(values.mean()), abs(factor) * error
+        return Estimate(offset + factor * float(values.mean()), abs(factor) * error)
 
     def _alike(self, axis: str, name: str) -> set[str]:
         """Return the names that have the words of one."""
@@ -174,7 +173,7 @@ class PaperTable:
             return {name}
         return {other for other, words in chosen.items() if words == chosen[name]}
 
-    def _paper(self, printed: Mapping[tuple[str, str], PrintedNumber], row: str, column: str) -> tuple[float, bool]:
+    def _paper(self, printed: PrintedTable, row: str, column: str) -> tuple[float, bool]:
         """Return what the paper prints at a place, and whether that is the mean over its networks."""
         if (row, column) in printed:
             return printed[row, column].value, False
@@ -230,13 +229,3 @@ def _firsts(words_of: Mapping[str, str]) -> list[str]:
 
 def _words(place: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, str]]) -> str:
     return BETWEEN.join(values[axis][name] for axis, name in place)
-
-
-def _faults(printed: Mapping[tuple[str, str], PrintedNumber]) -> Iterator[str]:
-    """Yield what is known to be wrong with the paper's numbers, each once."""
-    by_note: dict[str, list[str]] = {}
-    for (row, column), one in printed.items():
-        if one.note:
-            by_note.setdefault(one.note, []).append(f"{row}, {column}")
-    for note, places in by_note.items():
-        yield f"In the paper ({'; '.join(places)}): {note}"

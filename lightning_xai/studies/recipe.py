@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, Literal
 
 from lightning_xai._checks import check_at_least, check_choice, check_count
@@ -30,7 +31,10 @@ class Recipe:
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum .9).
         learning_rate: Step size, at the beginning.
         weight_decay: Of the optimizer.
-        schedule: Of the learning rate: ``"constant"``, or ``"cosine"`` to zero.
+        schedule: Of the learning rate: ``"constant"``, ``"cosine"`` to zero, or ``"step"``: times ``decay`` after every
+            ``decay_every`` epochs.
+        decay: See there.
+        decay_every: Likewise.
         class_weights: Whether rare classes weigh more in the loss: N / (C · N_c).
         augment: A function of a batch of images in training, such as a flip; None for none.
         frozen: Beginnings of names of parameters that are not trained.
@@ -50,7 +54,9 @@ class Recipe:
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    decay: float = 0.5
+    decay_every: int = 1
     class_weights: bool = False
     augment: Source | None = None
     frozen: tuple[str, ...] = ()
@@ -70,7 +76,9 @@ class Recipe:
             raise ValueError(f"Expected `epochs` to rise, but got {list(self.epochs)}.")
         check_count(self.batch_size, "batch_size")
         check_choice(self.optimizer, ("adam", "adamw", "sgd"), "optimizer")
-        check_choice(self.schedule, ("constant", "cosine"), "schedule")
+        check_choice(self.schedule, ("constant", "cosine", "step"), "schedule")
+        check_at_least(self.decay, 0.0, "decay", strict=True)
+        check_count(self.decay_every, "decay_every")
         check_at_least(self.learning_rate, 0.0, "learning_rate", strict=True)
         check_at_least(self.weight_decay, 0.0, "weight_decay")
         if self.epochs and self.train is None:
@@ -84,3 +92,30 @@ class Recipe:
     def key(self) -> str:
         """The word by which the trained network is kept: it differs where a setting does."""
         return fingerprint("recipe", _TRAINING_VERSION, asdict(self))
+
+
+def recipe_families(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Recipe]]:
+    """Return the recipes of a declaration by family and name.
+
+    A recipe is a family of itself; one with ``vary``, a mapping of settings to lists of values, is a family of one
+    recipe for each combination, such as ``vgg-32-0.001``.
+
+    Raises:
+        ValueError: If ``vary`` has a setting without values.
+
+    Example:
+        >>> loop = {"network": {"class_path": "torch.nn.Identity"}, "vary": {"batch_size": [32, 64]}}
+        >>> list(recipe_families({"vgg": loop})["vgg"])
+        ['vgg-32', 'vgg-64']
+    """
+    families = {}
+    for name, one in declared.items():
+        varied: Mapping[str, Sequence[Any]] = one.get("vary", {})
+        if not all(varied.values()):
+            raise ValueError(f"Expected `vary` of recipe {name!r} to list values of each setting, but got {varied}.")
+        plain = {setting: value for setting, value in one.items() if setting != "vary"}
+        families[name] = {
+            "-".join((name, *map(str, values))): Recipe(**{**plain, **dict(zip(varied, values, strict=True))})
+            for values in product(*varied.values())
+        }
+    return families

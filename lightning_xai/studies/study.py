@@ -14,12 +14,13 @@ from lightning_xai.comparison.lease import SECONDS, Leases
 from lightning_xai.studies.analysis import Analysis, AnalysisContext
 from lightning_xai.studies.claim import Claim
 from lightning_xai.studies.declaration import folder_of, read_declaration
+from lightning_xai.studies.derived_table import DerivedTable
 from lightning_xai.studies.figure import StudyFigure
 from lightning_xai.studies.findings import Findings, Network
 from lightning_xai.studies.paper_table import PaperTable
 from lightning_xai.studies.part import Part
 from lightning_xai.studies.printed import Printed, read_printed
-from lightning_xai.studies.recipe import Recipe
+from lightning_xai.studies.recipe import Recipe, recipe_families
 from lightning_xai.studies.result import StudyResult
 from lightning_xai.studies.training import TrainedNetworks
 
@@ -54,7 +55,7 @@ class Study:
         recipes: Networks that are trained, by name.
         parts: Comparisons, by name.
         analyses: What else is computed, by name.
-        tables: Layouts of the paper's tables.
+        tables: Layouts of the paper's tables: a `PaperTable`, or with a ``function`` a `DerivedTable`.
         figures: Its figures.
         claims: What it claims.
         open_settings: What the paper does not tell, with the choice that was made.
@@ -70,7 +71,7 @@ class Study:
     recipes: Mapping[str, Recipe]
     parts: Mapping[str, Part]
     analyses: Mapping[str, Analysis]
-    tables: tuple[PaperTable, ...]
+    tables: tuple[PaperTable | DerivedTable, ...]
     figures: tuple[StudyFigure, ...]
     claims: tuple[Claim, ...]
     open_settings: tuple[str, ...]
@@ -107,9 +108,11 @@ class Study:
         declared = read_declaration(folder, scale, {"data": data, "download": download})
         for key in declared:
             check_choice(key, _KEYS, f"a key of the study {folder.name!r}")
-        recipes = {name: Recipe(**one) for name, one in declared.get("recipes", {}).items()}
+        families = recipe_families(declared.get("recipes", {}))
         changes: dict[str, Any] = {} if seeds is None else {"seeds": check_seeds(seeds)}
-        parts = {name: _limited(Part.of(name, one, recipes), limit, changes) for name, one in declared["parts"].items()}
+        parts = {
+            name: _limited(Part.of(name, one, families), limit, changes) for name, one in declared["parts"].items()
+        }
         path = folder / "printed.csv"
         made = cls(
             name=folder.name,
@@ -117,10 +120,10 @@ class Study:
             source=declared["source"],
             scale=scale,
             summary=declared["summary"],
-            recipes=recipes,
+            recipes={name: one for family in families.values() for name, one in family.items()},
             parts=parts,
             analyses={name: Analysis(name, **one) for name, one in declared.get("analyses", {}).items()},
-            tables=tuple(PaperTable(name, **one) for name, one in declared.get("tables", {}).items()),
+            tables=tuple(_table(name, one) for name, one in declared.get("tables", {}).items()),
             figures=tuple(StudyFigure(name, **one) for name, one in declared.get("figures", {}).items()),
             claims=tuple(Claim(name, **one) for name, one in declared.get("claims", {}).items()),
             open_settings=tuple(declared.get("open_settings", ())),
@@ -133,11 +136,13 @@ class Study:
     def check(self) -> None:
         """Raise ValueError if a table, figure or claim reads what the study does not compute."""
         for table in self.tables:
-            check_choice(table.part, tuple(self.parts), f"part of {table.name}")
+            known = self.parts if isinstance(table, PaperTable) else {**self.parts, **self.analyses}
+            for name in table.reads:
+                check_choice(name, tuple(known), f"part of {table.name}")
         for figure in self.figures:
-            for name, known in ((figure.part, self.parts), (figure.analysis, self.analyses)):
+            for name, there in ((figure.part, self.parts), (figure.analysis, self.analyses)):
                 if name:
-                    check_choice(name, tuple(known), f"what {figure.name} reads")
+                    check_choice(name, tuple(there), f"what {figure.name} reads")
         for claim in self.claims:
             claim.function  # noqa: B018 - an unknown predicate is an error before anything runs
             for name in claim.parts:
@@ -145,7 +150,7 @@ class Study:
 
     def narrowed(self, only: Sequence[str]) -> Study:
         """Return the study with some tables, figures and claims, and the parts and analyses that they read."""
-        named: dict[str, frozenset[str]] = {one.name: frozenset({one.part}) for one in self.tables}
+        named: dict[str, frozenset[str]] = {one.name: one.reads for one in self.tables}
         named |= {one.name: frozenset({one.part, one.analysis}) for one in self.figures}
         named |= {one.name: one.parts for one in self.claims}
         for name in only:
@@ -192,7 +197,7 @@ class Study:
         tables, known = {}, dict[str, Network]()
         for name, part in self.parts.items():
             told(f"comparing {name}")
-            tables[name] = part.comparison(kept, folder, device=device, lease=lease, progress=progress).run()
+            tables[name] = part.run(kept, folder, device=device, lease=lease, progress=progress)
             known |= part.networks(kept)
         place = None if device is None else torch.device(device)
         context = AnalysisContext(kept, self.recipes, self.parts, Findings(tables, known), place)
@@ -213,6 +218,10 @@ def check_seeds(seeds: int) -> int:
     """
     check_count(seeds, "seeds")
     return seeds
+
+
+def _table(name: str, declared: Mapping[str, Any]) -> PaperTable | DerivedTable:
+    return DerivedTable(name, **declared) if "function" in declared else PaperTable(name, **declared)
 
 
 def _limited(part: Part, limit: int | None, changes: Mapping[str, Any]) -> Part:

@@ -121,7 +121,7 @@ def test_the_paper_scale_reads_validation_images_in_folders_by_class(tmp_path):
         explainers={name: part.explainers[name] for name in ("gradient", "grad_cam", "fake_cam")},
         metrics={name: part.metrics[name] for name in ("average_drop", "average_gain")},
     )
-    table = part.comparison(TrainedNetworks(tmp_path / "networks"), None, progress=False).run()
+    table = part.run(TrainedNetworks(tmp_path / "networks"), None, progress=False)
     assert table.errors == ()
     (setting,) = table.settings
     facts = table.of(setting, "fake_cam", "average_gain").facts

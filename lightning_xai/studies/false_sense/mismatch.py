@@ -30,7 +30,8 @@ def mismatched_sensitivity(
         num_samples: Noisy copies.
     """
     asked = context.parts[part]
-    task = asked.comparison(context.networks, None, device=context.device).task
+    (comparison,) = asked.comparisons(context.networks, None, device=context.device)
+    task = comparison.task
     _, network = next(iter(asked.loaded(context.networks)))
     setting, device = task.settings[0], context.device or torch.device("cpu")
     bench = Bench(network.to(device), task.images_of(setting), setting.target, task.readout, task.seed, device)
