@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_xai.comparison.cell import Setting
+from lightning_xai.comparison.cell import NO_TRANSFORM, Setting
 from lightning_xai.comparison.statistics import bootstrap
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.metrics.estimate import undefined_rows
@@ -71,7 +71,8 @@ def groups_of(findings: Findings, part: str, **equal: object) -> dict[str, list[
             "target": setting.target,
         }
         if all(shared[name] in _several(value) for name, value in equal.items()):
-            found.setdefault(" · ".join(map(str, shared.values())), []).append(setting)
+            words = [str(word) for name, word in shared.items() if (name, word) != ("transform", NO_TRANSFORM)]
+            found.setdefault(" · ".join(words), []).append(setting)
     return found
 
 
