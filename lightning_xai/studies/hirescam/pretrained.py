@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch import nn
 
-from lightning_xai.studies.networks import flatten_head
+from lightning_xai.studies.networks import check_weights, flatten_head
+
+_WEIGHTS = "IMAGENET1K_V1"
 
 
 def pretrained_flat_head(
@@ -24,12 +23,5 @@ def pretrained_flat_head(
     Raises:
         FileNotFoundError: If torch's folder of weights has none, and they must not be downloaded.
     """
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(name)["IMAGENET1K_V1"]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
-    if not download and not file.is_file():
-        raise FileNotFoundError(
-            f"Expected the ImageNet weights of {name} at {file}, but there are none: pass --download or put them there."
-        )
-    return flatten_head(name, num_classes, image_size, weights="IMAGENET1K_V1")
+    check_weights(name, _WEIGHTS, download=download)
+    return flatten_head(name, num_classes, image_size, weights=_WEIGHTS)

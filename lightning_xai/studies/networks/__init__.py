@@ -3,6 +3,7 @@
 from lightning_xai.studies.networks.convolutional import conv_flatten, conv_gap, mnist_cnn, vgg_fc, vgg_flatten
 from lightning_xai.studies.networks.flat_head import LAST_CONVOLUTIONS, flatten_head
 from lightning_xai.studies.networks.pretrained import (
+    check_weights,
     efficientnet_lite0,
     timm_network,
     torchvision_network,
@@ -20,6 +21,7 @@ __all__ = [
     "NETWORKS",
     "TRAINABLE_LAYERS",
     "SmallViT",
+    "check_weights",
     "conv_flatten",
     "conv_gap",
     "efficientnet_lite0",

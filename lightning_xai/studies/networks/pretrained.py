@@ -65,17 +65,23 @@ def torchvision_network(
     Raises:
         FileNotFoundError: If torch's folder of weights has none, and they must not be downloaded.
     """
-    from torchvision.models import get_model, get_model_weights
+    from torchvision.models import get_model
 
-    known = get_model_weights(name)[weights]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / str(known.url).rpartition("/")[2]
+    check_weights(name, weights, download=download)
+    network: nn.Module = get_model(name, weights=weights)
+    return (network if num_classes is None else with_classes(network, num_classes)).eval()
+
+
+def check_weights(name: str, weights: str, *, download: bool) -> None:
+    """Raise FileNotFoundError if a network of torchvision has no weights in torch's folder and must not fetch any."""
+    from torchvision.models import get_model_weights
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(get_model_weights(name)[weights].url).rpartition("/")[2]
     if not download and not file.is_file():
         raise FileNotFoundError(
             f"Expected the weights {weights} of {name} at {file}, but there are none: pass --download, or put them "
             "there."
         )
-    network: nn.Module = get_model(name, weights=known)
-    return (network if num_classes is None else with_classes(network, num_classes)).eval()
 
 
 def timm_network(name: str, *, num_classes: int, download: bool = False) -> nn.Module:
