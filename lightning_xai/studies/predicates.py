@@ -168,6 +168,9 @@ def cheaper(
     """Judge that a metric (or explaining by an explainer) costs at most 1/``factor`` of others' evaluations: exact."""
     others = _several(than)
     means = {name: _evaluations(findings, part, name, of) for name in (what, *others)}
+    unknown = [name for name, value in means.items() if math.isnan(value)]
+    if unknown:
+        return Verdict("undecided", f"no cost is known of {', '.join(unknown)}")
     holds = all(means[what] * factor <= means[one] for one in others)
     words = ", ".join(f"{name} {value:.1f}" for name, value in means.items())
     return Verdict("supported" if holds else "contradicted", f"evaluations per image: {words}")
@@ -190,9 +193,10 @@ def _mean(table: ComparisonTable, settings: Sequence[Setting], explainer: str, m
     """Return the mean over trainings of a metric, and its standard error: the larger of images' and trainings'."""
     known = [table.estimate(one, explainer, metric) for one in settings]
     values = torch.tensor([one.value for one in known], dtype=torch.float64)
-    of_images = math.sqrt(sum(one.error**2 for one in known if not math.isnan(one.error))) / len(known)
+    of_images = math.sqrt(sum(one.error**2 for one in known)) / len(known)  # NaN where an image is alone
     of_trainings = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else 0.0
-    return float(values.mean()), max(of_images, of_trainings)
+    error = of_trainings if math.isnan(of_images) and len(known) > 1 else max(of_images, of_trainings)
+    return float(values.mean()), error
 
 
 def _one_method(table: ComparisonTable, setting: Setting, explainer: str) -> set[str]:

@@ -100,6 +100,14 @@ def test_means_within_bounds():
     assert bounded(findings, "p", "sparseness", ["a", "b"], above=0.5, share=0.5).outcome == "supported"
 
 
+def test_a_single_image_decides_nothing():
+    findings = made_findings({("m", "a"): [0.8, math.nan], ("m", "b"): [0.1, math.nan]})
+    assert bounded(findings, "p", "sparseness", "a", above=0.5).outcome == "undecided"
+    assert exceeds(findings, "p", "sparseness", "a", "b").outcome == "undecided"
+    constant = made_findings({("m", "a"): [0.8, 0.8]})  # an error of 0 is one
+    assert bounded(constant, "p", "sparseness", "a", above=0.5).outcome == "supported"
+
+
 def test_equal_heatmaps_are_one_method():
     findings = made_findings({("m", "a"): HIGH, ("m", "b"): LOW, ("m", "c"): LOW})
     heatmaps = findings.part("p").heatmaps
@@ -128,6 +136,7 @@ def test_costs_are_exact():
     findings = made_findings({("m", "a"): HIGH, ("m", "b"): LOW})  # explaining: 1 and 2 evaluations per image
     assert cheaper(findings, "p", "a", "b", factor=2, of="explainer").outcome == "supported"
     assert cheaper(findings, "p", "a", "b", factor=2.1, of="explainer").outcome == "contradicted"
+    assert cheaper(findings, "p", "a", "c", of="explainer").why == "no cost is known of c"
 
 
 def test_a_claim_about_what_was_not_run_is_undecided():
