@@ -144,9 +144,16 @@ class Study:
                 if name:
                     check_choice(name, tuple(there), f"what {figure.name} reads")
         for claim in self.claims:
-            claim.function  # noqa: B018 - an unknown predicate is an error before anything runs
-            for name in claim.parts:
-                check_choice(name, (*self.parts, *self.analyses), f"what {claim.name} reads")
+            self._check_claim(claim)
+
+    def _check_claim(self, claim: Claim) -> None:
+        claim.function  # noqa: B018 - an unknown predicate is an error before anything runs
+        for name in claim.parts:
+            check_choice(name, (*self.parts, *self.analyses), f"what {claim.name} reads")
+        part, metric = self.parts.get(str(claim.arguments.get("part"))), claim.arguments.get("metric", ())
+        for name in [metric] if isinstance(metric, str) else metric:
+            if part is not None:
+                check_choice(name, tuple(part.metrics), f"a metric of {claim.name}")
 
     def narrowed(self, only: Sequence[str]) -> Study:
         """Return the study with some tables, figures and claims, and the parts and analyses that they read."""

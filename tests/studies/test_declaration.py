@@ -44,6 +44,7 @@ def test_places_keep_their_type(tmp_path):
         ("predicate: exceeds", "predicate: exceed", "predicate.*'exceed'.*Did you mean"),
         ("part: main, kind", "part: none, kind", "what figure_1 reads"),
         ("arguments: {part: main", "arguments: {part: gone", "what C1 reads"),
+        ("metric: sparseness", "metric: sparsenes", "a metric of C1.*'sparsenes'"),
         ("    explainers:", "    explainer:", "a setting of part 'main'.*'explainer'"),
         ("epochs: [1, 2]", "epochs: [2, 1]", "`epochs` to rise"),
         ("batch_size: 16", "batch_size: 16\n    patience: 2", "`validation` in a recipe with `patience`"),
