@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, TypedDict
 
 import torch
@@ -14,6 +15,8 @@ from lightning_xai._checks import check_choice
 from lightning_xai.datasets.badge import choose_badge_classes, draw_badges
 from lightning_xai.datasets.drawing import DIFFICULTIES, HUES, draw_scenes
 from lightning_xai.datasets.outlines import OUTLINES
+
+_RADII = (0.08, 0.22)  # smaller ones have no shape on small images, larger ones do not fit between the badges
 
 NUM_CYCLES = 8
 """Images are drawn in blocks of this many times `num_classes`."""
@@ -59,6 +62,9 @@ class ShapesDataset(Dataset[ShapesSample]):
         shortcut: Probability that the badge agrees with the label, in [0, 1]; None for no badges.
         seed: Seed of all randomness, from 0 to 2**32 - 1.
         cue: What tells the class: "shape" or "colour".
+        radius: Smallest and largest size of the object: radius of the disc with its area, as a fraction of S, each from
+            0.08 to 0.22; None for what belongs to `difficulty`. The smaller the objects, the farther from the centre
+            they may lie: at 0.08 the centre of the image is on one of ten, at 0.2 on nearly all.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -97,6 +103,7 @@ class ShapesDataset(Dataset[ShapesSample]):
         shortcut: float | None = None,
         seed: int = 0,
         cue: Literal["shape", "colour"] = "shape",
+        radius: tuple[float, float] | None = None,
     ) -> None:
         _check_integer("num_images", num_images, 1, 2**31 - 1, "as many as are to be drawn")
         _check_integer("image_size", image_size, 32, 4096, "in pixels: shapes need room")
@@ -105,13 +112,14 @@ class ShapesDataset(Dataset[ShapesSample]):
         _check_difficulty(difficulty)
         _check_shortcut(shortcut)
         check_choice(cue, ("shape", "colour"), "cue")
+        _check_radius(radius)
         if cue == "colour" and shortcut is not None:
             raise ValueError(
                 "Expected `shortcut` with cue='shape' only, because badges tell classes by their colours, but got "
                 f"{shortcut}."
             )
         self.image_size, self.num_classes, self.seed = image_size, num_classes, seed
-        self.difficulty, self.shortcut, self.cue = difficulty, shortcut, cue
+        self.difficulty, self.shortcut, self.cue, self.radius = difficulty, shortcut, cue, radius
         names = [outline.name for outline in OUTLINES] if cue == "shape" else list(HUES)
         self.classes = tuple(names[:num_classes])
         scenes = Generator().manual_seed(seed)
@@ -140,7 +148,10 @@ class ShapesDataset(Dataset[ShapesSample]):
         labels = torch.rand(NUM_CYCLES, self.num_classes, generator=scenes).argsort(dim=1).flatten()
         hues = None if self.cue == "shape" else torch.tensor([*HUES.values()])[labels]
         shapes = labels if hues is None else torch.zeros_like(labels)
-        images, masks = draw_scenes(shapes, self.image_size, DIFFICULTIES[self.difficulty], scenes, hues)
+        look = DIFFICULTIES[self.difficulty]
+        if self.radius is not None:
+            look = replace(look, radius=self.radius)
+        images, masks = draw_scenes(shapes, self.image_size, look, scenes, hues)
         badge_classes, badge_masks = torch.full_like(labels, -1), torch.zeros_like(masks)
         if self.shortcut is not None:
             badge_classes = choose_badge_classes(labels, self.num_classes, self.shortcut, badges)
@@ -197,4 +208,19 @@ def _check_shortcut(shortcut: object) -> None:
         raise ValueError(
             "Expected `shortcut`, the probability that the badge agrees with the label, to be in [0, 1], "
             f"but got {shortcut}."
+        )
+
+
+def _check_radius(radius: object) -> None:
+    if radius is None:
+        return
+    if not isinstance(radius, tuple | list) or len(radius) != 2:
+        raise TypeError(f"Expected `radius` to be a pair (smallest, largest) or None, but got {radius!r}.")
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in radius):
+        raise TypeError(f"Expected `radius` to hold two numbers, but got {radius!r}.")
+    least, largest = _RADII
+    if not least <= radius[0] <= radius[1] <= largest:
+        raise ValueError(
+            f"Expected `radius` to be two fractions of the image's side from {least} to {largest}, the smaller one "
+            f"first, but got {radius!r}."
         )

@@ -142,6 +142,17 @@ class TestObjects:
             contrasts.append(ratios.mean())
         assert contrasts[0] > 1.3 * contrasts[1] > 1.3**2 * contrasts[2]
 
+    def test_radius_is_the_size_of_the_objects(self):
+        """Areas are those of discs whose radii are uniform in the range."""
+        dataset = ShapesDataset(400, 96, num_classes=8, radius=(0.09, 0.15))
+        radii = (dataset.masks.sum((1, 2)) / math.pi).sqrt() / 96
+        assert radii.min() > 0.08
+        assert radii.max() < 0.16
+        assert abs(radii.mean() - 0.12) < 4 * 0.06 / math.sqrt(12 * 400)
+        assert torch.equal(ShapesDataset(8).images, ShapesDataset(8, radius=(0.15, 0.22)).images)  # as "medium" has it
+        on_the_centre = [ShapesDataset(100, radius=(one, one)).masks[:, 32, 32].float().mean() for one in (0.08, 0.2)]
+        assert on_the_centre[0] < 0.2 < 0.9 < on_the_centre[1]
+
 
 class TestColours:
     def test_only_the_colour_tells_the_class(self):
@@ -208,6 +219,10 @@ class TestColours:
             TypeError,
             "Expected `shortcut` to be a probability or None (no badge), but got True.",
         ),
+        ({"radius": 0.1}, TypeError, "Expected `radius` to be a pair (smallest, largest) or None, but got 0.1."),
+        ({"radius": ("0.1", 0.2)}, TypeError, "Expected `radius` to hold two numbers, but got ('0.1', 0.2)."),
+        ({"radius": (0.2, 0.1)}, ValueError, "from 0.08 to 0.22, the smaller one first, but got (0.2, 0.1)."),
+        ({"radius": (0.1, 0.3)}, ValueError, "from 0.08 to 0.22, the smaller one first, but got (0.1, 0.3)."),
     ],
 )
 def test_errors_name_the_argument(settings, error, message):
