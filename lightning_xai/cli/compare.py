@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_xai.comparison.comparison import Comparison
-from lightning_xai.comparison.extremes import extremes
-from lightning_xai.comparison.lease import SECONDS
+from lightning_xai.comparison.figures.extremes import extremes
 from lightning_xai.comparison.models import instantiated
 from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.running.task import SPLIT
+from lightning_xai.comparison.storage.lease import SECONDS
 from lightning_xai.comparison.table import ComparisonTable, FigureKind
-from lightning_xai.comparison.task import SPLIT
 from lightning_xai.loggers.files import write_file
 from lightning_xai.model.readout import Readout
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightning_xai.comparison.layers import layers_of
+from lightning_xai.cli.layers import layers_of
 from lightning_xai.comparison.models import loaded_model
 from lightning_xai.comparison.records import Records
 from lightning_xai.comparison.transforms.registry import TRANSFORMS

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_xai.cli.compare import device_named
-from lightning_xai.comparison.lease import SECONDS
+from lightning_xai.comparison.storage.lease import SECONDS
 from lightning_xai.studies.declaration import list_studies
 from lightning_xai.studies.study import Study
-from lightning_xai.studies.training import TrainedNetworks
+from lightning_xai.studies.training.trained_networks import TrainedNetworks
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace

@@ -3,12 +3,12 @@ from lightning_xai.comparison.cell import Cell as Cell
 from lightning_xai.comparison.cell import Failure as Failure
 from lightning_xai.comparison.cell import Setting as Setting
 from lightning_xai.comparison.comparison import Comparison as Comparison
-from lightning_xai.comparison.randomized_labels import data_randomization as data_randomization
 from lightning_xai.comparison.records import Records as Records
 from lightning_xai.comparison.results import CellHeatmaps as CellHeatmaps
 from lightning_xai.comparison.results import CellValues as CellValues
 from lightning_xai.comparison.results import ImageFacts as ImageFacts
-from lightning_xai.comparison.shifted_images import input_invariance as input_invariance
+from lightning_xai.comparison.sanity_checks.randomized_labels import data_randomization as data_randomization
+from lightning_xai.comparison.sanity_checks.shifted_images import input_invariance as input_invariance
 from lightning_xai.comparison.table import ComparisonTable as ComparisonTable
 from lightning_xai.comparison.transforms.alpha_scaling import AlphaScaling as AlphaScaling
 from lightning_xai.comparison.transforms.coarsening import Coarsening as Coarsening

@@ -11,25 +11,25 @@ import torch
 
 from lightning_xai._checks import check_count
 from lightning_xai._lightning import on_each_device
-from lightning_xai.comparison.archive import Archive
 from lightning_xai.comparison.cell import Cell, Failure
-from lightning_xai.comparison.fingerprint import check_named
-from lightning_xai.comparison.folder_storage import FolderStorage
-from lightning_xai.comparison.forecast import Forecast, forecast
 from lightning_xai.comparison.images import ComparedImages, DataSource, data_by_name, images_of
-from lightning_xai.comparison.lease import SECONDS
-from lightning_xai.comparison.ledger import Ledger
-from lightning_xai.comparison.loaded import LoadedModels
 from lightning_xai.comparison.models import Models, models_by_name
-from lightning_xai.comparison.progress import cells_shown
 from lightning_xai.comparison.results import CellHeatmaps, CellValues
-from lightning_xai.comparison.storage import MemoryStorage, Storage
+from lightning_xai.comparison.running.archive import Archive
+from lightning_xai.comparison.running.forecast import Forecast, forecast
+from lightning_xai.comparison.running.ledger import Ledger
+from lightning_xai.comparison.running.loaded import LoadedModels
+from lightning_xai.comparison.running.progress import cells_shown
+from lightning_xai.comparison.running.task import SPLIT, Task
+from lightning_xai.comparison.running.worker import Worker
+from lightning_xai.comparison.storage.fingerprint import check_named
+from lightning_xai.comparison.storage.folder_storage import FolderStorage
+from lightning_xai.comparison.storage.lease import SECONDS
+from lightning_xai.comparison.storage.storage import MemoryStorage, Storage
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.comparison.task import SPLIT, Task
 from lightning_xai.comparison.transforms.named import Transforms, transforms_by_name
 from lightning_xai.comparison.transforms.transform import Transform
 from lightning_xai.comparison.transforms.transformed_images import out_of_view, transformed
-from lightning_xai.comparison.worker import Worker
 from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
 from lightning_xai.explainers.controls.fake_cam import FakeCAM
 from lightning_xai.explainers.controls.random_heatmap import RandomHeatmap

@@ -6,26 +6,26 @@ import math
 from typing import TYPE_CHECKING
 
 from lightning_xai._settings import in_words, unlike_defaults
-from lightning_xai.comparison.aggregates import MEAN_RANK, compared, found_metrics, ranks_in, signed_means
 from lightning_xai.comparison.cell import Failure, Setting
 from lightning_xai.comparison.records import Entry, Records, shown
+from lightning_xai.comparison.statistics.aggregates import MEAN_RANK, compared, found_metrics, ranks_in, signed_means
+from lightning_xai.comparison.statistics.verdict import marked
 from lightning_xai.comparison.transforms.transform import Transform
-from lightning_xai.comparison.verdict import marked
 from lightning_xai.model.readout import Readout
 
 if TYPE_CHECKING:
-    from lightning_xai.comparison.table import ComparisonTable
+    from lightning_xai.comparison.statistics.table_content import TableContent
 
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
-def pages(table: ComparisonTable) -> list[Records]:
+def pages(table: TableContent) -> list[Records]:
     """Return a table per setting; the last one says with which settings all of them were computed."""
     found = [_page(table, setting) for setting in table.settings]
     return [*found, _settings(table)]
 
 
-def _page(table: ComparisonTable, setting: Setting) -> Records:
+def _page(table: TableContent, setting: Setting) -> Records:
     metrics = found_metrics(table, setting)
     reasons = {name: marked(table, setting, name) for name in metrics}
     ranks = ranks_in(table, setting, controls=True)
@@ -43,7 +43,7 @@ def _page(table: ComparisonTable, setting: Setting) -> Records:
     )
 
 
-def _best(table: ComparisonTable, setting: Setting, metric: str) -> float:
+def _best(table: TableContent, setting: Setting, metric: str) -> float:
     """Return the best mean of the real explainers, so that higher is better; NaN if the metric has no direction."""
     if table.metrics[metric].higher_is_better is None:
         return math.nan
@@ -52,7 +52,7 @@ def _best(table: ComparisonTable, setting: Setting, metric: str) -> float:
     return max(known, default=math.nan)
 
 
-def _entry(table: ComparisonTable, setting: Setting, explainer: str, metric: str, best: float) -> Entry:
+def _entry(table: TableContent, setting: Setting, explainer: str, metric: str, best: float) -> Entry:
     estimate = table.estimate(setting, explainer, metric)
     if math.isnan(estimate.value):
         return Entry("–")
@@ -63,7 +63,7 @@ def _entry(table: ComparisonTable, setting: Setting, explainer: str, metric: str
     return Entry(f"{shown(estimate.value)}{error}{undefined}", is_best)
 
 
-def _notes(table: ComparisonTable, setting: Setting, metrics: list[str], reasons: dict[str, str]) -> list[str]:
+def _notes(table: TableContent, setting: Setting, metrics: list[str], reasons: dict[str, str]) -> list[str]:
     counts = {len(found.rows) for (cell, _), found in table.values.items() if cell.setting == setting}
     images = " or ".join(map(str, sorted(counts)))
     notes = [
@@ -93,7 +93,7 @@ def _errors(failures: list[Failure]) -> list[str]:
     ]
 
 
-def _settings(table: ComparisonTable) -> Records:
+def _settings(table: TableContent) -> Records:
     """Return every setting that decided a number, and which of them are not the defaults."""
     named = {**table.explainers_by_name, **table.metrics}
     rows = [(name, repr(one), ", ".join(unlike_defaults(one)) or None) for name, one in named.items()]

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lightning_xai._checks import check_choice
-from lightning_xai.comparison import aggregates, layout
-from lightning_xai.comparison.agreement import AgreementAxis, agreement_records
+from lightning_xai.comparison import layout
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.selection import Names, selected
-from lightning_xai.comparison.statistics import Correlation
-from lightning_xai.comparison.table_content import TableContent
-from lightning_xai.comparison.tidy import COLUMNS, check_pyarrow, table_to_parquet, tidy
-from lightning_xai.comparison.verdict import verdicts
+from lightning_xai.comparison.statistics import aggregates
+from lightning_xai.comparison.statistics.agreement import AgreementAxis, agreement_records
+from lightning_xai.comparison.statistics.statistics import Correlation
+from lightning_xai.comparison.statistics.table_content import Names, TableContent, selected
+from lightning_xai.comparison.statistics.verdict import verdicts
+from lightning_xai.comparison.storage.tidy import COLUMNS, check_pyarrow, table_to_parquet, tidy
 from lightning_xai.loggers.files import write_file
 from lightning_xai.metrics.similarity import Similarity
 

@@ -4,10 +4,10 @@ from lightning_xai.studies.claim import Verdict as Verdict
 from lightning_xai.studies.declaration import list_studies as list_studies
 from lightning_xai.studies.findings import Findings as Findings
 from lightning_xai.studies.findings import Network as Network
-from lightning_xai.studies.recipe import Recipe as Recipe
 from lightning_xai.studies.result import StudyResult as StudyResult
 from lightning_xai.studies.study import Study as Study
-from lightning_xai.studies.training import TrainedNetworks as TrainedNetworks
+from lightning_xai.studies.training.recipe import Recipe as Recipe
+from lightning_xai.studies.training.trained_networks import TrainedNetworks as TrainedNetworks
 
 __all__ = [
     "Claim",

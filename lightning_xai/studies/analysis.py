@@ -12,15 +12,15 @@ from typing import Any, TypeAlias
 
 import torch
 
-from lightning_xai.comparison.fingerprint import fingerprint
-from lightning_xai.comparison.lease import Leases
 from lightning_xai.comparison.models import imported
 from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.storage.fingerprint import fingerprint
+from lightning_xai.comparison.storage.lease import Leases
 from lightning_xai.loggers.files import write_file
 from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.part import Part
-from lightning_xai.studies.recipe import Recipe
-from lightning_xai.studies.training import TrainedNetworks
+from lightning_xai.studies.training.recipe import Recipe
+from lightning_xai.studies.training.trained_networks import TrainedNetworks
 
 _POLL = 0.5
 

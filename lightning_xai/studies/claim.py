@@ -71,7 +71,7 @@ class Claim:
         Raises:
             ValueError: If there is no such predicate.
         """
-        from lightning_xai.studies.predicates import PREDICATES
+        from lightning_xai.studies.judging.predicates import PREDICATES
 
         if "." in self.predicate:
             found: Predicate = imported(self.predicate)

@@ -16,8 +16,8 @@ from lightning_xai.comparison.models import instantiated, loaded_model
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.model.readout import Readout
 from lightning_xai.studies.findings import Network
-from lightning_xai.studies.recipe import Recipe
-from lightning_xai.studies.training import TrainedNetworks
+from lightning_xai.studies.training.recipe import Recipe
+from lightning_xai.studies.training.trained_networks import TrainedNetworks
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from lightning_xai._checks import check_choice
 from lightning_xai.comparison.records import Records
 from lightning_xai.loggers.files import write_file
 from lightning_xai.studies.claim import Verdict
-from lightning_xai.studies.figure import as_png
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.reporting.figure import as_png
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -93,7 +93,7 @@ class StudyResult:
 
     def write(self, folder: str | Path) -> Path:
         """Write tables (Markdown, LaTeX, CSV), figures, ``claims.md`` and ``report.html``; return the report's path."""
-        from lightning_xai.studies.report import page
+        from lightning_xai.studies.reporting.page import page
 
         folder = Path(folder)
         for name, table in self.tables.items():

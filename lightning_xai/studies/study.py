@@ -10,19 +10,19 @@ from typing import Any
 import torch
 
 from lightning_xai._checks import check_choice, check_count
-from lightning_xai.comparison.lease import SECONDS, Leases
+from lightning_xai.comparison.storage.lease import SECONDS, Leases
 from lightning_xai.studies.analysis import Analysis, AnalysisContext
 from lightning_xai.studies.claim import Claim
 from lightning_xai.studies.declaration import folder_of, read_declaration
-from lightning_xai.studies.derived_table import DerivedTable
-from lightning_xai.studies.figure import StudyFigure
 from lightning_xai.studies.findings import Findings, Network
-from lightning_xai.studies.paper_table import PaperTable
 from lightning_xai.studies.part import Part
-from lightning_xai.studies.printed import Printed, read_printed
-from lightning_xai.studies.recipe import Recipe, recipe_families
+from lightning_xai.studies.reporting.derived_table import DerivedTable
+from lightning_xai.studies.reporting.figure import StudyFigure
+from lightning_xai.studies.reporting.paper_table import PaperTable
+from lightning_xai.studies.reporting.printed import Printed, read_printed
 from lightning_xai.studies.result import StudyResult
-from lightning_xai.studies.training import TrainedNetworks
+from lightning_xai.studies.training.recipe import Recipe, recipe_families
+from lightning_xai.studies.training.trained_networks import TrainedNetworks
 
 _KEYS = (
     "title",

@@ -10,7 +10,7 @@ import yaml
 
 from lightning_xai import RISE, GradCAM, Saliency, list_explainers, list_metrics
 from lightning_xai.cli.main import main, with_lists
-from lightning_xai.comparison import folder_storage
+from lightning_xai.comparison.storage import folder_storage
 from tests.comparison._made import evaluations_of
 
 MADE = "tests.comparison._made"

@@ -5,7 +5,7 @@ import pytest
 from lightning_xai.comparison.models import imported
 from lightning_xai.studies import Study, list_studies
 from lightning_xai.studies.declaration import folder_of, merged, read_declaration
-from lightning_xai.studies.printed import read_printed
+from lightning_xai.studies.reporting.printed import read_printed
 from tests.studies._made import DECLARED, written_study
 
 

@@ -13,7 +13,7 @@ from lightning_xai.studies.expected_grad_cam.saturation import (
     saturation_curves,
 )
 from lightning_xai.studies.part import Part
-from lightning_xai.studies.recipe import Recipe
+from lightning_xai.studies.training.recipe import Recipe
 from tests.studies._made import data
 
 

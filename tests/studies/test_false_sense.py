@@ -18,7 +18,6 @@ from lightning_xai.explainers import get_explainer
 from lightning_xai.metrics import get_metric
 from lightning_xai.studies import Findings, Network, Study
 from lightning_xai.studies.analysis import AnalysisContext
-from lightning_xai.studies.contrast import resampled
 from lightning_xai.studies.declaration import folder_of, read_declaration
 from lightning_xai.studies.false_sense.families import best_family, family_ahead, ranks_among
 from lightning_xai.studies.false_sense.figures import metric_correlations, ranks_of_one
@@ -29,8 +28,9 @@ from lightning_xai.studies.false_sense.probability import follows_more, follows_
 from lightning_xai.studies.false_sense.spread import alike, relative_quartile_range, steadiest, varies_more
 from lightning_xai.studies.false_sense.targets import shifted
 from lightning_xai.studies.false_sense.values import resampled_means
-from lightning_xai.studies.printed import read_printed
-from lightning_xai.studies.training import TrainedNetworks
+from lightning_xai.studies.judging.contrast import resampled
+from lightning_xai.studies.reporting.printed import read_printed
+from lightning_xai.studies.training.trained_networks import TrainedNetworks
 
 FOLDER = folder_of("false_sense")
 SCALES = ("small", "medium", "paper")

@@ -26,7 +26,7 @@ from lightning_xai.studies.hirescam.theory import (
     equalities,
 )
 from lightning_xai.studies.networks import conv_flatten, conv_gap, resnet_flatten
-from lightning_xai.studies.printed import read_printed
+from lightning_xai.studies.reporting.printed import read_printed
 from tests.studies._made import made_findings
 
 HIGH, LOW = [0.8, 0.9, 0.7, 0.85], [0.1, 0.2, 0.15, 0.1]

@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from lightning_xai.cli.main import main
-from lightning_xai.comparison.bench import Bench
+from lightning_xai.comparison.running.bench import Bench
 from lightning_xai.studies import Study
-from lightning_xai.studies import training as training_module
+from lightning_xai.studies.training import trained_networks
 from tests.studies._made import CALLS, DECLARED, written_study
 
 
@@ -41,7 +41,7 @@ def test_it_says_everything(run):
 
 def test_nothing_is_done_again(run, monkeypatch):
     folder, first = run
-    for owner, name in ((training_module, "trained_by"), (Bench, "heatmaps"), (Bench, "scores")):
+    for owner, name in ((trained_networks, "trained_by"), (Bench, "heatmaps"), (Bench, "scores")):
         monkeypatch.setattr(owner, name, None)
     again = Study.load(folder / "tiny").run(folder / "out", progress=False)
     assert again.claims.rows == first.claims.rows

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_xai.studies.claim import Verdict
-from lightning_xai.studies.contrast import combined, groups_of, resampled
 from lightning_xai.studies.false_sense.values import resampled_means, values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging import verdict_of
+from lightning_xai.studies.judging.contrast import combined, groups_of, resampled
+from lightning_xai.studies.judging.verdict import verdict_of
 
 
 def family_ahead(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightning_xai.comparison.statistics import bootstrap, correlation
+from lightning_xai.comparison.statistics.statistics import bootstrap, correlation
 from lightning_xai.studies.false_sense.families import ranks_among
 from lightning_xai.studies.false_sense.values import resampled_means, values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.printed import read_printed
+from lightning_xai.studies.reporting.printed import read_printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from lightning_xai.comparison.bench import Bench
 from lightning_xai.comparison.records import Records
+from lightning_xai.comparison.running.bench import Bench
 from lightning_xai.explainers.gradient.saliency import Saliency
 from lightning_xai.explainers.normalized import Normalized
 from lightning_xai.metrics.robustness.avg_sensitivity import AvgSensitivity

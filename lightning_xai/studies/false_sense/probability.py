@@ -13,10 +13,10 @@ from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.metrics.correlation import spearman
 from lightning_xai.studies.claim import Verdict
-from lightning_xai.studies.contrast import groups_of, resampled
 from lightning_xai.studies.false_sense.values import values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging import verdict_of
+from lightning_xai.studies.judging.contrast import groups_of, resampled
+from lightning_xai.studies.judging.verdict import verdict_of
 
 
 def follows_probability(

@@ -11,10 +11,10 @@ from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.probing.target import TargetRule
 from lightning_xai.studies.claim import Verdict
-from lightning_xai.studies.contrast import Contrast, combined, groups_of
 from lightning_xai.studies.false_sense.values import values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging import counted, listed, outcome_of
+from lightning_xai.studies.judging.contrast import Contrast, combined, groups_of
+from lightning_xai.studies.judging.verdict import counted, listed, outcome_of
 
 
 def shifted(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.studies.contrast import groups_of
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging.contrast import groups_of
 
 
 def values_of(

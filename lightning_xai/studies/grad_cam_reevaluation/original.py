@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.declaration import folder_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.printed import read_printed
+from lightning_xai.studies.reporting.printed import read_printed
 
 _TOLERANCE = 1.0  # percent
 _NORMAL = 1.959963984540054

@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_xai.comparison.cell import Cell, Setting
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.claim import Verdict
-from lightning_xai.studies.contrast import combined, groups_of
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging.contrast import combined, groups_of
 
 
 def reacts_most(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from lightning_xai.comparison.aggregates import costs
-from lightning_xai.comparison.statistics import correlation
+from lightning_xai.comparison.statistics.aggregates import costs
+from lightning_xai.comparison.statistics.statistics import correlation
 from lightning_xai.studies.claim import Outcome, Verdict
-from lightning_xai.studies.contrast import combined, contrasts, gained, groups_of
 from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.hirescam.theory import FIRST, FLATTEN, FLATTENED, GAP, LAST
-from lightning_xai.studies.predicates import exceeds
+from lightning_xai.studies.judging.contrast import combined, contrasts, gained, groups_of
+from lightning_xai.studies.judging.predicates import exceeds
 
 _EQUAL, _DIFFERENT = 1e-5, 1e-2  # relative: rounding of float32, and far beyond it
 _FEWEST_MODELS = 6

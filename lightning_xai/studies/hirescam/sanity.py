@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lightning_xai.comparison.cell import Cell
-from lightning_xai.comparison.randomized_labels import data_randomization
 from lightning_xai.comparison.records import Records
-from lightning_xai.comparison.shifted_images import input_invariance
+from lightning_xai.comparison.sanity_checks.randomized_labels import data_randomization
+from lightning_xai.comparison.sanity_checks.shifted_images import input_invariance
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.analysis import AnalysisContext
 

@@ -9,9 +9,9 @@ import torch
 
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.metrics.estimate import Estimate
-from lightning_xai.studies.contrast import groups_of
-from lightning_xai.studies.derived_table import Numbers
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging.contrast import groups_of
+from lightning_xai.studies.reporting.derived_table import Numbers
 
 
 def network_scores(

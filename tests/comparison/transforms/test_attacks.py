@@ -8,10 +8,10 @@ from captum.robust import FGSM as CaptumFGSM
 from torch import nn
 
 from lightning_xai import FGSM, Comparison, OnePixel, Sample
-from lightning_xai.comparison.folder_storage import FolderStorage
 from lightning_xai.comparison.images import images_of
-from lightning_xai.comparison.storage import MemoryStorage
-from lightning_xai.comparison.transforms.attack import Attack
+from lightning_xai.comparison.running.attack import Attack
+from lightning_xai.comparison.storage.folder_storage import FolderStorage
+from lightning_xai.comparison.storage.storage import MemoryStorage
 from lightning_xai.evidence import Case
 from lightning_xai.evidence.neighbours.one_pixel_attack import OnePixelAttack
 from lightning_xai.model import Classifier
@@ -155,7 +155,7 @@ def test_what_is_refused():
 def test_what_another_process_attacks_is_waited_for_and_the_rest_done_meanwhile(tmp_path, monkeypatch):
     """It says by its claim that it is at work on the first batch, and finishes while ours does the second."""
     monkeypatch.setattr("lightning_xai.comparison.images.IMAGES_AT_ONCE", 3)
-    monkeypatch.setattr("lightning_xai.comparison.transforms.attack._POLL", 0.01)
+    monkeypatch.setattr("lightning_xai.comparison.running.attack._POLL", 0.01)
     storage, others = FolderStorage(tmp_path), FolderStorage(tmp_path)
     images = images_of(marked_images())
     attack, classifier = Attack(images, FGSM(0.1), 0, storage), Classifier(Counted())

@@ -1,0 +1,1 @@
+"""From what was found to numbers: means, differences, ranks, correlations, agreement, and which metrics to trust."""

@@ -1,0 +1,1 @@
+"""Tables beside a paper's printed numbers, figures, and the page that holds them all."""
