@@ -98,24 +98,43 @@ def test_neither_lightning_is_imported():
     assert importing == {"_lightning.py"}
 
 
+def imported_at_once(path):
+    """What a module imports while it is imported itself: not in functions, nor for type checkers only."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module
+
+
+def circles(graph):
+    """What is left of a graph, name -> names, without those from which no way leads into a circle."""
+    while leaves := {name for name, others in graph.items() if not others}:
+        graph = {name: others - leaves for name, others in graph.items() if name not in leaves}
+    return graph
+
+
 def test_no_modules_import_each_other_in_a_circle():
     def module_of(path):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
-    def at_import(path):
-        """What a module imports while it is imported itself: not in functions, nor for type checkers only."""
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ImportFrom):
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-                yield node.module
-
     modules = {module_of(path): path for path in PACKAGE.rglob("*.py")}
-    graph = {name: {other for other in at_import(path) if other in modules} for name, path in modules.items()}
+    graph = {name: {other for other in imported_at_once(path) if other in modules} for name, path in modules.items()}
     assert sum(map(len, graph.values())) > 500
-    while leaves := [name for name, others in graph.items() if not others]:
-        graph = {name: others - set(leaves) for name, others in graph.items() if name not in leaves}
-    assert not graph
+    assert not circles(graph)
+
+
+@pytest.mark.parametrize("layer", ["comparison", "datasets", "evidence", "explainers", "metrics", "reports", "studies"])
+def test_no_folders_import_each_other_in_a_circle(layer):
+    """Inside a layer too: of its folders, and of its files beside them, none imports one that imports it."""
+    place = PACKAGE / layer
+    graph = {path.stem: set() for path in place.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for path in place.rglob("*.py"):
+        own = path.relative_to(place).parts[0].removesuffix(".py")
+        names = [name.split(".") for name in imported_at_once(path)]
+        graph[own] |= {name[2] for name in names if name[1:2] == [layer] and name[2:] and name[2] in graph} - {own}
+    assert any(graph.values())
+    assert not circles(graph)
 
 
 def test_private_modules_at_the_top_import_no_layer():
