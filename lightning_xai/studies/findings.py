@@ -19,12 +19,14 @@ class Network:
         group: What it shares with those that differ by the seed of training alone, such as ``conv-e4``.
         seed: Of its training; None if it was not trained here.
         scores: ``accuracy`` and others in [0, 1], on the recipe's test images.
+        training: What networks share that one training left after several epochs; empty if it was not trained here.
     """
 
     name: str
     group: str
     seed: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    training: str = ""
 
 
 @dataclass(frozen=True)

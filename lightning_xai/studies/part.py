@@ -110,7 +110,7 @@ class Part:
     def networks(self, kept: TrainedNetworks) -> dict[str, Network]:
         """Return what is known of the networks of this part, by name; those of recipes have to be trained."""
         found = {
-            one.name: Network(one.name, one.group, one.recipe.seed, kept.scores(one.recipe, one.epoch))
+            one.name: Network(one.name, one.group, one.recipe.seed, kept.scores(one.recipe, one.epoch), one.recipe.key)
             for one in self.trained()
         }
         return {**found, **{name: Network(name, name) for name in self.models}}

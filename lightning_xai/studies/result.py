@@ -83,7 +83,7 @@ class StudyResult:
         trained = [one for one in self.findings.networks.values() if one.scores]
         names = list(dict.fromkeys(name for one in trained for name in one.scores))
         rows = tuple((one.name, *(float(one.scores[name]) for name in names)) for one in trained)
-        return Records(("network", *names), rows, "Networks")
+        return Records(("network", *names), rows, "On test images")
 
     def analyses(self) -> Sequence[Records]:
         """Return what else was computed, where it has a title."""

@@ -189,6 +189,7 @@ def test_means_and_statistics_over_images_that_are_drawn_again():
 
 def test_a_family_ahead_of_another():
     rows = {"a": [60.0, 80.0, 70.0], "b": [50.0, 90.0, 80.0], "c": [10.0, 0.0, 20.0], "d": [0.0, 30.0, math.nan]}
+    rows = {name: 2 * one for name, one in rows.items()}
     verdict = family_ahead(simple(rows), "p", ["average_increase"], ["a", "b"], ["c", "d"])
     assert verdict.outcome == "supported"
     assert f"{(50 + 70 + 55) / 3:+.3g}" in verdict.why  # of each image: 55 − 5, 85 − 15, 75 − 20
@@ -201,7 +202,7 @@ def test_the_family_with_the_best_mean_rank():
     means = torch.tensor([[[3.0], [1.0], [3.0], [math.nan], [2.0]]])
     expected = stats.rankdata([-3, -1, -3, np.nan, -2], nan_policy="omit")
     assert np.allclose(ranks_among(means).flatten(), expected, equal_nan=True)
-    rows = {"a": [60.0, 80.0], "b": [55.0, 78.0], "c": [10.0, 0.0], "d": [0.0, 30.0]}
+    rows = {"a": [60.0, 80.0] * 3, "b": [55.0, 78.0] * 3, "c": [10.0, 0.0] * 3, "d": [0.0, 30.0] * 3}
     ask = partial(best_family, simple(rows), "p", ["average_increase"])
     assert ask(["a", "b"], {"others": ["c", "d"]}).outcome == "supported"  # ranks 1 and 2 against 3 and 4
     assert "+2 " in ask(["a", "b"], {"others": ["c", "d"]}).why
@@ -242,7 +243,7 @@ def test_values_that_are_alike():
     quartiles = np.quantile(means.numpy(), [0.25, 0.5, 0.75])
     expected = (quartiles[2] - quartiles[0]) / quartiles[1]
     assert float(relative_quartile_range(means)[0]) == pytest.approx(expected)
-    near = {name: [10.0 + place, 11.0 + place] for place, name in enumerate("abcd")}
+    near = {name: [10.0 + place, 11.0 + place] * 3 for place, name in enumerate("abcd")}
     assert alike(simple(near), "p", ["average_increase"], list("abcd"), within=0.5).outcome == "supported"
     assert alike(simple(near), "p", ["average_increase"], list("abcd"), within=0.01).outcome == "contradicted"
 
@@ -251,9 +252,9 @@ def moved_by_transforms():
     values = {}
     for transform, of_a, of_b, gain in (("t", 10.0, 50.0, 1.0), ("u", 20.0, 50.5, 2.0), ("v", 90.0, 52.0, 1.0)):
         values |= {
-            ("m", transform, "label", "a", "average_increase"): [of_a, of_a + 1],
-            ("m", transform, "label", "b", "average_increase"): [of_b, of_b + 1],
-            ("m", transform, "label", "a", "average_gain"): [gain, gain],
+            ("m", transform, "label", "a", "average_increase"): [of_a, of_a + 1] * 3,
+            ("m", transform, "label", "b", "average_increase"): [of_b, of_b + 1] * 3,
+            ("m", transform, "label", "a", "average_gain"): [gain] * 6,
         }
     return made(values)
 

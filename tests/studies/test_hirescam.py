@@ -29,7 +29,7 @@ from lightning_xai.studies.networks import conv_flatten, conv_gap, resnet_flatte
 from lightning_xai.studies.reporting.printed import read_printed
 from tests.studies._made import made_findings
 
-HIGH, LOW = [0.8, 0.9, 0.7, 0.85], [0.1, 0.2, 0.15, 0.1]
+HIGH, LOW = [0.8, 0.9, 0.7, 0.85] * 2, [0.1, 0.2, 0.15, 0.1] * 2
 PRINTED = read_printed(folder_of("hirescam") / "printed.csv")
 NETWORKS = [name for _, name in PRINTED["table_4"]][:8]
 GRIDS = ("4×4", "8×8", "11×11", "14×14")
@@ -105,7 +105,7 @@ def gains(*rows):
     """Return findings in which ``a`` has these values, one row per network, and ``b`` has .5 everywhere."""
     values = {}
     for place, row in enumerate(rows):
-        values |= {(f"m{place}", "a"): row, (f"m{place}", "b"): [0.5] * 4}
+        values |= {(f"m{place}", "a"): row, (f"m{place}", "b"): [0.5] * 8}
     return made_findings(values)
 
 
@@ -115,12 +115,12 @@ def test_better_by_each_metric_never_worse_and_neither():
     assert claims.exceeds_by_each(many, **by_each, share=0.625).outcome == "supported"
     assert claims.exceeds_by_each(few, **by_each, share=0.625).outcome == "contradicted"
     assert claims.never_worse(many, **by_each).outcome == "contradicted"
-    assert claims.never_worse(gains(HIGH, HIGH, [0.5] * 4), **by_each).outcome == "supported"
-    assert claims.never_worse(gains(HIGH, [0.5] * 4), **by_each).outcome == "undecided"
+    assert claims.never_worse(gains(HIGH, HIGH, [0.5] * 8), **by_each).outcome == "supported"
+    assert claims.never_worse(gains(HIGH, [0.5] * 8), **by_each).outcome == "undecided"
     one = {**by_each, "metric": "sparseness"}
     assert claims.favours_neither(many, **one).outcome == "supported"
     assert claims.favours_neither(gains(HIGH, HIGH), **one).outcome == "contradicted"
-    assert claims.favours_neither(gains([0.5] * 4), **one).outcome == "undecided"
+    assert claims.favours_neither(gains([0.5] * 8), **one).outcome == "undecided"
 
 
 def test_following_the_accuracy_of_networks():

@@ -70,25 +70,73 @@ def _share_as_far(ranks: Tensor, off: float) -> float:
     return min(float(ways[distance >= off - 1e-9].sum()), 1.0)
 
 
-def bootstrap(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a statistic over images drawn with replacement.
+def resamples(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) -> Tensor:
+    """Return what a statistic is of images drawn with replacement, float64 (B,), without those that are undefined.
 
     Args:
         count: Number of images.
         statistic: Of places (B, count) of the drawn images: returns (B,).
         seed: Of the draws, which are the same whatever is compared.
-
-    Returns:
-        Its ends; NaN for fewer than two images.
     """
-    if count < 2:
-        return math.nan, math.nan
     generator = torch.Generator().manual_seed(seed)
     together = max(_RESAMPLED_TOGETHER // count, 1)
     sizes = [min(together, _RESAMPLES - start) for start in range(0, _RESAMPLES, together)]
     drawn = torch.cat([statistic(torch.randint(count, (size, count), generator=generator)) for size in sizes]).double()
-    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    low, high = drawn[~drawn.isnan()].quantile(ends).tolist() if bool((~drawn.isnan()).any()) else (math.nan,) * 2
+    return drawn[~drawn.isnan()]
+
+
+def bootstrap(count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic over images drawn with replacement.
+
+    Args:
+        count: Number of images.
+        statistic: See `resamples`.
+        seed: See `resamples`.
+
+    Returns:
+        Its ends; NaN for fewer than two images.
+    """
+    drawn = resamples(count, statistic, seed) if count > 1 else torch.empty(0)
+    return _quantiles(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+
+
+def corrected_bootstrap(
+    count: int, statistic: Callable[[Tensor], Tensor], seed: int = 0, *, biased: bool = True
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval, as much wider as Student's for few images, and corrected for bias.
+
+    Drawing images again draws some twice, which moves what is no mean: a deviation grows, a rank goes to the middle.
+    Efron's correction shifts the percentiles by the share of draws that lie below the statistic itself; Hesterberg's
+    expansion takes those of ``√(n / (n − 1)) · t`` instead of 1.96.
+
+    Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, 14.3; Hesterberg, "What Teachers Should Know
+    About the Bootstrap", 2015, https://doi.org/10.1080/00031305.2015.1089789.
+
+    Args:
+        count: Number of images.
+        statistic: See `resamples`.
+        seed: See `resamples`.
+        biased: Whether to correct for bias; a mean has none.
+
+    Returns:
+        Its ends; NaN for fewer than two images.
+    """
+    from scipy.stats import norm, t
+
+    if count < 2:
+        return math.nan, math.nan
+    drawn = resamples(count, statistic, seed)
+    value = float(statistic(torch.arange(count)[None])[0])
+    below = (drawn < value).double().mean() + (drawn == value).double().mean() / 2
+    shift = float(norm.ppf(float(below.clamp(1 / _RESAMPLES, 1 - 1 / _RESAMPLES)))) if biased else 0.0
+    half = math.sqrt(count / (count - 1)) * float(t.isf((1 - LEVEL) / 2, count - 1))
+    return _quantiles(drawn, [float(norm.cdf(2 * shift - half)), float(norm.cdf(2 * shift + half))])
+
+
+def _quantiles(drawn: Tensor, levels: Sequence[float]) -> tuple[float, float]:
+    if not len(drawn):
+        return math.nan, math.nan
+    low, high = drawn.double().quantile(torch.tensor(levels, dtype=torch.float64)).tolist()
     return low, high
 
 

@@ -19,11 +19,12 @@ from lightning_xai.probing.target import case_of
 from lightning_xai.studies.analysis import AnalysisContext
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging.contrast import Contrast, quantile
+from lightning_xai.studies.judging.verdict import Within, outcome_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NORMAL = 1.959963984540054
 _COLUMNS = ("network", "what", "alpha", "mean", "deviation")
 _REACHED = "α where .9 is reached"
 
@@ -86,11 +87,13 @@ def first_kept(curves: Tensor, alphas: Tensor, level: float = 0.9) -> Tensor:
 def saturates_early(findings: Findings, analysis: str, before: float = 0.5) -> Verdict:
     """Judge that layer and probability reach nine tenths of what they are at the image before an α, on each network."""
     rows = [row for row in findings.analyses[analysis] if row["alpha"] is None]
-    ends = [(row["mean"] - _NORMAL * row["deviation"], row["mean"] + _NORMAL * row["deviation"]) for row in rows]
+    judged = [
+        Within(Contrast("", row["mean"], row["mean"] - half, row["mean"] + half, 1), below=before)
+        for row in rows
+        for half in [quantile(math.inf) * row["deviation"]]
+    ]
     why = "; ".join(f"{row['network']}, {row['what']}: {row['mean']:.2f} ± {row['deviation']:.2f}" for row in rows)
-    if all(high < before for _, high in ends):
-        return Verdict("supported", why)
-    return Verdict("contradicted" if any(low > before for low, _ in ends) else "undecided", why)
+    return Verdict(outcome_of(judged), why)
 
 
 def draw_saturation(findings: Findings, analysis: str) -> Figure:

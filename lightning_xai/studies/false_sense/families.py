@@ -12,7 +12,8 @@ from torch import Tensor
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.false_sense.values import resampled_means, values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import combined, groups_of, resampled
+from lightning_xai.studies.judging.contrast import combined, resampled
+from lightning_xai.studies.judging.gains import groups_of
 from lightning_xai.studies.judging.verdict import verdict_of
 
 
@@ -32,8 +33,7 @@ def family_ahead(
             gains = []
             for one in settings:
                 own, other = values_of(table, one, name, family), values_of(table, one, name, than)
-                gain = own.nanmean(0) - other.nanmean(0)
-                gains.append(gain[~gain.isnan()])
+                gains.append(own.nanmean(0) - other.nanmean(0))
             found.append((name, combined(where, gains)))
     return verdict_of(found, f"mean of {', '.join(family)} above that of {', '.join(than)}", share)
 

@@ -15,7 +15,8 @@ from lightning_xai.metrics.correlation import spearman
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.false_sense.values import values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import groups_of, resampled
+from lightning_xai.studies.judging.contrast import resampled
+from lightning_xai.studies.judging.gains import groups_of
 from lightning_xai.studies.judging.verdict import verdict_of
 
 

@@ -13,7 +13,8 @@ from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.false_sense.values import by_transform, means_by_family, resampled_means, values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import Contrast, groups_of, resampled
+from lightning_xai.studies.judging.contrast import Contrast, resampled
+from lightning_xai.studies.judging.gains import groups_of
 from lightning_xai.studies.judging.verdict import verdict_of
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,8 @@ from lightning_xai.probing.target import TargetRule
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.false_sense.values import values_of
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import Contrast, combined, groups_of
+from lightning_xai.studies.judging.contrast import Contrast, combined
+from lightning_xai.studies.judging.gains import groups_of
 from lightning_xai.studies.judging.verdict import counted, listed, outcome_of
 
 
@@ -39,26 +41,31 @@ def shifted(
         share: Of all metrics and networks.
         **equal: See `groups_of`.
     """
-    table, signs, words = findings.part(part), [], []
+    table, judged, words = findings.part(part), [], []
     for metric, (low, high) in within.items():
         for settings in groups_of(findings, part, target=target, **equal).values():
             others = [Setting(one.model, one.data, one.transform, than) for one in settings]
             rows = [_change(table, one, other, metric, explainers) for one, other in zip(settings, others, strict=True)]
             found = combined(findings.group(settings[0].model), rows)
-            signs.append(_inside(found, low, high))
+            judged.append(_Between(found, low, high))
             words.append(f"{metric}, {found}")
-    return Verdict(outcome_of(signs, share), f"{target} − {than}: {counted(signs)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{target} − {than}: {counted(judged)} ({listed(words)})")
 
 
 def _change(table: ComparisonTable, setting: Setting, other: Setting, metric: str, explainers: Sequence[str]) -> Tensor:
-    """Return the change of each image, mean over explainers, of the images that are defined with both classes."""
+    """Return the change of each image, mean over explainers, (n,); NaN if it is undefined with either class."""
     first, second = (values_of(table, one, metric, explainers, oriented=False) for one in (setting, other))
-    change = (first - second).nanmean(0)
-    return change[~change.isnan()]
+    return (first - second).nanmean(0)
 
 
-def _inside(found: Contrast, low: float, high: float) -> int:
-    """Return 1 if the interval lies between the bounds, −1 if it lies outside, else 0."""
-    if low <= found.low and found.high <= high:
-        return 1
-    return -1 if found.high < low or found.low > high else 0
+@dataclass(frozen=True)
+class _Between:
+    """Whether a change lies between two bounds, which it may reach."""
+
+    change: Contrast
+    low: float
+    high: float
+
+    def sign(self, tests: int = 1) -> int:
+        low, high = self.change.ends(tests)
+        return int(self.low <= low and high <= self.high) - int(high < self.low or low > self.high)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import groups_of
+from lightning_xai.studies.judging.gains import groups_of
 
 
 def values_of(

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from lightning_xai.studies.claim import Verdict
 from lightning_xai.studies.declaration import folder_of
 from lightning_xai.studies.findings import Findings
+from lightning_xai.studies.judging.means import mean_of
+from lightning_xai.studies.judging.verdict import Within, outcome_of
 from lightning_xai.studies.reporting.printed import read_printed
 
 _TOLERANCE = 1.0  # percent
-_NORMAL = 1.959963984540054
 
 
 def within_one_percent(
@@ -26,17 +27,12 @@ def within_one_percent(
         explainer: Whose errors.
     """
     printed = read_printed(folder_of("grad_cam_reevaluation") / "printed.csv")["table_1_original"]
-    table, signs, said = findings.part(part), [], []
+    table, judged, said = findings.part(part), [], []
     for setting in table.settings:
         for metric, column in metrics.items():
-            found = table.estimate(setting, explainer, metric)
-            error, half = 100 - 100 * found.value, 100 * _NORMAL * found.error
-            original = printed[words[setting.model], column].value
-            off = abs(error - original)
-            signs.append(int(off + half < _TOLERANCE) - int(off - half > _TOLERANCE))
-            said.append(
-                f"{words[setting.model]}, {column}: {100 - 100 * found.value:.2f} ± {half:.2f} to {original:.2f}"
-            )
-    if signs and min(signs) == 1:
-        return Verdict("supported", "; ".join(said))
-    return Verdict("contradicted" if -1 in signs else "undecided", "; ".join(said))
+            found = mean_of("", table, [setting], explainer, metric)
+            name, original = words[setting.model], printed[words[setting.model], column].value
+            judged.append(Within(found, 1 - (original + _TOLERANCE) / 100, 1 - (original - _TOLERANCE) / 100))
+            half = 50 * (found.high - found.low)
+            said.append(f"{name}, {column}: {100 - 100 * found.value:.2f} ± {half:.2f} to {original:.2f}")
+    return Verdict(outcome_of(judged), "; ".join(said))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from lightning_xai.comparison.statistics.aggregates import costs
-from lightning_xai.comparison.statistics.statistics import correlation
 from lightning_xai.studies.claim import Outcome, Verdict
 from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.hirescam.theory import FIRST, FLATTEN, FLATTENED, GAP, LAST
-from lightning_xai.studies.judging.contrast import combined, contrasts, gained, groups_of
-from lightning_xai.studies.judging.predicates import exceeds
+from lightning_xai.studies.judging.contrast import combined
+from lightning_xai.studies.judging.gains import contrasts, gained, groups_of
+from lightning_xai.studies.judging.over_networks import over_networks
+from lightning_xai.studies.judging.verdict import AtLeast, better_and_worse, listed, of_share, outcome_of
 
 _EQUAL, _DIFFERENT = 1e-5, 1e-2  # relative: rounding of float32, and far beyond it
-_FEWEST_MODELS = 6
-_LEVEL = 0.05
 
 
 def gap_maps_are_cam(findings: Findings, analysis: str) -> Verdict:
@@ -55,23 +56,32 @@ def exceeds_by_each(
     findings: Findings, part: str, metric: Sequence[str], explainer: str, than: str, share: float
 ) -> Verdict:
     """Judge that an explainer is better than another in a share of the networks by every single metric."""
-    found = {name: exceeds(findings, part, name, explainer, than, share) for name in metric}
-    outcomes = {one.outcome for one in found.values()}
-    outcome: Outcome = "supported" if outcomes == {"supported"} else "undecided"
-    why = "; ".join(f"{name}: {one.outcome}, {one.why.partition(' (')[0]}" for name, one in found.items())
-    return Verdict("contradicted" if "contradicted" in outcomes else outcome, why)
+    found = {name: list(contrasts(findings, part, name, explainer, than)) for name in metric}
+    by_metric = {name: of_share(several, share) for name, several in found.items()}
+    words = [f"{name}: {outcome_of([one])}, {better_and_worse(found[name])}" for name, one in by_metric.items()]
+    return Verdict(outcome_of(list(by_metric.values())), "; ".join(words))
 
 
 def never_worse(findings: Findings, part: str, metric: Sequence[str], explainer: str, than: str) -> Verdict:
-    """Judge that an explainer is nowhere worse than another: supported if it is worse in no network beyond errors.
+    """Judge that an explainer is nowhere worse than another by the mean of some metrics, beyond errors.
 
-    Contradicted if it is in one; undecided if it is neither better nor worse in most of them.
+    Contradicted if it is worse in a network; supported if it is not and better in more than half; else undecided.
     """
-    signs = [one.sign for name in metric for one in contrasts(findings, part, name, explainer, than)]
-    why = f"better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)} (metric, network)"
-    if signs.count(-1):
+    table, found = findings.part(part), []
+    for where, settings in groups_of(findings, part).items():
+        rows = [[gained(table, one, name, explainer, than) for name in metric] for one in settings]
+        found.append(combined(where, [torch.stack(known).mean(0) for one in rows if (known := _all_known(one))]))
+    why = f"{better_and_worse(found)} networks ({listed(list(map(str, found)))})"
+    if any(one.sign(len(found)) < 0 for one in found):
         return Verdict("contradicted", why)
-    return Verdict("supported" if 2 * signs.count(1) > len(signs) else "undecided", why)
+    is_mostly_better = AtLeast(found, len(found) // 2 + 1).sign() == 1 and all(one.sign() >= 0 for one in found)
+    return Verdict("supported" if is_mostly_better else "undecided", why)
+
+
+def _all_known(gains: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return gains by several metrics; nothing if one is missing."""
+    known = [one for one in gains if one is not None]
+    return known if len(known) == len(gains) else []
 
 
 def fades(findings: Findings, part: str, metric: str, than: Sequence[str], explainer: str, other: str) -> Verdict:
@@ -79,7 +89,7 @@ def fades(findings: Findings, part: str, metric: str, than: Sequence[str], expla
 
     Supported if that advantage exceeds those by all others in more than half of the networks, beyond errors.
     """
-    table, signs = findings.part(part), []
+    table, found = findings.part(part), []
     for where, settings in groups_of(findings, part).items():
         for name in than:
             gains = [
@@ -87,9 +97,10 @@ def fades(findings: Findings, part: str, metric: str, than: Sequence[str], expla
                 for one in settings
             ]
             rows = [first - second for first, second in gains if first is not None and second is not None]
-            signs.append(combined(where, rows).sign)
+            found.append(combined(where, rows))
+    signs = [one.sign() for one in found]
     why = f"greater by {metric} in {signs.count(1)}, smaller in {signs.count(-1)} of {len(signs)} (network, other grid)"
-    return Verdict(_by_half(signs), why)
+    return Verdict(outcome_of([AtLeast(found, len(found) // 2 + 1)]), why)
 
 
 def favours_neither(
@@ -100,12 +111,14 @@ def favours_neither(
     Supported if each is better beyond its errors in some network, contradicted if one is better in at least a share of
     all networks and the other one nowhere.
     """
-    signs = [one.sign for one in contrasts(findings, part, metric, explainer, than)]
-    better, worse = signs.count(1), signs.count(-1)
-    why = f"{explainer} against {than} by {metric}: better in {better}, worse in {worse} of {len(signs)}"
-    if better and worse:
+    found = list(contrasts(findings, part, metric, explainer, than))
+    turned = list(contrasts(findings, part, metric, than, explainer))
+    why = f"{explainer} against {than} by {metric}: {better_and_worse(found)}"
+    if all(AtLeast(one, 1).sign() == 1 for one in (found, turned)):
         return Verdict("supported", why)
-    return Verdict("contradicted" if max(better, worse) >= share * max(len(signs), 1) else "undecided", why)
+    is_one_sided = len({one.sign() for one in found} - {0}) == 1
+    favoured = is_one_sided and any(of_share(one, share).sign() == 1 for one in (found, turned))
+    return Verdict("contradicted" if favoured else "undecided", why)
 
 
 def cheapest(findings: Findings, part: str, metric: str, parts: Sequence[str], than: Sequence[str]) -> Verdict:
@@ -136,23 +149,10 @@ def follows_score(
     *,
     positive: bool = True,
 ) -> Verdict:
-    """Judge that, over networks, the mean of several metrics rises (or falls) with a score: Spearman, p < .05."""
+    """Judge that, over networks, the mean of several metrics rises (or falls) with a score: see `over_networks`."""
     table = findings.part(part)
-    means: Mapping[str, float] = {
+    means = {
         one.model: sum(table.estimate(one, explainer, name).value for name in metric) / len(metric)
         for one in table.settings
     }
-    known = {name: findings.networks[name].scores.get(score, math.nan) for name in means}
-    pairs = [(known[name], value) for name, value in means.items() if not math.isnan(known[name])]
-    value, p, count = correlation([x for x, _ in pairs], [y for _, y in pairs], "spearman")
-    why = f"Spearman {value:+.2f} between the mean of {len(metric)} values and {score}, p = {p:.2g}, {count} networks"
-    if count < _FEWEST_MODELS or not p < _LEVEL:
-        return Verdict("undecided", why)
-    return Verdict("supported" if (value > 0) is positive else "contradicted", why)
-
-
-def _by_half(signs: Sequence[int]) -> Outcome:
-    """Return whether more than half are 1, more than half −1, or neither."""
-    if 2 * signs.count(1) > len(signs):
-        return "supported"
-    return "contradicted" if 2 * signs.count(-1) > len(signs) else "undecided"
+    return over_networks(findings, means, f"the mean of {len(metric)} values", score, positive=positive)

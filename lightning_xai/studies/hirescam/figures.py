@@ -11,7 +11,7 @@ from lightning_xai.comparison.statistics.statistics import correlation
 from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.hirescam.pictures import KINDS, read_picture
 from lightning_xai.studies.hirescam.tables import score_of
-from lightning_xai.studies.judging.contrast import groups_of
+from lightning_xai.studies.judging.gains import groups_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import torch
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import groups_of
+from lightning_xai.studies.judging.gains import groups_of
 from lightning_xai.studies.reporting.derived_table import Numbers
 
 

@@ -1,24 +1,21 @@
-"""How much one explainer exceeds another by a metric, over images and over trainings."""
+"""A difference with its interval, over images and over trainings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from lightning_xai.comparison.cell import NO_TRANSFORM, Setting
-from lightning_xai.comparison.statistics.statistics import bootstrap
-from lightning_xai.comparison.table import ComparisonTable
-from lightning_xai.metrics.estimate import undefined_rows
-from lightning_xai.metrics.metric import ExplanationMetric
-from lightning_xai.studies.findings import Findings
+from lightning_xai.comparison.statistics.statistics import LEVEL, corrected_bootstrap, resamples
+from lightning_xai.metrics.estimate import standard_error
 
 FEWEST_TRAININGS = 6
-_NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lies below
+_FEWEST_DIFFERING = 6  # of five that all point one way a fair coin makes as many in 1 of 16 cases, more than 5 %
 
 Statistic: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -34,6 +31,10 @@ class Contrast:
         high: Upper end of it.
         trainings: How many networks of other seeds it is a mean over.
         p: Of Student's test over the means of at least six trainings; NaN with fewer.
+        differing: Number of images with a difference that is not 0; fewer than six decide nothing.
+        freedom: Degrees of freedom of one training's interval, its images less one.
+        image_error: Standard error over images of the mean over several trainings; NaN for one.
+        training_error: Standard error between several trainings; NaN for one.
     """
 
     where: str
@@ -42,11 +43,25 @@ class Contrast:
     high: float
     trainings: int
     p: float = math.nan
+    differing: int = _FEWEST_DIFFERING
+    freedom: float = math.inf
+    image_error: float = math.nan
+    training_error: float = math.nan
 
-    @property
-    def sign(self) -> int:
-        """1 or −1 if the interval excludes 0, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+    def sign(self, tests: int = 1) -> int:
+        """1 or −1 if the interval excludes 0, else 0; see `ends`."""
+        low, high = self.ends(tests)
+        return 0 if self.differing < _FEWEST_DIFFERING else int(low > 0) - int(high < 0)
+
+    def ends(self, tests: int = 1) -> tuple[float, float]:
+        """Return the ends of the interval, wider if it is one of several any of which would decide (Bonferroni)."""
+        if tests == 1:
+            return self.low, self.high
+        if self.trainings > 1:
+            half = _half(self.image_error, self.training_error, self.trainings, tests)
+            return self.value - half, self.value + half
+        wider = quantile(self.freedom, tests) / quantile(self.freedom)
+        return self.value - wider * (self.value - self.low), self.value + wider * (self.high - self.value)
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -54,128 +69,98 @@ class Contrast:
         return f"{self.where}: {self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]{p}"
 
 
-def groups_of(findings: Findings, part: str, **equal: object) -> dict[str, list[Setting]]:
-    """Return the settings of a part that differ by the seed of training alone, by what they share.
+@cache
+def quantile(freedom: float, tests: int = 1) -> float:
+    """Return the two-sided 95 % quantile of Student's distribution, of the normal one without end of freedom.
 
     Args:
-        findings: Of a study.
-        part: Its name.
-        **equal: ``model`` (its group), ``data``, ``transform`` or ``target`` that settings must have.
+        freedom: Its degrees.
+        tests: How many share the 5 %.
+
+    Example:
+        >>> round(quantile(float("inf")), 2), round(quantile(5), 2), round(quantile(5, tests=2), 2)
+        (1.96, 2.57, 3.16)
     """
-    found: dict[str, list[Setting]] = {}
-    for setting in findings.part(part).settings:
-        shared = {
-            "model": findings.group(setting.model),
-            "data": setting.data,
-            "transform": setting.transform,
-            "target": setting.target,
-        }
-        if all(shared[name] in _several(value) for name, value in equal.items()):
-            words = [str(word) for name, word in shared.items() if (name, word) != ("transform", NO_TRANSFORM)]
-            found.setdefault(" · ".join(words), []).append(setting)
-    return found
+    from scipy.stats import norm, t
 
-
-def _several(value: object) -> Sequence[object]:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
-def contrasts(
-    findings: Findings, part: str, metric: str, explainer: str, than: str, **equal: object
-) -> Iterator[Contrast]:
-    """Yield how much better one explainer is than another by a metric, for each group of settings.
-
-    With one training the interval is a bootstrap over images. With several the mean of their differences counts, with
-    the larger of two standard errors: that of its images, and, of at least two, that between trainings (by Student's
-    distribution).
-    """
-    table = findings.part(part)
-    for where, settings in groups_of(findings, part, **equal).items():
-        rows = [found for one in settings if (found := gained(table, one, metric, explainer, than)) is not None]
-        if rows:
-            yield combined(where, rows)
-
-
-def contrast_of_networks(
-    findings: Findings, part: str, metric: str, explainer: str, model: str, than: str, **equal: object
-) -> Iterator[Contrast]:
-    """Yield how much better an explainer does on one network than on another, paired by the images that both explain.
-
-    Trainings are paired in their order. Rows are those of groups that differ in nothing but the network.
-    """
-    table = findings.part(part)
-    own = groups_of(findings, part, model=model, **equal)
-    other = groups_of(findings, part, model=than, **equal)
-    for (where, settings), references in zip(own.items(), other.values(), strict=True):
-        pairs = zip(settings, references, strict=False)
-        rows = [gain for one, two in pairs if (gain := _paired(table, (one, two), metric, explainer)) is not None]
-        if rows:
-            yield combined(f"{where}, than {than}", rows)
-
-
-def _paired(table: ComparisonTable, settings: tuple[Setting, Setting], metric: str, explainer: str) -> Tensor | None:
-    own, other = (table.of(setting, explainer, metric) for setting in settings)
-    return None if own is None or other is None else _gain(table.metrics[metric], own.rows, other.rows)
-
-
-def gained(table: ComparisonTable, setting: Setting, metric: str, explainer: str, than: str) -> Tensor | None:
-    """Return by how much an explainer is better than another for each image that is defined in both, (n,) float64."""
-    own, other = table.of(setting, explainer, metric), table.of(setting, than, metric)
-    if own is None or other is None:
-        return None
-    return _gain(table.metrics[metric], own.rows, other.rows)
-
-
-def _gain(metric: ExplanationMetric, rows: Tensor, others: Tensor) -> Tensor:
-    defined = ~(undefined_rows(rows) | undefined_rows(others))
-    gain = metric.per_image(rows[defined]).double() - metric.per_image(others[defined]).double()
-    return gain if metric.higher_is_better else -gain
+    beyond = (1 - LEVEL) / 2 / tests
+    return float(norm.isf(beyond) if math.isinf(freedom) else t.isf(beyond, freedom))
 
 
 def combined(where: str, rows: Sequence[Tensor]) -> Contrast:
-    """Return the contrast of gains per image of one or several trainings."""
-    rows = [one for one in rows if len(one)]
-    if not rows:
-        return Contrast(where, math.nan, math.nan, math.nan, 0)
-    means = torch.stack([one.mean() for one in rows])
-    value = float(means.mean())
-    if len(rows) == 1:
-        low, high = bootstrap(len(rows[0]), lambda places: rows[0][places].mean(1))
-        return Contrast(where, value, low, high, 1)
-    of_images = math.sqrt(sum(float(one.var()) / len(one) for one in rows if len(one) > 1)) / len(rows)
-    half = max(_NORMAL * of_images, _student(len(rows) - 1) * float(means.std()) / math.sqrt(len(rows)))
-    return Contrast(where, value, value - half, value + half, len(rows), _p_over_trainings(means))
+    """Return the contrast of gains of one or several trainings.
+
+    With one training the interval is a bootstrap over images. With several it is around the mean of their means, with
+    the larger of two standard errors: that over images, of each image's mean over the trainings, which explain the
+    same images; and that between trainings, by Student's distribution.
+
+    Args:
+        where: See `Contrast`.
+        rows: Of each training the gains of the same images, (n,), NaN where undefined.
+    """
+    known = [one.double() for one in rows if bool((~one.isnan()).any())]
+    if not known:
+        return undefined(where)
+    of_images = torch.stack(known).nanmean(0)
+    of_images = of_images[~of_images.isnan()]
+    differing = int((of_images != 0).sum())
+    if len(known) == 1:
+        low, high = corrected_bootstrap(len(of_images), lambda places: of_images[places].mean(1), biased=False)
+        return Contrast(where, float(of_images.mean()), low, high, 1, math.nan, differing, len(of_images) - 1)
+    means = torch.stack([one.nanmean() for one in known])
+    return several(where, means, float(standard_error(of_images)), differing)
 
 
 def resampled(where: str, trainings: Sequence[tuple[int, Statistic]]) -> Contrast:
     """Return the contrast of a statistic that is no mean over images, such as a correlation.
 
-    With one training the interval is a bootstrap over images. With several the mean of their statistics counts, with
-    the larger of two standard errors: that of the images, by the same bootstrap, and that between trainings.
+    With one training the interval is a bootstrap over images, corrected for the bias that drawing images again gives a
+    deviation or a rank. With several it is around the mean of their statistics, with the larger of two standard errors:
+    that of the images, drawn alike for all trainings, and that between trainings.
 
     Args:
         where: See `Contrast`.
         trainings: Of each the number n of images, and the statistic: of places (B, n) of drawn images it returns (B,).
     """
     values = [float(statistic(torch.arange(count)[None])[0]) for count, statistic in trainings]
-    ends = [bootstrap(count, statistic) for count, statistic in trainings]
-    defined = [(value, low, high) for value, (low, high) in zip(values, ends, strict=True) if not math.isnan(value)]
+    defined = [one for one, value in zip(trainings, values, strict=True) if not math.isnan(value)]
     if not defined:
-        return Contrast(where, math.nan, math.nan, math.nan, 0)
+        return undefined(where)
+    count = defined[0][0]
     if len(defined) == 1:
-        return Contrast(where, *defined[0], 1)
-    means = torch.tensor([value for value, _, _ in defined], dtype=torch.float64)
-    errors = [(high - low) / (2 * _NORMAL) for _, low, high in defined if not math.isnan(high - low)]
-    of_images = math.sqrt(sum(one**2 for one in errors)) / len(defined)
-    half = max(_NORMAL * of_images, _student(len(means) - 1) * float(means.std()) / math.sqrt(len(means)))
-    value = float(means.mean())
-    return Contrast(where, value, value - half, value + half, len(means), _p_over_trainings(means))
+        low, high = corrected_bootstrap(count, defined[0][1])
+        value = next(value for value in values if not math.isnan(value))
+        return Contrast(where, value, low, high, 1, math.nan, count, count - 1)
+    drawn = resamples(count, lambda places: torch.stack([one(places).double() for _, one in defined]).nanmean(0))
+    means = torch.tensor([value for value in values if not math.isnan(value)], dtype=torch.float64)
+    return several(where, means, float(drawn.std()), count)
 
 
-def _student(freedom: int) -> float:
-    from scipy.stats import t
+def several(where: str, means: Tensor, image_error: float, differing: int = _FEWEST_DIFFERING) -> Contrast:
+    """Return the contrast of several trainings.
 
-    return float(t.ppf(0.975, freedom))
+    Args:
+        where: See `Contrast`.
+        means: Of the trainings, (K,), at least two.
+        image_error: Standard error over images of their mean; NaN where an image is alone.
+        differing: See `Contrast`.
+    """
+    value, count = float(means.mean()), len(means)
+    training_error = float(means.std()) / math.sqrt(count)
+    half = _half(image_error, training_error, count)
+    p = _p_over_trainings(means)
+    ends = value - half, value + half
+    return Contrast(where, value, *ends, count, p, differing, math.inf, image_error, training_error)
+
+
+def undefined(where: str) -> Contrast:
+    """Return the contrast of which nothing is known."""
+    return Contrast(where, math.nan, math.nan, math.nan, 0)
+
+
+def _half(image_error: float, training_error: float, trainings: int, tests: int = 1) -> float:
+    of_trainings = quantile(trainings - 1, tests) * training_error
+    return of_trainings if math.isnan(image_error) else max(quantile(math.inf, tests) * image_error, of_trainings)
 
 
 def _p_over_trainings(means: Tensor) -> float:

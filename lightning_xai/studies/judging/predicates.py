@@ -7,20 +7,24 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
-import torch
-
 from lightning_xai.comparison.cell import Setting
 from lightning_xai.comparison.statistics.aggregates import compared, costs, repeated
-from lightning_xai.comparison.statistics.statistics import correlation
 from lightning_xai.comparison.table import ComparisonTable
 from lightning_xai.studies.claim import Predicate, Verdict
 from lightning_xai.studies.findings import Findings
-from lightning_xai.studies.judging.contrast import Contrast, contrast_of_networks, contrasts, groups_of
-from lightning_xai.studies.judging.verdict import counted, listed, outcome_of
-
-_FEWEST_MODELS = 6
-_LEVEL = 0.05
-_NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lies below
+from lightning_xai.studies.judging.contrast import Contrast
+from lightning_xai.studies.judging.gains import contrast_of_networks, contrasts, groups_of
+from lightning_xai.studies.judging.means import mean_of
+from lightning_xai.studies.judging.over_networks import over_networks
+from lightning_xai.studies.judging.verdict import (
+    AtLeast,
+    Exactly,
+    Within,
+    better_and_worse,
+    counted,
+    listed,
+    outcome_of,
+)
 
 
 def exceeds(
@@ -40,9 +44,9 @@ def exceeds(
     found = [
         (name, one) for name in _several(metric) for one in contrasts(findings, part, name, explainer, than, **equal)
     ]
-    signs = [one.sign for _, one in found]
-    head = f"{explainer} against {than}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
-    return Verdict(outcome_of(signs, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
+    judged = [one for _, one in found]
+    head = f"{explainer} against {than}: {better_and_worse(judged)}"
+    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
 
 
 def better_on(
@@ -62,9 +66,9 @@ def better_on(
         for first, second in product(_several(model), _several(than))
         for one in contrast_of_networks(findings, part, name, explainer, first, second, **equal)
     ]
-    signs = [one.sign for _, one in found]
-    head = f"{explainer}: better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
-    return Verdict(outcome_of(signs, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
+    judged = [one for _, one in found]
+    head = f"{explainer}: {better_and_worse(judged)}"
+    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
 
 
 def among_best(
@@ -86,18 +90,19 @@ def among_best(
     """
     table = findings.part(part)
     others = [one for one in among or compared(table, controls=False) if one != explainer]
-    signs, words = [], []
+    judged, words = [], []
     for name in _several(metric):
-        against = {one: _by_group(contrasts(findings, part, name, explainer, one, **equal)) for one in others}
+        pairs = {one: (one, explainer) if worst else (explainer, one) for one in others}
+        against = {one: _by_group(contrasts(findings, part, name, *pair, **equal)) for one, pair in pairs.items()}
         for where, settings in groups_of(findings, part, **equal).items():
             once = set(others) - repeated(table, settings[0]) - _one_method(table, settings[0], explainer)
-            found = [against[one][where].sign for one in others if one in once and where in against[one]]
-            ahead, behind = (found.count(1), found.count(-1)) if worst else (found.count(-1), found.count(1))
-            holds, fails = len(found) - behind < places, ahead >= places
-            signs.append(int(holds) - int(fails) if found else 0)
+            found = [against[one][where] for one in others if one in once and where in against[one]]
+            signs = [one.sign() for one in found]
+            behind, ahead = (signs.count(-1), signs.count(1)) if worst else (signs.count(1), signs.count(-1))
+            judged.append(AtLeast(found, len(found) - places + 1))
             words.append(f"{name}, {where}: ahead of it {ahead}, behind it {behind} of {len(found)}")
-    head = f"{explainer} is among the {'worst' if worst else 'best'} {places}: {counted(signs)}"
-    return Verdict(outcome_of(signs, share), f"{head} ({listed(words)})")
+    head = f"{explainer} is among the {'worst' if worst else 'best'} {places}: {counted(judged)}"
+    return Verdict(outcome_of(judged, share), f"{head} ({listed(words)})")
 
 
 def bounded(
@@ -110,29 +115,27 @@ def bounded(
     share: float = 1.0,
     **equal: Any,
 ) -> Verdict:
-    """Judge that a mean lies between two bounds, for each metric, explainer and network, by ±1.96 standard errors."""
+    """Judge that a mean lies between two bounds, for each metric, explainer and network: see `mean_of`."""
     table = findings.part(part)
-    signs, words = [], []
+    judged, words = [], []
     for where, settings in groups_of(findings, part, **equal).items():
         for name in _several(metric):
             for one in _several(explainer):
-                value, error = _mean(table, settings, one, name)
-                inside = above < value - _NORMAL * error and value + _NORMAL * error < below
-                outside = value + _NORMAL * error < above or value - _NORMAL * error > below
-                signs.append(0 if math.isnan(value) else int(inside) - int(outside))
-                words.append(f"{name}, {one}, {where}: {value:.3g} ± {error:.2g}")
-    return Verdict(outcome_of(signs, share), f"{counted(signs)} ({listed(words)})")
+                found = mean_of(where, table, settings, one, name)
+                judged.append(Within(found, above, below))
+                words.append(f"{name}, {one}, {where}: {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]")
+    return Verdict(outcome_of(judged, share), f"{counted(judged)} ({listed(words)})")
 
 
 def one_method(findings: Findings, part: str, explainers: Sequence[str], share: float = 1.0, **equal: Any) -> Verdict:
     """Judge that explainers give one heatmap, up to its scale, for every image: exact, without errors."""
     table = findings.part(part)
-    signs, words = [], []
+    judged, words = [], []
     for where, settings in groups_of(findings, part, **equal).items():
         are_one = all(set(explainers) <= _one_method(table, one, explainers[0]) for one in settings)
-        signs.append(1 if are_one else -1)
+        judged.append(Exactly(are_one))
         words.append(f"{where}: {'one method' if are_one else 'different'}")
-    return Verdict(outcome_of(signs, share), f"{' = '.join(explainers)}: {counted(signs)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{' = '.join(explainers)}: {counted(judged)} ({listed(words)})")
 
 
 def correlates(
@@ -144,22 +147,13 @@ def correlates(
     *,
     positive: bool = True,
 ) -> Verdict:
-    """Judge that, over networks, a metric rises (or falls) with a score of the networks: Spearman, p < .05.
+    """Judge that, over networks, a metric rises (or falls) with a score of the networks: see `over_networks`.
 
-    The metric's own values count, whatever its direction. Undecided with fewer than six networks, because no
-    correlation of five reaches p < .05 but a perfect one.
+    The metric's own values count, whatever its direction.
     """
     table = findings.part(part)
-    pairs = [
-        (findings.networks[one.model].scores[score], table.estimate(one, explainer, metric).value)
-        for one in table.settings
-        if score in findings.networks[one.model].scores
-    ]
-    value, p, count = correlation([x for x, _ in pairs], [y for _, y in pairs], "spearman")
-    why = f"Spearman {value:+.2f} between {metric} of {explainer} and {score}, p = {p:.2g}, {count} networks"
-    if count < _FEWEST_MODELS or not p < _LEVEL:
-        return Verdict("undecided", why)
-    return Verdict("supported" if (value > 0) is positive else "contradicted", why)
+    values = {one.model: table.estimate(one, explainer, metric).value for one in table.settings}
+    return over_networks(findings, values, f"{metric} of {explainer}", score, positive=positive)
 
 
 def cheaper(
@@ -187,16 +181,6 @@ def _evaluations(findings: Findings, part: str, name: str, of: str) -> float:
     own = [row["evaluations"] for row in rows if of == "metric" or row["what"] == "explaining"]
     # what several cells share counts for the first that asked: the greatest is what it costs alone
     return max(own, default=math.nan)
-
-
-def _mean(table: ComparisonTable, settings: Sequence[Setting], explainer: str, metric: str) -> tuple[float, float]:
-    """Return the mean over trainings of a metric, and its standard error: the larger of images' and trainings'."""
-    known = [table.estimate(one, explainer, metric) for one in settings]
-    values = torch.tensor([one.value for one in known], dtype=torch.float64)
-    of_images = math.sqrt(sum(one.error**2 for one in known)) / len(known)  # NaN where an image is alone
-    of_trainings = float(values.std()) / math.sqrt(len(known)) if len(known) > 1 else 0.0
-    error = of_trainings if math.isnan(of_images) and len(known) > 1 else max(of_images, of_trainings)
-    return float(values.mean()), error
 
 
 def _one_method(table: ComparisonTable, setting: Setting, explainer: str) -> set[str]:

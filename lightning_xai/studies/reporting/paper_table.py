@@ -83,21 +83,28 @@ class PaperTable:
         table = findings.part(self.part)
         values = {axis: self._values(axis, findings, table) for axis in _AXES}
         self._check_axes(values, findings, table)
-        rows = []
+        rows, shown = [], []
         for row in _crossed(self.rows, values):
             entries = []
             for column in _crossed(self.columns, values):
                 place = {axis: next(iter(values[axis])) for axis in _AXES if len(values[axis]) == 1}
                 place |= {"statistic": next(iter(values["statistic"])), **dict(row), **dict(column)}
-                names = _words(row, values), _words(column, values)
+                shown.append(names := (_words(row, values), _words(column, values)))
                 ours = self._ours(findings, table, place)
                 paper, is_mean = self._paper(printed, *names)
                 decimals = self._unit(place["metric"])[2]
                 entries.append(beside(ours, paper if printed else None, decimals, is_mean=is_mean))
             rows.append((_words(row, values), *entries))
         heads = [_words(column, values) + self._arrow(table, column) for column in _crossed(self.columns, values)]
-        notes = (legend(printed), *self.notes, *faults(printed))
+        notes = (legend(printed), *self.notes, *faults(self._of_shown(printed, shown)))
         return Records((BETWEEN.join(self.rows), *heads), tuple(rows), f"{self.name}: {self.title}", notes)
+
+    def _of_shown(self, printed: PrintedTable, shown: Sequence[tuple[str, str]]) -> PrintedTable:
+        """Return the paper's numbers that stand in the table, also in a mean over its networks."""
+        kinds = [self._but_the_network(*place) for place in shown] if self.mean_of_paper else []
+        return {
+            place: one for place, one in printed.items() if place in shown or self._but_the_network(*place) in kinds
+        }
 
     @property
     def reads(self) -> frozenset[str]:
@@ -121,7 +128,7 @@ class PaperTable:
         """Return the direction of a column's metric; a negative factor turns it around."""
         metric = dict(column).get("metric")
         higher = None if metric is None else table.metrics[metric].higher_is_better
-        if metric is None or higher is None:
+        if metric is None or higher is None or dict(column).get("statistic", "mean") != "mean":
             return ""
         return " ↑" if higher is (self._unit(metric)[0] > 0) else " ↓"
 

@@ -58,6 +58,17 @@ def test_the_mean_of_the_papers_networks():
     assert table(decimals=1).filled(made_findings(VALUES), printed).rows[1][1] == "0.2 ± 0.1 | – | –"
 
 
+def test_slips_of_numbers_that_the_table_does_not_show_are_not_its_notes():
+    slips = {("u", "a"): PrintedNumber(0.5, 1, "A slip"), ("u", "c"): PrintedNumber(0.5, 1, "Elsewhere")}
+    notes = table().filled(made_findings(VALUES), slips).notes
+    assert notes[1:] == ("In the paper (u, a): A slip",)
+    theirs = {("theirs", "a"): PrintedNumber(0.5, 1, "A slip"), ("theirs", "c"): PrintedNumber(0.5, 1, "Elsewhere")}
+    assert table().filled(made_findings(VALUES), theirs).notes[1:] == ()
+    assert table(mean_of_paper=True).filled(made_findings(VALUES), theirs).notes[1:] == (
+        "In the paper (theirs, a): A slip",
+    )
+
+
 def test_other_statistics():
     chosen = {"statistic": ["std", "min", "max", "evaluations"], "explainer": ["a"], "model": ["v"]}
     found = table(columns=("statistic",), chosen=chosen).filled(made_findings(VALUES), {})
@@ -68,6 +79,8 @@ def test_the_arrow_turns_with_the_factor():
     settings = {"rows": ("model", "explainer"), "columns": ("metric",)}
     assert table(**settings).filled(made_findings(VALUES), {}).columns == ("model · explainer", "sparseness ↑")
     assert table(**settings, factor=-1).filled(made_findings(VALUES), {}).columns[1] == "sparseness ↓"
+    spread = {**settings, "columns": ("metric", "statistic"), "chosen": {"statistic": ["mean", "std"]}}
+    assert table(**spread).filled(made_findings(VALUES), {}).columns[1:] == ("sparseness · mean ↑", "sparseness · std")
 
 
 def test_an_axis_that_is_named_nowhere_needs_one_value():
