@@ -30,7 +30,7 @@ def within_one_percent(
     table, judged, said = findings.part(part), [], []
     for setting in table.settings:
         for metric, column in metrics.items():
-            found = mean_of("", table, [setting], explainer, metric)
+            found = mean_of("", table, [setting], explainer, metric, is_share=True)
             name, original = words[setting.model], printed[words[setting.model], column].value
             judged.append(Within(found, 1 - (original + _TOLERANCE) / 100, 1 - (original - _TOLERANCE) / 100))
             half = 50 * (found.high - found.low)

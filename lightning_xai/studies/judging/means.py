@@ -15,11 +15,27 @@ from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.studies.judging.contrast import Contrast, quantile, several, undefined
 
 
-def mean_of(where: str, table: ComparisonTable, settings: Sequence[Setting], explainer: str, metric: str) -> Contrast:
+def mean_of(
+    where: str,
+    table: ComparisonTable,
+    settings: Sequence[Setting],
+    explainer: str,
+    metric: str,
+    *,
+    is_share: bool = False,
+) -> Contrast:
     """Return the value of a metric with its interval, over the trainings that settings are.
 
     With one training, Student's over images; of a share of images Wilson's, which has a width also where all images
     are alike. With several, as of a contrast: around their mean, with the larger error.
+
+    Args:
+        where: See `Contrast`.
+        table: Of the values.
+        settings: Of one network, one for each training.
+        explainer: Its name.
+        metric: Its name.
+        is_share: Whether the metric is 0 or 1 for each image.
     """
     cells = [found for one in settings if (found := table.of(one, explainer, metric)) is not None]
     rows = [found.rows for found in cells if not bool(undefined_rows(found.rows).all())]
@@ -32,7 +48,7 @@ def mean_of(where: str, table: ComparisonTable, settings: Sequence[Setting], exp
         return several(where, means, float(jackknife_error(left_out)))
     defined = rows[0][~undefined_rows(rows[0])]
     freedom = len(defined) - 1
-    if defined.ndim == 1 and freedom and bool(((defined == 0) | (defined == 1)).all()):
+    if is_share:
         low, high = wilson(int(defined.sum()), len(defined))
         return Contrast(where, float(defined.double().mean()), low, high, 1, freedom=freedom)
     known = table.metrics[metric].estimate(rows[0])

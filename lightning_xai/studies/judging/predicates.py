@@ -113,15 +113,20 @@ def bounded(
     above: float = -math.inf,
     below: float = math.inf,
     share: float = 1.0,
+    *,
+    is_share: bool = False,
     **equal: Any,
 ) -> Verdict:
-    """Judge that a mean lies between two bounds, for each metric, explainer and network: see `mean_of`."""
+    """Judge that a mean lies between two bounds, for each metric, explainer and network: see `mean_of`.
+
+    With ``is_share`` it is that of a metric that is 0 or 1 for each image.
+    """
     table = findings.part(part)
     judged, words = [], []
     for where, settings in groups_of(findings, part, **equal).items():
         for name in _several(metric):
             for one in _several(explainer):
-                found = mean_of(where, table, settings, one, name)
+                found = mean_of(where, table, settings, one, name, is_share=is_share)
                 judged.append(Within(found, above, below))
                 words.append(f"{name}, {one}, {where}: {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]")
     return Verdict(outcome_of(judged, share), f"{counted(judged)} ({listed(words)})")

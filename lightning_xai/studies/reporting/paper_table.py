@@ -217,7 +217,7 @@ def _spread(values: Tensor, kind: str) -> float:
     if not len(values):
         return math.nan
     if kind == "std":
-        return float(values.std())
+        return float(values.std()) if len(values) > 1 else math.nan
     return float(values.min() if kind == "min" else values.max())
 
 

@@ -56,12 +56,14 @@ def test_a_mean_over_images_is_students_and_a_share_is_wilsons():
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
     for hits in (0, 1, 20, 48):
         share = made_table({("m", "a"): [1.0] * hits + [0.0] * (48 - hits)})
-        found = mean_of("x", share, [setting], "a", "sparseness")
+        found = mean_of("x", share, [setting], "a", "sparseness", is_share=True)
         expected = stats.binomtest(hits, 48).proportion_ci(method="wilson")
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
         assert wilson(hits, 48) == (found.low, found.high)
-    none = Within(mean_of("x", made_table({("m", "a"): [0.0] * 20}), [setting], "a", "sparseness"), below=0.1)
-    assert none.sign() == 0  # none of twenty may be one of ten
+    nothing = made_table({("m", "a"): [0.0] * 20})
+    of_images = mean_of("x", nothing, [setting], "a", "sparseness", is_share=True)
+    assert Within(of_images, below=0.1).sign() == 0  # none of twenty may be one of ten
+    assert Within(mean_of("x", nothing, [setting], "a", "sparseness"), below=0.1).sign() == 1  # exactly 0
 
 
 def test_fewer_than_six_images_that_differ_decide_nothing():
