@@ -49,7 +49,7 @@ def shifted(
             found = combined(findings.group(settings[0].model), rows)
             judged.append(_Between(found, low, high))
             words.append(f"{metric}, {found}")
-    return Verdict(outcome_of(judged, share), f"{target} − {than}: {counted(judged)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{target} − {than}: {counted(judged)} ({listed(words, judged)})")
 
 
 def _change(table: ComparisonTable, setting: Setting, other: Setting, metric: str, explainers: Sequence[str]) -> Tensor:

@@ -38,7 +38,7 @@ def reacts_most(
     ]
     signs = [one.sign() for one in found]
     head = f"{explainer} moves more in {signs.count(1)}, less in {signs.count(-1)} of {len(signs)}"
-    return Verdict(outcome_of(found), f"{head} ({listed(list(map(str, found)))})")
+    return Verdict(outcome_of(found), f"{head} ({listed(list(map(str, found)), found)})")
 
 
 def _further(

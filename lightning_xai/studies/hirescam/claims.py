@@ -71,7 +71,7 @@ def never_worse(findings: Findings, part: str, metric: Sequence[str], explainer:
     for where, settings in groups_of(findings, part).items():
         rows = [[gained(table, one, name, explainer, than) for name in metric] for one in settings]
         found.append(combined(where, [torch.stack(known).mean(0) for one in rows if (known := _all_known(one))]))
-    why = f"{better_and_worse(found)} networks ({listed(list(map(str, found)))})"
+    why = f"{better_and_worse(found)} networks ({listed(list(map(str, found)), found)})"
     if any(one.sign(len(found)) < 0 for one in found):
         return Verdict("contradicted", why)
     is_mostly_better = AtLeast(found, len(found) // 2 + 1).sign() == 1 and all(one.sign() >= 0 for one in found)

@@ -46,7 +46,7 @@ def exceeds(
     ]
     judged = [one for _, one in found]
     head = f"{explainer} against {than}: {better_and_worse(judged)}"
-    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
+    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found], judged)})")
 
 
 def better_on(
@@ -68,7 +68,7 @@ def better_on(
     ]
     judged = [one for _, one in found]
     head = f"{explainer}: {better_and_worse(judged)}"
-    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found])})")
+    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found], judged)})")
 
 
 def among_best(
@@ -102,7 +102,7 @@ def among_best(
             judged.append(AtLeast(found, len(found) - places + 1))
             words.append(f"{name}, {where}: ahead of it {ahead}, behind it {behind} of {len(found)}")
     head = f"{explainer} is among the {'worst' if worst else 'best'} {places}: {counted(judged)}"
-    return Verdict(outcome_of(judged, share), f"{head} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{head} ({listed(words, judged)})")
 
 
 def bounded(
@@ -129,7 +129,7 @@ def bounded(
                 found = mean_of(where, table, settings, one, name, is_share=is_share)
                 judged.append(Within(found, above, below))
                 words.append(f"{name}, {one}, {where}: {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]")
-    return Verdict(outcome_of(judged, share), f"{counted(judged)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{counted(judged)} ({listed(words, judged)})")
 
 
 def one_method(findings: Findings, part: str, explainers: Sequence[str], share: float = 1.0, **equal: Any) -> Verdict:
@@ -140,7 +140,7 @@ def one_method(findings: Findings, part: str, explainers: Sequence[str], share: 
         are_one = all(set(explainers) <= _one_method(table, one, explainers[0]) for one in settings)
         judged.append(Exactly(are_one))
         words.append(f"{where}: {'one method' if are_one else 'different'}")
-    return Verdict(outcome_of(judged, share), f"{' = '.join(explainers)}: {counted(judged)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{' = '.join(explainers)}: {counted(judged)} ({listed(words, judged)})")
 
 
 def correlates(

@@ -85,7 +85,7 @@ def verdict_of(found: Sequence[tuple[str, Contrast]], head: str, share: float = 
     """
     judged = [one for _, one in found]
     words = [f"{name}, {one}" for name, one in found]
-    return Verdict(outcome_of(judged, share), f"{head}: {counted(judged)} ({listed(words)})")
+    return Verdict(outcome_of(judged, share), f"{head}: {counted(judged)} ({listed(words, judged)})")
 
 
 def outcome_of(found: Sequence[Judged], share: float = 1.0) -> Outcome:
@@ -110,7 +110,13 @@ def better_and_worse(found: Sequence[Contrast]) -> str:
     return f"better in {signs.count(1)}, worse in {signs.count(-1)} of {len(signs)}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Return the first of several words or numbers, and how many are left."""
+def listed(words: Sequence[str], judged: Sequence[Judged]) -> str:
+    """Return what is said of the first of several things, those that fail first, and how many are left.
+
+    Example:
+        >>> listed(["a holds", "b fails"], [Exactly(True), Exactly(False)])
+        'b fails; a holds'
+    """
+    order = sorted(range(len(words)), key=lambda place: judged[place].sign())
     left = len(words) - _MOST_SAID
-    return "; ".join([*words[:_MOST_SAID], *([f"and {left} more"] if left > 0 else [])])
+    return "; ".join([*(words[place] for place in order[:_MOST_SAID]), *([f"and {left} more"] if left > 0 else [])])
