@@ -91,8 +91,8 @@ def combined(where: str, rows: Sequence[Tensor]) -> Contrast:
     """Return the contrast of gains of one or several trainings.
 
     With one training the interval is a bootstrap over images. With several it is around the mean of their means, with
-    the larger of two standard errors: that over images, of each image's mean over the trainings, which explain the
-    same images; and that between trainings, by Student's distribution.
+    two errors, whose squares add up: that over images, of each image's mean over the trainings, which explain the same
+    images; and that between trainings, by Student's distribution.
 
     Args:
         where: See `Contrast`.
@@ -115,7 +115,7 @@ def resampled(where: str, trainings: Sequence[tuple[int, Statistic]]) -> Contras
     """Return the contrast of a statistic that is no mean over images, such as a correlation.
 
     With one training the interval is a bootstrap over images, corrected for the bias that drawing images again gives a
-    deviation or a rank. With several it is around the mean of their statistics, with the larger of two standard errors:
+    deviation or a rank. With several it is around the mean of their statistics, with two errors, whose squares add up:
     that of the images, drawn alike for all trainings, and that between trainings.
 
     Args:
@@ -159,8 +159,11 @@ def undefined(where: str) -> Contrast:
 
 
 def _half(image_error: float, training_error: float, trainings: int, tests: int = 1) -> float:
+    """Return half of an interval with both errors: other images and other trainings would each move the mean."""
     of_trainings = quantile(trainings - 1, tests) * training_error
-    return of_trainings if math.isnan(image_error) else max(quantile(math.inf, tests) * image_error, of_trainings)
+    return (
+        of_trainings if math.isnan(image_error) else math.hypot(quantile(math.inf, tests) * image_error, of_trainings)
+    )
 
 
 def _p_over_trainings(means: Tensor) -> float:

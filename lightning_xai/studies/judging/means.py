@@ -27,7 +27,7 @@ def mean_of(
     """Return the value of a metric with its interval, over the trainings that settings are.
 
     With one training, Student's over images; of a share of images Wilson's, which has a width also where all images
-    are alike. With several, as of a contrast: around their mean, with the larger error.
+    are alike. With several, as of a contrast: around their mean, with both errors.
 
     Args:
         where: See `Contrast`.

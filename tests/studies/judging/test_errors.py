@@ -28,7 +28,8 @@ def test_trainings_explain_the_same_images():
     found = combined("x", rows)
     one = stats.sem(torch.stack(rows).mean(0).numpy())
     assert found.image_error == pytest.approx(one)
-    assert found.high - found.value == pytest.approx(stats.norm.ppf(0.975) * one)
+    between = stats.t.ppf(0.975, 5) * stats.sem(torch.stack(rows).mean(1).numpy())
+    assert found.high - found.value == pytest.approx(math.hypot(stats.norm.ppf(0.975) * one, between))
     assert found.image_error > 2 * stats.sem(of_images.numpy()) / math.sqrt(6)  # as if each had images of its own
     holed = [row.clone() for row in rows]
     holed[0][3] = math.nan  # defined by five of six trainings
@@ -38,6 +39,14 @@ def test_trainings_explain_the_same_images():
     assert again.image_error == pytest.approx(one, rel=0.05)
 
 
+def test_intervals_of_several_trainings_cover_what_they_should():
+    of_images, between, both = drawn(800, 1, 32), 0.2 * drawn(800, 6, 1, seed=1), 0.3 * drawn(800, 6, 32, seed=2)
+    found = [combined("x", list(rows)) for rows in of_images + between + both]
+    assert 0.94 < np.mean([one.low < 0 < one.high for one in found]) < 0.98
+    apart = [math.sqrt(sum(float(row.var()) / 32 for row in rows)) / 6 for rows in of_images + between + both]
+    assert np.mean([abs(one.value) < 1.96 * error for one, error in zip(found, apart, strict=True)]) < 0.8
+
+
 def test_the_error_of_a_mean_of_trainings_is_that_of_the_mean_image():
     rows = {(f"m-s{seed}", "a"): (0.5 + 0.1 * drawn(12, seed=7) + 0.01 * seed).tolist() for seed in range(3)}
     table = made_table(rows)
@@ -45,7 +54,7 @@ def test_the_error_of_a_mean_of_trainings_is_that_of_the_mean_image():
     values = np.array(list(rows.values()))
     assert found.image_error == pytest.approx(stats.sem(values.mean(0)), rel=1e-5)
     assert found.training_error == pytest.approx(stats.sem(values.mean(1)), rel=1e-5)
-    half = max(stats.norm.ppf(0.975) * found.image_error, stats.t.ppf(0.975, 2) * found.training_error)
+    half = math.hypot(stats.norm.ppf(0.975) * found.image_error, stats.t.ppf(0.975, 2) * found.training_error)
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
 
 

@@ -32,11 +32,12 @@ def test_one_training_is_judged_by_a_bootstrap_over_its_images():
     assert math.isnan(found.p)
 
 
-def test_several_trainings_are_judged_by_the_larger_error():
+def test_several_trainings_are_judged_by_both_errors():
     rows = [torch.tensor([0.1, 0.3, 0.2]), torch.tensor([0.4, 0.6, 0.5])]
     found = combined("x", [one.double() for one in rows])
-    between = stats.t.interval(0.95, 1, 0.35, stats.sem([0.2, 0.5]))
-    assert (found.low, found.high) == pytest.approx(between)
+    between = stats.t.ppf(0.975, 1) * stats.sem([0.2, 0.5])
+    over_images = stats.norm.ppf(0.975) * stats.sem([0.25, 0.45, 0.35])
+    assert found.high - found.value == pytest.approx(math.hypot(between, over_images))
     noisy = [torch.tensor([-3.0, 3.4]).double(), torch.tensor([-3.0, 3.4]).double()]  # equal means, large errors
     half = 1.959964 * math.sqrt(6.4**2 / 2 / 2)  # as of one training: they explain the same images
     assert combined("x", noisy).high == pytest.approx(0.2 + half)
