@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TypeAlias
 
@@ -145,12 +145,25 @@ def several(where: str, means: Tensor, image_error: float, differing: int = _FEW
         image_error: Standard error over images of their mean; NaN where an image is alone.
         differing: See `Contrast`.
     """
-    value, count = float(means.mean()), len(means)
-    training_error = float(means.std()) / math.sqrt(count)
-    half = _half(image_error, training_error, count)
-    p = _p_over_trainings(means)
-    ends = value - half, value + half
-    return Contrast(where, value, *ends, count, p, differing, math.inf, image_error, training_error)
+    error = float(means.std()) / math.sqrt(len(means))
+    found = with_errors(where, float(means.mean()), image_error, error, len(means))
+    return replace(found, p=_p_over_trainings(means), differing=differing)
+
+
+def with_errors(where: str, value: float, image_error: float, training_error: float, trainings: int) -> Contrast:
+    """Return the contrast whose errors are known.
+
+    Args:
+        where: See `Contrast`.
+        value: See `Contrast`.
+        image_error: Standard error over images; NaN where an image is alone.
+        training_error: Standard error between trainings; with one training it does not count.
+        trainings: How many there are.
+    """
+    half = _half(image_error, training_error, trainings) if trainings > 1 else quantile(math.inf) * image_error
+    return Contrast(
+        where, value, value - half, value + half, trainings, image_error=image_error, training_error=training_error
+    )
 
 
 def undefined(where: str) -> Contrast:
