@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_xai.cli.printing import print_table
 from lightning_xai.comparison.comparison import Comparison
 from lightning_xai.comparison.figures.extremes import extremes
 from lightning_xai.comparison.models import instantiated
@@ -108,7 +109,7 @@ def _run(comparison: Comparison, run: Callable[[], ComparisonTable], num_curves:
     table = run()
     if comparison.rank > 0:
         return 0
-    _print(table)
+    print_table(table)
     if comparison.output is not None:
         _write(table, Path(comparison.output), num_curves)
     return 1 if table.errors else 0
@@ -139,12 +140,6 @@ def device_named(name: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _print(table: ComparisonTable) -> None:
-    from rich.console import Console
-
-    Console().print(table)
 
 
 def _write(table: ComparisonTable, folder: Path, num_curves: int) -> None:

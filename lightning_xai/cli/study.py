@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_xai.cli.compare import device_named
+from lightning_xai.cli.printing import print_table
 from lightning_xai.comparison.storage.lease import SECONDS
 from lightning_xai.studies.declaration import list_studies
 from lightning_xai.studies.study import Study
@@ -62,12 +63,10 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
 
 def _run(study: Study, output: Path, networks: Path, device: str, lease: float) -> int:
     """Run the study, print what it says, write everything; return 1 if something failed, else 0."""
-    from rich.console import Console
-
     result = study.run(
         output, networks=networks, device=device, lease=lease, told=lambda line: sys.stderr.write(f"{line}\n")
     )
-    Console().print(result)
+    print_table(result)
     sys.stdout.write(f"{result.write(output)}\n")
     return 1 if result.errors else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,11 @@ from lightning_xai.studies.findings import Findings
 from lightning_xai.studies.reporting.figure import as_png
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from lightning_xai.studies.study import Study
+
+_WIDEST = 100_000  # columns of a terminal
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +111,15 @@ class StudyResult:
         write_file(folder / "report.html", page(self, figures).encode())
         return folder / "report.html"
 
-    def __rich__(self) -> Group:
-        """Return tables and verdicts for a terminal."""
-        from rich.console import Group
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Yield tables and verdicts for a terminal; of a table that is wider, the name of its file."""
+        from rich.measure import Measurement
 
+        unbounded = options.update(max_width=_WIDEST)
+        yield self.title
+        for name, table in self.tables.items():
+            shown = table.__rich__()
+            is_wide = Measurement.get(console, unbounded, shown).maximum > options.max_width
+            yield f"{table.title}\n(wider than this terminal: see {name}.md)\n" if is_wide else shown
         rows = tuple((one.name, self.verdicts[one.name].outcome, one.says) for one in self.study.claims)
-        return Group(self.title, *self.tables.values(), Records(("claim", "verdict", "what the paper says"), rows))
+        yield Records(("claim", "verdict", "what the paper says"), rows)

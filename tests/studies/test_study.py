@@ -1,8 +1,10 @@
 """A study from its files to its report; nothing that is finished is done again."""
 
+import io
 import shutil
 
 import pytest
+from rich.console import Console
 
 from lightning_xai.cli.main import main
 from lightning_xai.comparison.running.bench import Bench
@@ -37,6 +39,19 @@ def test_it_says_everything(run):
     for text in ("A tiny paper (small scale)", "Grad-CAM is sparser", "Counted", "The size of the images", "A slip"):
         assert text in page
     assert "<script" not in page
+
+
+def test_a_terminal_that_is_too_narrow_for_a_table_is_told_its_file(run):
+    _, result = run
+    wide, narrow = (io.StringIO() for _ in range(2))
+    for file, width in ((wide, 300), (narrow, 60)):
+        Console(file=file, width=width).print(result)
+    table = result.table("table_1")
+    assert all(name in wide.getvalue() for name in table.columns)
+    assert "table_1.md" not in wide.getvalue()
+    assert "table_1.md" in narrow.getvalue()
+    assert "grad_cam" not in narrow.getvalue()
+    assert result.verdicts["C1"].outcome in narrow.getvalue()
 
 
 def test_nothing_is_done_again(run, monkeypatch):
