@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
 from typing import Any
 from weakref import WeakSet
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_tables
 
-from lightning_xai.model.restore.attributes import attributes, replace_inference_tensors
+from lightning_xai.model.restore.attributes import attributes, hidden_modules, replace_inference_tensors
 from lightning_xai.model.restore.scripted import scripted_attributes
 from lightning_xai.model.restore.tensors import (
     Restore,
@@ -231,7 +232,7 @@ def _name(hook: Any) -> str:
 _NOTED = (  # put back in the reverse order
     attributes,
     parameter_tables,
-    parameter_values,
+    partial(parameter_values, hidden=hidden_modules),
     parameters,
     buffers,
     _hooks,

@@ -60,6 +60,7 @@ STATES = {
     "list reordered": (lambda: [1, 2], lambda v: v.reverse()),
     "tensor in a list": (lambda: [torch.zeros(2)], lambda v: v[0].add_(1)),
     "tensor in a dict of lists": (lambda: {"a": [torch.zeros(2)]}, lambda v: v["a"][0].data.add_(1)),
+    "tensor in a dict of dicts of lists": (lambda: {"a": {"b": [torch.zeros(2)]}}, lambda v: v["a"]["b"][0].add_(1)),
     "tensor in a tuple in a list": (lambda: [(1, torch.zeros(2))], lambda v: v[0][1].add_(1)),
     "tensor resized": (lambda: torch.zeros(2, 3), lambda v: v.resize_(5).fill_(1)),
     "tensor reshaped in place": (lambda: torch.arange(6).view(2, 3), lambda v: v.resize_(3, 2)),
@@ -184,6 +185,29 @@ def test_parameters_that_forward_writes_are_put_back_and_only_these_are_copied_f
     with preserved(net):
         net.prototypes.data = torch.ones(5)
     assert net.prototypes.tolist() == [1, 1, 1]
+
+
+class Teacher(ConvNet):
+    """Moves the weights of a network that is no child of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.teachers = {"slow": [nn.Linear(2, 2)], "owner": (self,)}
+
+    def forward(self, x):
+        self.teachers["slow"][0].weight.data.add_(1)
+        return super().forward(x)
+
+
+def test_parameters_of_a_module_that_hides_in_a_list_are_put_back():
+    net = Teacher()
+    weight = net.teachers["slow"][0].weight
+    before = weight.tolist()
+    for _ in range(2):
+        GradCAM()(net, IMAGES, 0)
+        assert weight.tolist() == before
+    net(IMAGES)
+    assert weight.tolist() != before  # control
 
 
 def test_as_long_as_the_model_has_not_run_nothing_is_known_of_its_parameters():

@@ -25,7 +25,7 @@ from lightning_xai.model.restore.tensors import (
 )
 
 _MOST_VALUES = 2**26  # of all tensors in attributes together, 256 MiB of float32; buffers have no limit
-_DEPTH = 3  # of containers in containers
+_DEPTH = 4  # of containers in containers; of the last only what it holds is noted, not what changes in that
 _FIXED = frozenset({bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size, type})
 _TABLES = frozenset(vars(nn.Module())) - {"_non_persistent_buffers_set"}  # hooks and such have a note of their own
 _GENERATORS = (
@@ -179,6 +179,22 @@ def _generator(value: Any) -> Restore:
 def _state(get: Any, put: Any) -> Restore:
     saved = get()
     return lambda: put(saved)
+
+
+def hidden_modules(modules: list[nn.Module]) -> list[nn.Module]:
+    """Return the modules that are no children of these but stand in a list of theirs, as teachers do."""
+    known = set(map(id, modules))
+    held = (value for module in modules for _, value in _stateful_attributes(module.__dict__))
+    hidden = {id(one): one for value in held for one in _modules_in(value, _DEPTH)}
+    return [one for key, one in hidden.items() if key not in known]
+
+
+def _modules_in(value: Any, depth: int) -> Iterator[nn.Module]:
+    if isinstance(value, nn.Module):
+        yield from _unscripted(value.modules())
+    elif depth and isinstance(value, (list, deque, dict, set, tuple)):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _modules_in(child, depth - 1)
 
 
 def replace_inference_tensors(modules: list[nn.Module]) -> None:

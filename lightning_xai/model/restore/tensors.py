@@ -178,17 +178,23 @@ def parameters(modules: list[nn.Module]) -> Restore:
     return together([restore, hooks])
 
 
-def parameter_values(modules: list[nn.Module]) -> Restore:
+def parameter_values(modules: list[nn.Module], hidden: Callable[[list[nn.Module]], list[nn.Module]]) -> Restore:
     """Note the values that a `forward` writes, such as prototypes: all the first time that the model runs, then those.
 
     The first copy of all is on the CPU, where a second set of weights has room.
+
+    Args:
+        modules: The model and all below it.
+        hidden: Finds further modules that it may write to.
     """
     model = modules[0]
     if is_sharded(modules):
         return nothing
     if model in _written:
         return TensorValues([parameter for one in _written[model] if (parameter := one()) is not None]).restore
-    values = TensorValues([parameter for parameter in _all(modules) if _is_plain(parameter)], device="cpu")
+    others = hidden(modules)
+    written = {id(p): p for p in _all(modules if is_sharded(others) else [*modules, *others]) if _is_plain(p)}
+    values = TensorValues(list(written.values()), device="cpu")
     calls = _Calls(modules)
 
     def restore() -> None:
