@@ -79,11 +79,18 @@ def _checkpoints(places: Sequence[Path]) -> list[Path]:
 
 
 def _explain(run: Callable[..., Any], model: Any, data: Any, paths: Sequence[Path], arguments: Namespace) -> int:
+    """Explain one checkpoint after another, also after one that fails; return 1 if one did, else 0."""
+    failed = 0
     for path in paths:
-        run(model, datamodule=data, ckpt_path=path, verbose=False)
+        try:
+            run(model, datamodule=data, ckpt_path=path, verbose=False)
+        except Exception as error:  # a model's, an explainer's, or that of weights that do not fit
+            failed += 1
+            sys.stderr.write(f"lightning-xai: error: {path} was not explained: {type(error).__name__}: {error}\n")
     report = Path(arguments.output) / f"xai_report_{arguments.stage}.html"
-    sys.stdout.write(f"{report}\n")
-    return 0
+    if failed < len(paths):
+        sys.stdout.write(f"{report}\n")
+    return 1 if failed else 0
 
 
 def _config(given: str | None, checkpoint: Path) -> dict[str, Any]:

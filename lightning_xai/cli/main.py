@@ -22,7 +22,7 @@ _SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0, 1 if a cell failed or a file could not be written, 2 for wrong arguments, 130 when stopped.
+    0, 1 if a cell or a checkpoint failed or a file could not be written, 2 for wrong arguments, 130 when stopped.
 
     Args:
         arguments: Those of the process if None.

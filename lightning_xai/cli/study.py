@@ -68,6 +68,8 @@ def _run(study: Study, output: Path, networks: Path, device: str, lease: float) 
     )
     print_table(result)
     sys.stdout.write(f"{result.write(output)}\n")
+    for error in result.errors:
+        sys.stderr.write(f"lightning-xai: error: {error}\n")
     return 1 if result.errors else 0
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_xai import load_run
+from lightning_xai import GradCAM, load_run
 from lightning_xai.cli.main import main
 from lightning_xai.comparison.checkpoints import in_order_of_training
 from tests.cli.test_run_folder import Data, Net
@@ -94,3 +94,43 @@ def test_what_is_wrong_is_said_before_anything_runs(given, said, folder, tmp_pat
     assert main(["explain", *given, "--output", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+@pytest.mark.parametrize("fails", ["model", "weights", "explainer"])
+def test_a_checkpoint_that_fails_is_in_the_exit_status_and_the_others_in_the_report(
+    fails, folder, tmp_path, capsys, monkeypatch
+):
+    first, second, _ = (one.path for one in in_order_of_training([folder]))
+    broken = torch.load(first, weights_only=False)
+    if fails == "weights":
+        broken["state_dict"].popitem()
+    given = tmp_path / "given.ckpt"
+    torch.save(broken, given)
+    if fails != "weights":
+        owner, name = {"model": (Net, "forward"), "explainer": (GradCAM, "explain")}[fails]
+        right, wrong = getattr(owner, name), Failing(given)
+        monkeypatch.setattr(owner, name, lambda *args: wrong.of(right, *args))
+        monkeypatch.setattr(Validated, "on_load_checkpoint", lambda _, found: wrong.note(found), raising=False)
+    ours = ["--config", str(folder / "config.yaml"), *METRICS, "--output", str(tmp_path / "out")]
+    assert main(["explain", "--checkpoint", str(given), str(second), *ours]) == 1
+    told = capsys.readouterr()
+    assert "given.ckpt was not explained: " in told.err
+    assert ("Missing key" if fails == "weights" else "RuntimeError: none today") in told.err
+    assert [one.epoch for one in load_run(tmp_path / "out", stage="validate").epochs] == [1]
+    assert told.out.splitlines()[-1].endswith("xai_report_validate.html")
+
+
+class Failing:
+    """Fails as long as the first checkpoint is loaded."""
+
+    def __init__(self, path):
+        self.epoch, self.loaded = torch.load(path, weights_only=False)["epoch"], None
+
+    def note(self, checkpoint):
+        self.loaded = checkpoint["epoch"]
+
+    def of(self, function, *args):
+        if self.loaded == self.epoch:
+            raise RuntimeError("none today")
+        return function(*args)

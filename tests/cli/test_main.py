@@ -109,6 +109,21 @@ def test_what_failed_is_in_the_exit_status(tmp_path, capsys):
     assert "gone" in capsys.readouterr().out
 
 
+def test_an_explainer_that_fails_is_in_the_exit_status_and_the_others_in_the_table(tmp_path, capsys, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("no map today")
+
+    monkeypatch.setattr(Saliency, "explain", failing)
+    given = ["--explainers", "saliency", "input_x_gradient", "--metrics", "sparseness", "--output", str(tmp_path)]
+    assert compare(*given) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "RuntimeError: no map today" in told
+    means = (tmp_path / "means.csv").read_text()
+    assert "input_x_gradient" in means
+    monkeypatch.undo()
+    assert compare(*given) == 0  # what failed is tried again
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from rich.console import Console
 
+from lightning_xai import GradCAM
 from lightning_xai.cli.main import main
 from lightning_xai.comparison.running.bench import Bench
 from lightning_xai.studies import Study
@@ -87,3 +88,18 @@ def test_the_command(run, tmp_path, capsys):
     assert "main: 1 networks to train first" in capsys.readouterr().out
     assert main(["study", "nothing"]) == 2
     assert "Expected `study` to be one of" in capsys.readouterr().err
+
+
+def test_an_explainer_that_fails_is_said_and_in_the_exit_status(run, tmp_path, capsys, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("no map today")
+
+    folder, _ = run
+    monkeypatch.setattr(GradCAM, "explain", failing)
+    given = ["--networks", str(folder / "out" / "networks"), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["study", str(folder / "tiny"), *given]) == 1
+    said = capsys.readouterr()
+    assert "lightning-xai: error: main: " in said.err
+    assert "RuntimeError: no map today" in said.err
+    assert "hires_cam" in (tmp_path / "out" / "table_1.csv").read_text()
+    assert (tmp_path / "out" / "report.html").exists()
