@@ -86,7 +86,7 @@ def plot_extremes(
     maps = _heatmaps(table, setting, places)
     explainers = list(maps)
     quantities = [_SIGNED if _is_signed(own) else _UNSIGNED for own in maps.values()]
-    items = table.behind.changed_images(setting).probe.items
+    items = table.behind.images(setting).probe.items
     images = [items[place].image.cpu().float() for place in places]
     size = tuple(images[0].shape[1:])  # images of other sizes are stretched to it
     pictures = torch.stack([_of_size(one, size) for one in images])

@@ -34,13 +34,12 @@ class Archive:
     keys: Mapping[Cell, str]
 
     def images(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting; where its transform needs the model, the unchanged ones."""
-        return self.task.images_of(setting)
+        """Return the images of a setting as they were explained; the model is loaded if its transform needs it.
 
-    def changed_images(self, setting: Setting) -> ComparedImages:
-        """Return the images of a setting as they were explained; the model is loaded if its transform needs it."""
+        Their order is that of `Task.images_of`, which loads nothing.
+        """
         if self.task.attack(setting.transform) is None:
-            return self.images(setting)
+            return self.task.images_of(setting)
         with LoadedModels(self.task, self.storage) as loaded:
             return loaded.bench(setting).changed_images()
 
@@ -56,14 +55,14 @@ class Archive:
             return None
         rows = {
             place: (number, row)
-            for number, chunk in enumerate(self.images(cell.setting).chunks)
+            for number, chunk in enumerate(self.task.images_of(cell.setting).chunks)
             for row, place in enumerate(chunk)
         }
         return [found[rows[place][0]][rows[place][1]] for place in places]
 
     def chosen(self, setting: Setting, num_images: int) -> list[int]:
         """Return the places of at most so many images of one size, that of most images; classes take turns."""
-        images = self.images(setting)
+        images = self.task.images_of(setting)
         of_one_size = max(images.probe.places_by_size, key=len)
         identities = {images.probe.identities[place]: place for place in reversed(of_one_size)}
         return sorted(identities[identity] for identity in turns(identities, num_images))

@@ -77,7 +77,7 @@ def _checked(
     table: ComparisonTable, setting: Setting, shift: float | Sequence[float] | None, tolerance: float
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the row of each real explainer that has heatmaps in a setting."""
-    images = table.behind.images(setting)
+    images = table.behind.task.images_of(setting)
     kept = {name: table.behind.heatmaps(Cell(setting, name)) for name in compared(table, controls=False)}
     found = {name: maps for name, maps in kept.items() if maps is not None}
     if not found:

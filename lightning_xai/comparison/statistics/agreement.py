@@ -128,7 +128,7 @@ def _by_pair(archive: Archive, cells: Mapping[str, Cell], by: Similarity) -> dic
     kept = {name: archive.heatmaps(cell) for name, cell in cells.items()}
     found = {name: maps for name, maps in kept.items() if maps is not None}
     parts: dict[tuple[str, str], list[Tensor]] = {pair: [] for pair in combinations(found, 2)}
-    images = archive.images(next(iter(cells.values())).setting)
+    images = archive.task.images_of(next(iter(cells.values())).setting)
     for number in range(len(images.chunks)):
         prepared = {name: _prepared(maps[number], by) for name, maps in found.items()}
         for (first, second), values in parts.items():

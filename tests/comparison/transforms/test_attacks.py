@@ -104,8 +104,10 @@ def test_images_are_those_of_the_model():
     models = {"m": Counted(), "n": other}
     table = Comparison(models, marked_images(), {"a": AsIs()}, TopLeft(), transforms={"fgsm": attack}).run()
     for setting in table.settings:
-        expected = attack(marked_images(), models[setting.model]).images[:, 0, 0, 0]
-        torch.testing.assert_close(table.of(setting, "a", "top_left").rows, expected)
+        expected = attack(marked_images(), models[setting.model]).images
+        torch.testing.assert_close(table.of(setting, "a", "top_left").rows, expected[:, 0, 0, 0])
+        shown = torch.stack([item.image for item in table.behind.images(setting).probe.items])
+        torch.testing.assert_close(shown, expected)
     first, second = (table.of(setting, "a", "top_left").rows for setting in table.settings)
     assert not torch.equal(first, second)
 
