@@ -8,7 +8,7 @@ is imported from here, but for its Fabric when processes are asked for.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -45,6 +45,15 @@ def trainer_for(module: object) -> Any:
         if isinstance(kind, type) and isinstance(module, kind):
             return found.Trainer  # type: ignore[union-attr]
     raise TypeError(f"Expected a LightningModule, but got {type(module).__name__}.")
+
+
+def each_loader(loaders: Any) -> Iterator[Any]:
+    """Yield the loaders of a nested collection (None: none) in the order in which Lightning numbers them."""
+    if not isinstance(loaders, (list, tuple, dict)):
+        yield from () if loaders is None else (loaders,)
+        return
+    for part in loaders.values() if isinstance(loaders, dict) else loaders:
+        yield from each_loader(part)
 
 
 def lightning_package() -> Any:

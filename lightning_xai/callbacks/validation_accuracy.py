@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
+from torch.utils.data import DistributedSampler
 
 from lightning_xai._checks import check_at_least, check_choice
-from lightning_xai._lightning import MisconfigurationException
+from lightning_xai._lightning import MisconfigurationException, each_loader
 from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.readings import check_logged, explained_epochs, num_images
 from lightning_xai.metrics.estimate import Estimate
@@ -76,7 +77,8 @@ class ValidationAccuracy:
     def note(self, trainer: Trainer, monitor: ExplanationMonitor) -> None:
         """Note what is logged by now beside the last explanation; every rank must call it."""
         named = {self.key} if self.key else set(accuracies(trainer.callback_metrics, monitor.prefix))
-        counts = self._images if self._name is None else _of_loader(self._name, self._images)
+        images = without_repeats(self._images, list(each_loader(trainer.val_dataloaders)))
+        counts = images if self._name is None else _of_loader(self._name, images)
         count = torch.tensor(float(sum(counts.values())), device=trainer.strategy.root_device)
         total = float(trainer.strategy.reduce(count, reduce_op="sum"))
         self._logged.note(trainer, named.__contains__, {_COUNT: total})
@@ -131,6 +133,22 @@ class ValidationAccuracy:
                 "them: set `margin`."
             )
         return error_of_share(value, count)
+
+
+def without_repeats(images: Mapping[int, int], loaders: Sequence[Any]) -> dict[int, int]:
+    """Return how many images this process saw without those that a distributed sampler repeats to fill up its share.
+
+    Args:
+        images: Loader's index -> images that went by; the repeated ones are the last.
+        loaders: All of the validation.
+    """
+    counts = dict(images)
+    for index, loader in enumerate(loaders):
+        sampler = getattr(loader, "sampler", None)
+        if index in counts and isinstance(sampler, DistributedSampler):
+            own = range(sampler.rank, len(sampler.dataset), sampler.num_replicas)  # type: ignore[arg-type]
+            counts[index] = min(counts[index], len(own))
+    return counts
 
 
 def _the_only(names: list[str]) -> str | None:

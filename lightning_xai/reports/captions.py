@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from lightning_xai._lightning import each_loader
 from lightning_xai.probing.explained import Explained
 from lightning_xai.probing.sample import Sample
 
@@ -163,17 +164,8 @@ def class_names(trainer: Trainer, stage: str, loader: int, num_classes: int) -> 
 
 def _dataset(trainer: Trainer, stage: str, loader: int) -> Any:
     loaders = _read(trainer, "test_dataloaders" if stage == "test" else "val_dataloaders")
-    flattened = [] if loaders is None else list(_each(loaders))
+    flattened = list(each_loader(loaders))
     return _read(flattened[loader], "dataset") if loader < len(flattened) else None
-
-
-def _each(loaders: Any) -> Iterator[Any]:
-    """Yield the loaders of a nested collection in the order in which Lightning numbers them."""
-    if not isinstance(loaders, (list, tuple, dict)):
-        yield loaders
-        return
-    for part in loaders.values() if isinstance(loaders, dict) else loaders:
-        yield from _each(part)
 
 
 def _of_dataset(dataset: Any, depth: int = 0) -> Iterator[tuple[str, ...]]:

@@ -11,8 +11,11 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lightning_xai import ExplanationCheckpoint, ExplanationMonitor
+from lightning_xai._lightning import each_loader
+from lightning_xai.callbacks.validation_accuracy import without_repeats
 from tests.callbacks._killed import ACCURACIES, RUNS, SCORES, callbacks, killed
 from tests.callbacks._runs import Constant, Moody, Net, differing, loader, monitor, train
 from tests.callbacks._scripted import Falling, Told, files, graded, keeping, run, watch
@@ -400,3 +403,18 @@ class TestResume:
         keep = twin(keeping(tmp_path / "kept", margin=0.05))
         run([watch(SCORES), keep], ACCURACIES)
         assert Path(keep.best_model_path).name == "epoch=3.ckpt"
+
+
+@pytest.mark.parametrize(("length", "world"), [(5, 2), (6, 2), (9, 8), (3, 8), (10, 1)])
+def test_images_that_a_distributed_sampler_repeats_count_once(length, world):
+    """Over all processes, the images are as many as there are, for the standard error of the accuracy."""
+    counts, seen = [], 0
+    for rank in range(world):
+        sampler = DistributedSampler(torch.arange(length), world, rank, shuffle=False)
+        loaders = {"plain": DataLoader(torch.arange(4)), "shared": DataLoader(torch.arange(length), sampler=sampler)}
+        seen += len(sampler)
+        counts.append(without_repeats({0: 4, 1: len(sampler)}, list(each_loader(loaders))))
+        assert without_repeats({1: 0}, list(each_loader(loaders))) == {1: 0}
+    assert sum(one[1] for one in counts) == length
+    assert seen == -(-length // world) * world  # control
+    assert all(one[0] == 4 for one in counts)
