@@ -15,13 +15,15 @@ from lightning_xai._lightning import MisconfigurationException
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.explained import Explained, ExplainedEpoch
 from lightning_xai.probing.probe import are_distributions
-from lightning_xai.probing.sample import Sample
+from lightning_xai.probing.sample import HINT, Sample
 from lightning_xai.probing.target import known_labels
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
+    from lightning_xai.callbacks.run_state import RunState
 
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
+_WIDE = 0.25
 _STAGE = "(?:val|valid|validation|eval|test)"
 _TOP = "top[_.@-]?1(?:[_.-]?acc(?:uracy)?)?"
 _ACCURACY = f"(?:(?:balanced|macro|micro|mean)[_.-]?)?(?:acc|accuracy)(?:[_.@-]?(?:top[_.-]?)?1)?|{_TOP}"
@@ -33,15 +35,21 @@ _ERRORS = 4.0  # standard errors that chance may take
 _LEAST = 0.1  # a smaller difference is not worth a word
 
 
-def check_logits(logits: Tensor, task: str, readout: Readout, *, first: bool) -> None:
+def check_logits(logits: Tensor, task: str, readout: Readout, run: RunState, loader: int) -> None:
     """Hold the logits (N, K) of a whole probe against what probabilities look like.
 
+    What only could be probabilities is said once: when the values spread over more than a quarter of [0, 1], as those of
+    a model that tells classes apart do, in two explained validations of a fit in a row, or in one outside a fit. Logits
+    of a network that has hardly trained are all small, near each other, and in one column often of one sign; later they
+    lie so for a moment at most.
+
     Raises:
-        MisconfigurationException: If they are distributions over the classes. What only could be probabilities is said
-            once (in the ``first`` epoch).
+        MisconfigurationException: If they are distributions over the classes.
     """
     raw = logits[:, 1:] if task == "binary" else logits
-    if readout.output != "auto" or len(logits) < _ENOUGH_IMAGES or not bool(((raw >= 0) & (raw <= 1)).all()):
+    is_inside = len(logits) >= _ENOUGH_IMAGES and bool(((raw >= 0) & (raw <= 1)).all())
+    in_a_row, run.inside_0_and_1[loader] = run.inside_0_and_1.get(loader, 0) + 1, 0
+    if readout.output != "auto" or not is_inside:
         return
     if task == "multiclass" and are_distributions(raw):
         raise MisconfigurationException(
@@ -49,19 +57,37 @@ def check_logits(logits: Tensor, task: str, readout: Readout, *, first: bool) ->
             "negative, and each image's sum to 1. Set Readout(output='probability'), or Readout(output='logit') if "
             "these are logits after all."
         )
-    if first:
+    if float(raw.max() - raw.min()) > _WIDE:
+        run.inside_0_and_1[loader] = in_a_row
+    if "logits" not in run.said and run.inside_0_and_1[loader] >= (2 if run.stage == "fit" else 1):
+        run.said.add("logits")
         rank_zero_warn(
             "ExplanationMonitor takes what the model returns for logits, though all of it lies in [0, 1]. Set "
             "Readout(output='probability') if these are probabilities, Readout(output='logit') if not."
         )
 
 
-def check_labels(labels: Sequence[int], num_classes: int) -> None:
-    """Raise MisconfigurationException if what was read as labels of a probe cannot be classes of the model."""
+def check_labels(labels: Sequence[int], num_classes: int, counts: Mapping[int, int]) -> None:
+    """Hold what was read as labels against the model's classes.
+
+    Args:
+        labels: Of a probe.
+        num_classes: Of the model.
+        counts: Class -> images of the whole validation, -1 where nobody knows; empty where labels have columns.
+
+    Raises:
+        MisconfigurationException: If the labels cannot be classes, or are the signs of two classes.
+    """
     try:
         known_labels(torch.tensor(labels), num_classes)
     except ValueError as error:
         raise MisconfigurationException(str(error)) from error
+    if num_classes == 2 and set(counts) == {-1, 1}:
+        raise MisconfigurationException(
+            "Expected labels of two classes to be 0 and 1, but all of the validation's are -1, which says that nobody "
+            f"knows, or 1. {HINT} If -1 stands for a class, its labels are `(labels > 0).long()`; if not, leave such "
+            "images out."
+        )
 
 
 def warn_of_annotations(task: str, sample: Sample) -> None:

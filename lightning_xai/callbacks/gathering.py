@@ -88,16 +88,18 @@ class Gathering:
         """Agree on the probe of each loader that was looked through; every rank must call it."""
         run, processes = at.run, at.processes
         for loader, selection in sorted(run.selections.items()):
-            counts = of_all(processes, None if selection.offers.annotated else selection.class_counts)
+            seen = of_all(processes, (selection.class_counts, bool(selection.offers.annotated), _columns(run, loader)))
+            counts = sum((one for one, _, _ in seen), Counter[int]())
             # where annotated images come first, a probe is no sample of its classes
-            run.class_counts[loader] = sum((one for one in counts if None not in counts and one), Counter())
+            run.class_counts[loader] = Counter() if any(annotated for _, annotated, _ in seen) else counts
             if self.plan.num_references:
                 references = agreed_probe(processes, selection, self.plan.num_references, [], run.num_classes)
                 run.references[loader] = [item.image for item in references.items]
             wanted = run.wanted(loader)
             probe = agreed_probe(processes, selection, run.effort.num_images, wanted, run.num_classes)
             if self.plan.target == "label" and run.num_classes is not None:
-                check_labels(probe.labels, run.num_classes)
+                have_columns = any(columns for _, _, columns in seen)
+                check_labels(probe.labels, run.num_classes, {} if have_columns else counts)
             differences = run.accept(loader, probe)
             if differences:
                 rank_zero_warn(f"ExplanationMonitor {', and '.join(differences)}.")
@@ -121,6 +123,12 @@ def agree_on_data(at: Validation) -> None:
     if not run.annotated_loaders:
         run.annotated_loaders = {i: any(annotated for annotated, _ in found) for i, found in of_loaders.items()}
         run.grouped_loaders = {i: any(grouped for _, grouped in found) for i, found in of_loaders.items()}
+
+
+def _columns(run: RunState, loader: int) -> bool:
+    """Return whether the labels of a loader have a column per class."""
+    sample = run.samples.get(loader)
+    return sample is not None and sample.labels is not None and sample.labels.ndim > 1
 
 
 def _with_groups(sample: Sample, batch: Any, groups: Groups, run: RunState) -> Sample:

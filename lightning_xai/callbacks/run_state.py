@@ -72,6 +72,7 @@ class RunState:
         grown: Images per forward without gradients that were chosen on a GPU; None before.
         logged: What was logged beside each explanation, of the metrics that reports want.
         alarms: Key and cause of the shortcut alarms that were told.
+        inside_0_and_1: Loader's index -> explained validations in a row whose logits spread within [0, 1].
     """
 
     asked: Effort
@@ -112,6 +113,7 @@ class RunState:
     grown: int | None = None
     logged: LoggedBeside = field(default_factory=LoggedBeside)
     alarms: set[tuple[str, str]] = field(default_factory=set)
+    inside_0_and_1: dict[int, int] = field(default_factory=dict)
 
     @property
     def effort(self) -> Effort:

@@ -104,6 +104,24 @@ class TestLabels:
         assert found["xai/probe_accuracy"] == plain["xai/probe_accuracy"]
         assert found.loaders[0].labels.tolist() == plain.loaders[0].labels.tolist()
 
+    @pytest.mark.parametrize("column", [False, True])
+    def test_signs_of_two_classes_are_not_taken_for_unknown_labels(self, column):
+        signs = (DATA.labels % 2).float() * 2 - 1
+        with pytest.raises(MisconfigurationException, match=r"to be 0 and 1, but all .* are -1.*\(labels > 0\)"):
+            explained(DATA.loader(signs[:, None] if column else signs), classes=1)
+
+    @pytest.mark.parametrize(
+        ("classes", "labels"),
+        [
+            pytest.param(1, torch.tensor([0, 1, -1]).repeat(4), id="two classes, and some unknown"),
+            pytest.param(1, torch.ones(12, dtype=torch.int64), id="one of two classes"),
+            pytest.param(CLASSES, torch.tensor([1, 1, -1]).repeat(4), id="one of three, and some unknown"),
+            pytest.param(2, torch.tensor([[0.0, 0.0], [0.0, 1.0]]).repeat(6, 1), id="one of two findings, or none"),
+        ],
+    )
+    def test_unknown_labels_are_no_signs(self, classes, labels):
+        assert explained(DATA.loader(labels), classes=classes)
+
     @pytest.mark.parametrize(
         ("labels", "said"),
         [

@@ -18,7 +18,7 @@ from lightning_xai.callbacks.watched_step import WatchedStep
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from lightning_xai.probing import Sample
 from tests.callbacks._runs import differing
-from tests.callbacks._tiny import NO_PICTURES, Module, Squares, fit, tiny_net
+from tests.callbacks._tiny import NO_PICTURES, Module, Squares, fit, tiny_net, trainer_of
 
 DATA = Squares(12)
 
@@ -350,12 +350,27 @@ class TestProbabilities:
         with pytest.raises(MisconfigurationException, match="each image's sum to 1"):
             fit(monitor(explainers="center_heatmap"), module=EndingIn(hidden), val=DATA.loader())
 
-    def test_one_column_between_0_and_1_only_warns(self):
-        ours, module = monitor(), EndingIn(lambda z: z.clamp(0.0, 1.0), classes=1)
-        with pytest.warns(UserWarning, match=r"though all of it lies in \[0, 1\]") as caught:
-            fit(ours, module=module, val=DATA.loader(DATA.labels % 2), max_epochs=2)
-        assert sum("lies in [0, 1]" in str(one.message) for one in caught) == 1
-        assert len(ours.history) == 2
+    @pytest.mark.parametrize(
+        ("end", "epochs", "said"),
+        [
+            pytest.param(lambda z: (z * 1e4).sin().abs(), 1, False, id="far apart, perhaps for a moment"),
+            pytest.param(lambda z: (z * 1e4).sin().abs(), 3, True, id="far apart, said once"),
+            pytest.param(lambda z: 0.5 + 0.1 * (z * 1e4).sin(), 3, False, id="near each other"),
+            pytest.param(lambda z: (z * 1e4).sin(), 3, False, id="on both sides of 0"),
+        ],
+    )
+    def test_one_column_between_0_and_1_only_warns(self, end, epochs, said):
+        ours, module = monitor(), EndingIn(end, classes=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(ours, module=module, val=DATA.loader(DATA.labels % 2), max_epochs=epochs)
+        assert sum("lies in [0, 1]" in str(one.message) for one in caught) == said
+        assert len(ours.history) == epochs
+
+    def test_outside_a_fit_one_validation_is_enough(self):
+        trainer, module = trainer_of(monitor()), EndingIn(lambda z: (z * 1e4).sin().abs(), classes=1)
+        with pytest.warns(UserWarning, match=r"though all of it lies in \[0, 1\]"):
+            trainer.validate(module, DATA.loader(DATA.labels % 2), verbose=False)
 
     @pytest.mark.parametrize("end", [lambda z: z, lambda z: z.log_softmax(1), lambda z: z.softmax(1) * 9.0 - 3.0])
     def test_logits_are_no_probabilities(self, end):
