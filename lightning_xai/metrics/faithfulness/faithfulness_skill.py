@@ -24,11 +24,14 @@ class FaithfulnessSkill(Skill):
     cells alone by what insertion starts from; its heat is the drop of the class's log-odds (of its own logit in a
     multi-label or binary model), bilinear between the cells. 0 is a random map and 1 the reference; higher is better.
 
-    Not clipped: 1 is no perfection, and maps that are finer than 7×7 cells can exceed it. It moves far less with the
-    model's confidence than F, because F, R and O move alike; but it is a reading, not a target: an untrained network or
-    one that takes a shortcut may score high, so never choose an epoch by it alone. NaN unless the mean of O − R is at
-    least .02 and twice its standard error: where the reference finds nothing, nothing is measured. The value of one
-    image is F − R. Fake-CAM does not fool it: a constant map scores like a random one of single pixels.
+    Not clipped: 1 is no perfection. Maps that are finer than 7×7 cells can exceed it, and on data whose evidence is
+    large and even so does any good map: the blur of such a shadow is that shadow again, hiding a cell by it changes
+    nothing, and O is low (1.7 on drawn X-rays, docs/explanation_or_confidence.md; a constant ``insertion_baseline``
+    hides the shadow, and is another number). It moves far less with the model's confidence than F, because F, R and O
+    move alike; but it is a reading, not a target: an untrained network or one that takes a shortcut may score high, so
+    never choose an epoch by it alone. NaN unless the mean of O − R is at least .02 and twice its standard error: where
+    the reference finds nothing, nothing is measured. The value of one image is F − R. Fake-CAM does not fool it: a
+    constant map scores like a random one of single pixels.
 
     Evaluations per image: 49 cells and six curves, of which the monitor shares the two of the control with the gain
     and the two of the heatmap with faithfulness; those of control and reference once for all explainers.

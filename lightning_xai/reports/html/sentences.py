@@ -10,6 +10,10 @@ from lightning_xai.reports.html.run_numbers import Score, accuracy_of, headlines
 from lightning_xai.reports.saved_run import SavedRun
 
 _ERRORS = 2.0  # standard errors that tell a difference from chance
+_BEYOND_THE_REFERENCE = (
+    " (1 is no ceiling: the reference hides one cell at a time by blurring, and misses what is finer than a cell, or "
+    "so large and even that its blur looks the same)"
+)
 _ON_OBJECT = ("pointing_game", "relevance_mass_accuracy")
 
 
@@ -55,6 +59,8 @@ def _level(score: Score, scores: Sequence[Score]) -> str:
     count = len(epoch.loaders[score.loader])
     skill = next((one for one in scores if one.name == "faithfulness_skill" and _beside(one, score)), None)
     reached = "" if skill is None else f"; that is {_shown(skill.last)} of what a reference by occlusion reaches"
+    if skill is not None and skill.last.value > 1.0:
+        reached += _BEYOND_THE_REFERENCE
     if score.name != "faithfulness_gain":
         return f"In epoch {epoch.epoch}, {score.name} of {score.explainer} is {_shown(value)} over {count} images."
     if not _differs(value):

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from lightning_xai.metrics import FaithfulnessSkill
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.reports import HtmlReport, Maps, load_run, write_report
 from lightning_xai.reports.html.charts import Curve, Mark, line_chart, scatter
@@ -74,6 +75,21 @@ def test_what_to_read_first_is_made_from_the_numbers(tmp_path):
         "val_acc went from 0.400 to 0.800 over the same epochs; too few epochs to say whether both move together.",
         "The hottest point lies on the annotated object in a share of 0.67 ± 0.33 of the images.",
     ]
+
+
+@pytest.mark.parametrize(("reference", "said"), [(0.9, "0.50"), (0.2, "4.00")])
+def test_a_skill_above_1_is_explained(tmp_path, reference, said):
+    run = saved(tmp_path)
+    scored = torch.tensor([[0.5, 0.1, reference]]).repeat(4, 1)  # heatmap, control, reference
+    epochs = []
+    for one in run.epochs:
+        found = one.loaders[0]
+        rows = {name: {**own, "faithfulness_skill": scored} for name, own in found.rows.items()}
+        metrics = {**found.metrics, "faithfulness_skill": FaithfulnessSkill()}
+        epochs.append(replace(one, loaders={0: replace(found, rows=rows, metrics=metrics)}))
+    first = written(replace(run, epochs=epochs))[1]["first"][0]
+    assert f"; that is {said} ± 0.00 of what a reference by occlusion reaches" in first
+    assert ("1 is no ceiling" in first) is (reference < 0.5)
 
 
 @pytest.mark.parametrize(("alarms", "said"), [((0, 1, 1), "is raised, first in epoch 1"), ((1, 0, 0), "was raised")])
