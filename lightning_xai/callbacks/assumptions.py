@@ -38,10 +38,10 @@ _LEAST = 0.1  # a smaller difference is not worth a word
 def check_logits(logits: Tensor, task: str, readout: Readout, run: RunState, loader: int) -> None:
     """Hold the logits (N, K) of a whole probe against what probabilities look like.
 
-    What only could be probabilities is said once: when the values spread over more than a quarter of [0, 1], as those of
-    a model that tells classes apart do, in two explained validations of a fit in a row, or in one outside a fit. Logits
-    of a network that has hardly trained are all small, near each other, and in one column often of one sign; later they
-    lie so for a moment at most.
+    What only could be probabilities is said once: when the values spread over more than a quarter of [0, 1], as those
+    of a model that tells classes apart do, in two explained validations of a fit in a row, or in one outside a fit.
+    Logits of a network that has hardly trained are all small, near each other, and in one column often of one sign;
+    later they lie so for a moment at most.
 
     Raises:
         MisconfigurationException: If they are distributions over the classes.

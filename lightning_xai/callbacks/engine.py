@@ -26,6 +26,7 @@ from lightning_xai.callbacks.telling import Telling
 from lightning_xai.callbacks.validation import Errors, Skipped, Step, Validation
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
+from lightning_xai.model.layer.search import look_at
 from lightning_xai.model.preserve import preserved
 from lightning_xai.probing.explained import Answers, Explained, ExplainedEpoch, explained, joined
 from lightning_xai.probing.keys import Keys, correct_on_probe
@@ -110,6 +111,8 @@ class Engine:
     def ask(self, at: Validation) -> None:
         """Ask about each probe: every rank about its share of the images, then all have the answers about all."""
         began = perf_counter()
+        for loader in sorted(at.probes):  # all ranks, and a resumed run, choose a layer by the same images
+            look_at(at.module, (item.image for item in at.probes[loader].items))
         self._errors.agreeing(partial(with_room, self._ask_about_share))(at)
         at.answers = {
             i: [
@@ -168,7 +171,7 @@ class Engine:
         estimates: dict[str, Estimate] = {}
         for loader, parts in at.answers.items():
             answers, index = joined(parts, at.probes[loader].places_by_size), at.run.index_in_keys(loader)
-            check_logits(answers.logits, task, at.readout, first=not at.run.epochs)
+            check_logits(answers.logits, task, at.readout, at.run, loader)
             at.heatmaps[loader] = answers.heatmaps
             loaders[loader] = self._explained(at, loader, answers)
             estimates |= self._keys.values(loaders[loader], task, index)

@@ -13,6 +13,7 @@ from lightning_xai.comparison.running.attack import Attack
 from lightning_xai.comparison.running.bench import MOST_KEPT, Bench
 from lightning_xai.comparison.running.task import Task
 from lightning_xai.comparison.storage.storage import Storage
+from lightning_xai.model.layer.search import forget, look_at
 
 _MOST_LOADED = 1 << 32  # bytes of weights of models that are not at work
 
@@ -45,6 +46,8 @@ class LoadedModels:
         if module is None:
             module = loaded_model(self._task.models[name])
             self.loads += 1
+            forget(module)  # so that no earlier choice of a layer decides here, and every process chooses alike
+            look_at(module, (item.image for images in self._task.images.values() for item in images.probe.items))
             tensors = (*module.parameters(), *module.buffers())
             self._homes[name] = next((one.device for one in tensors), torch.device("cpu"))
         self._modules[name] = module  # the last one
@@ -76,7 +79,8 @@ class LoadedModels:
         return self._attacks.setdefault(place, Attack(images, transform, self._task.seed, self._storage))
 
     def _give_up(self, name: str) -> None:
-        self._modules.pop(name).to(self._homes[name])
+        module = self._modules.pop(name).to(self._homes[name])
+        forget(module)  # the images
         self._benches = {setting: bench for setting, bench in self._benches.items() if setting.model != name}
         self._attacks = {place: attack for place, attack in self._attacks.items() if place[0] != name}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeAlias
@@ -34,6 +34,7 @@ _ROUNDING = 1e-6
 
 _automatic_points: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
 _calls_of_images: WeakKeyDictionary[nn.Module, dict[Any, CapturePoint]] = WeakKeyDictionary()
+_looked_at: WeakKeyDictionary[nn.Module, dict[torch.Size, Tensor]] = WeakKeyDictionary()
 _transformers: WeakSet[nn.Module] = WeakSet()
 _doubted: WeakSet[nn.Module] = WeakSet()
 
@@ -44,8 +45,9 @@ def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], image
     Args:
         classifier: The model.
         layer: ``"auto"``, a dotted name, a module of the model, or a list of these.
-        images: (N, C, H, W); ``"auto"`` runs the first one and a copy with its pixels shuffled, once to see what there
-            is and once per candidate, mostly one, for each model and size of the images. These are no evaluations.
+        images: (N, C, H, W); ``"auto"`` runs the first one, or that of `look_at`, and a copy with its pixels shuffled,
+            once to see what there is and once per candidate, mostly one, for each model and size of the images. These
+            are no evaluations.
 
     Raises:
         ValueError: If a name or module is not part of the model, or ``"auto"`` finds no tensor with
@@ -54,6 +56,20 @@ def capture_points(classifier: Classifier, layer: Layer | Sequence[Layer], image
     layers = [layer] if isinstance(layer, (str, nn.Module)) else list(layer)
     points = [_automatic(classifier, images) if item == "auto" else _named(classifier.model, item) for item in layers]
     return [_of_the_image(classifier, point, images) for point in points] if classifier.has_extra else points
+
+
+def look_at(model: nn.Module, images: Iterable[Tensor]) -> None:
+    """Let ``"auto"`` look at these images, whichever is explained first.
+
+    So processes that explain different images choose alike, also where the graph of the model depends on the image.
+
+    Args:
+        model: Whose layers are chosen.
+        images: (C, H, W); of each size the first that was ever passed for the model counts.
+    """
+    known = _looked_at.setdefault(model, {})
+    for image in images:
+        known.setdefault(image.shape, image)
 
 
 def _named(model: nn.Module, layer: Layer) -> LayerOutput:
@@ -70,13 +86,25 @@ def _named(model: nn.Module, layer: Layer) -> LayerOutput:
 
 def _automatic(classifier: Classifier, images: Tensor) -> CapturePoint:
     known = _automatic_points.setdefault(classifier.model, {})
-    key = (images.shape[1:], classifier.readout.forward)  # small images leave one place where large ones leave a grid
+    key, image = _image_of_choice(classifier, images)
     if key not in known:
-        chosen = _search(classifier, images)
+        chosen = _search(classifier, image)
+        if known.get((*key[:2], False)) != chosen.point:
+            _log.info("target_layer='auto' picked %s of %s.", chosen.point, type(classifier.model).__name__)
         known[key] = chosen.point
-        _log.info("target_layer='auto' picked %s of %s.", chosen.point, type(classifier.model).__name__)
         _doubt(classifier.model, chosen)
     return known[key]
+
+
+def _image_of_choice(classifier: Classifier, images: Tensor) -> tuple[tuple[Any, ...], Tensor]:
+    """Return by what a choice is known, and the image (1, C, H, W) that it is made by.
+
+    Size is part of it, because small images leave one place where large ones leave a grid.
+    """
+    size = images.shape[1:]
+    image = _looked_at.get(classifier.model, {}).get(size)
+    key = (size, classifier.readout.forward, image is not None)
+    return key, images[:1] if image is None else image[None].to(images)
 
 
 def _of_the_image(classifier: Classifier, point: CapturePoint, images: Tensor) -> CapturePoint:
@@ -84,12 +112,13 @@ def _of_the_image(classifier: Classifier, point: CapturePoint, images: Tensor) -
     if not isinstance(point, (LayerOutput, LayerInput)):
         return point
     known = _calls_of_images.setdefault(classifier.model, {})
-    key = (point, images.shape[1:], classifier.readout.forward)
+    key, image = _image_of_choice(classifier, images)
+    key = (point, *key)
     if key not in known:
         differences = _Differences()
         with preserved(classifier.model), torch.no_grad():
             pair = classifier.rows(torch.zeros(2, dtype=torch.int64))  # two images that come with the same
-            hooked_forward(pair, two_images(images), point, differences, counted=False)
+            hooked_forward(pair, two_images(image), point, differences, counted=False)
         seen = [call for call, differs in enumerate(differences.by_call, 1) if differs]
         known[key] = replace(point, call=seen[-1]) if len(seen) < differences.calls and seen else point
     return known[key]
@@ -115,7 +144,8 @@ def attends_globally(model: nn.Module) -> bool:
 
 
 def forget(model: nn.Module) -> None:
-    """Forget the automatic choice for ``model``, whose structure changed."""
+    """Forget the automatic choice for ``model``, and what it was made by."""
+    _looked_at.pop(model, None)
     _automatic_points.pop(model, None)
     _calls_of_images.pop(model, None)
     _transformers.discard(model)

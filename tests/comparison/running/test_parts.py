@@ -13,7 +13,7 @@ from lightning_xai.comparison.running.loaded import LoadedModels
 from lightning_xai.comparison.running.worker import Worker
 from lightning_xai.comparison.storage import folder_storage
 from lightning_xai.comparison.storage.storage import MemoryStorage
-from tests._nets import ConvNet
+from tests._nets import ByBrightness, ConvNet
 from tests.comparison._made import EXPLAINED, AsIs, Counted, Slow, TopLeft, many_images, marked_images
 from tests.comparison._run import heavy
 
@@ -55,6 +55,17 @@ def test_methods_that_draw_and_read_the_network(tmp_path):
     assert split.to_csv() == whole.to_csv()
     place = whole.settings[0], "grad_cam", "faithfulness_skill"
     assert whole.of(*place).rows.shape == split.of(*place).rows.shape == (34, 3)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_whoever_computes_a_part_the_layer_is_chosen_by_the_same_image(monkeypatch, number):
+    """Each of two processes begins with another image, one dark, one bright, in a model whose graph depends on it."""
+    monkeypatch.setattr("lightning_xai.comparison.images.IMAGES_AT_ONCE", 1)
+    data = Sample(torch.stack([-torch.rand(3, 8, 8), torch.rand(3, 8, 8)]), torch.tensor([0, 1]))
+    table = Comparison({"m": ByBrightness}, data, "grad_cam", "sparseness").run()
+    with LoadedModels(table.behind.task, MemoryStorage()) as models:
+        picked = models.bench(table.settings[0]).heatmaps(GradCAM(), [number]).picked
+    assert picked == ("the output of `second`",)
 
 
 def test_size_of_parts():

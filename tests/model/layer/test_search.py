@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from lightning_xai import Classifier, GradCAM, Readout
 from lightning_xai.model.layer.capture import capture
 from lightning_xai.model.layer.points import LayerInput, LayerOutput, OperationInput, OperationOutput
-from lightning_xai.model.layer.search import attends_globally, capture_points, forget
-from tests._nets import ConvNet, FlattenNet, TinyViT, calibrated, images_through
+from lightning_xai.model.layer.search import attends_globally, capture_points, forget, look_at
+from tests._nets import ByBrightness, ConvNet, FlattenNet, TinyViT, calibrated, images_through
 
 
 def found(model, images, layer="auto"):
@@ -326,6 +326,43 @@ class TestAutomatic:
         images = self.images.clone()
         capture_points(Classifier(net), "auto", images)
         assert torch.equal(images, self.images)
+
+
+class TestImageOfChoice:
+    """Two processes explain different images, of two sizes."""
+
+    bright, dark = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8) - 1.0
+
+    def chosen(self, images, net=None):
+        return found(net or ByBrightness(), images)[0].name
+
+    def test_control_each_chooses_by_its_own(self):
+        assert self.chosen(self.bright) != self.chosen(self.dark)
+
+    @pytest.mark.parametrize("earlier", [False, True], ids=["", "after a choice by its own"])
+    def test_they_choose_by_the_same(self, earlier):
+        one, other = nets = [ByBrightness(), ByBrightness()]
+        for net, images in zip(nets, (self.bright, self.dark), strict=True):
+            _ = earlier and self.chosen(images, net)
+            look_at(net, [self.dark[0], self.bright[0], self.bright[0, :, :7]])
+        assert self.chosen(self.bright.double(), one.double()) == self.chosen(self.dark, other)
+        assert self.chosen(self.bright[:, :, :7], other) == self.chosen(self.bright)
+
+    def test_the_first_stays(self):
+        net = ByBrightness()
+        look_at(net, [self.dark[0]])
+        look_at(net, [self.bright[0]])
+        assert self.chosen(self.bright, net) == self.chosen(self.dark)
+        forget(net)
+        assert self.chosen(self.bright, net) == self.chosen(self.bright)
+
+    def test_the_same_choice_is_said_once(self, caplog):
+        net = ConvNet()
+        with caplog.at_level(logging.INFO, "lightning_xai"):
+            capture_points(Classifier(net), "auto", self.bright)
+            look_at(net, [self.dark[0]])
+            capture_points(Classifier(net), "auto", self.bright)
+        assert len(caplog.records) == 1
 
 
 def test_the_choice_is_that_of_the_images_size():
