@@ -72,11 +72,11 @@ class Timed(Report):
         return self.report.num_failures()
 
     def _timed(self, verb: str, call: Callable[[], None], run: Run) -> None:
-        before = _bytes_in(Path(run.folder))
+        before = _bytes_left(run)
         began = time.process_time()
         call()
         self.seconds[verb].append(time.process_time() - began)
-        self.bytes += _bytes_in(Path(run.folder)) - before
+        self.bytes += _bytes_left(run) - before
 
 
 class Module(L.LightningModule):
@@ -131,5 +131,7 @@ def run(setting: Setting) -> Result:
     return result
 
 
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _bytes_left(run: Run) -> int:
+    """Return the bytes in the run's folder, with what TensorBoard would write a little later."""
+    run.trainer.logger.experiment.flush()
+    return sum(path.stat().st_size for path in Path(run.folder).rglob("*") if path.is_file())

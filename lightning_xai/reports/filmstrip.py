@@ -106,7 +106,7 @@ class Filmstrip(Report):
 
         epochs = [one for one in run.epochs if one.stage == "fit"][: None if last else -1]
         kept = [epoch_with_maps(epochs[place], run) for place in evenly(len(epochs), most)]
-        if epochs and not last and epoch_with_maps(epochs[-1], run) is None:  # after a resume, or without `Maps`
+        if kept and not last and kept[-1] is None:  # after a resume, or without `Maps`
             rank_zero_info(
                 f"The filmstrip starts at epoch {run.epochs[-1].epoch}: {run.folder} has no maps of the epochs before. "
                 "They are where the run was begun, if the report Maps() was there."

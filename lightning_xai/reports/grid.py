@@ -94,10 +94,11 @@ class Grid(Report):
             num_pages = -(-count // _ROWS_OF_A_CARD) if shows_cards else 1
             edges = [-(-count * page // num_pages) for page in range(num_pages + 1)]  # about as many rows on each
             pages = list(pairwise(edges)) if num_pages > 1 else []
+            whole = partial(draw, range(count), title)
             log_picture(
                 run.trainer,
                 name,
-                draw(range(count), title),
+                whole if pages else whole(),  # TensorBoard takes the pages, and is often alone
                 caption=" · ".join([title, *_headline(epoch, run, index)]),
                 directory=run.folder,
                 files=self.files,
