@@ -9,9 +9,10 @@ from torch import Tensor
 
 from benchmarks.curve_error import PROBE, of_a_mean
 from benchmarks.map_error import errors, scores_of_maps
+from benchmarks.photographs import networks
 from benchmarks.result import Result
 from benchmarks.setting import Setting
-from benchmarks.trained import Trained, trained_networks
+from benchmarks.trained import Trained
 from lightning_xai import AvgSensitivity, Case, Classifier, GradCAM, MaxSensitivity, ScoreCAM
 from lightning_xai.explainers.cam.layer_explainer import LayerView
 
@@ -71,7 +72,7 @@ _RANKS: dict[str, _Rank] = {
 def run(setting: Setting) -> Result:
     """Explain with all feature maps, and with some, chosen in every way."""
     result = Result(f"Score-CAM against all feature maps; faithfulness against the standard error over {PROBE} images")
-    for network in trained_networks(setting):
+    for network in networks(setting, result):
         for row in _rows(setting, network):
             result.add(network=network.name, accuracy=network.accuracy, **row)
     return result

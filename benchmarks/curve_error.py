@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.photographs import PHOTOGRAPHS, photographed
+from benchmarks.photographs import networks
 from benchmarks.result import Result
 from benchmarks.setting import Setting
-from benchmarks.trained import Trained, trained_networks
+from benchmarks.trained import Trained
 from lightning_xai import Case, Classifier, GradCAM, MaskingCurve, RandomHeatmap
 from lightning_xai.evidence.masking.masking_curve import Steps, area
 from lightning_xai.evidence.masking.refinement import FINEST
@@ -34,10 +34,7 @@ def run(setting: Setting) -> Result:
         f"Error of areas against {FINEST} equal parts, as a share of the standard error over {PROBE} images",
         f"num_steps='radau': root mean square at most {LIMIT:.2f} of the standard error",
     )
-    for network in (*trained_networks(setting), photographed(setting)):
-        if network is None:
-            result.add(network=f"{PHOTOGRAPHS}: pip install 'lightning-xai[studies]'")
-            continue
+    for network in networks(setting, result):
         for row in _errors(setting, network):
             result.add(network=network.name, **row)
     return result

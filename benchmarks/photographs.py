@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
+from benchmarks.result import Result
 from benchmarks.setting import Setting
-from benchmarks.trained import Trained
+from benchmarks.trained import Trained, trained_networks
 from lightning_xai.datasets import SamplePhotographs
 from lightning_xai.studies.networks import efficientnet_lite0
 
 PHOTOGRAPHS = "photographs, ImageNet weights"
 SIDE = 128
 _NAMES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
+
+
+def networks(setting: Setting, result: Result) -> Iterator[Trained]:
+    """Yield the trained networks, then that of photographs; the result says what is missing for these."""
+    yield from trained_networks(setting)
+    network = photographed(setting)
+    if network is None:
+        result.add(network=f"{PHOTOGRAPHS}: pip install 'lightning-xai[studies]'")
+    else:
+        yield network
 
 
 def photographed(setting: Setting) -> Trained | None:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from benchmarks.curve_error import PROBE, of_a_mean
 from benchmarks.map_error import errors, scores_of_maps
+from benchmarks.photographs import networks
 from benchmarks.result import Result
 from benchmarks.setting import Setting
-from benchmarks.trained import Trained, trained_networks
+from benchmarks.trained import Trained
 from lightning_xai import RISE, Classifier
 from lightning_xai.explainers.perturbation.cell_sampling import independent_cells, orthogonal_cells
 from lightning_xai.explainers.perturbation.rise import masks_of_cells
@@ -32,7 +33,7 @@ def run(setting: Setting) -> Result:
         f"RISE against its limit; faithfulness against the standard error over {PROBE} images",
         f"orthogonal masks, the default, as good as at least {_GAIN} times as many independent ones",
     )
-    for network in trained_networks(setting):
+    for network in networks(setting, result):
         for row in _rows(setting, network):
             result.add(network=network.name, accuracy=network.accuracy, **row)
     return result

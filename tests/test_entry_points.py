@@ -51,7 +51,7 @@ misnamed = their_package:PeakHeat
 no_metric = their_package:RedChannel
 """
 TRAIN = """
-import json, sys
+import contextlib, io, json
 from lightning.pytorch.cli import LightningCLI
 from lightning_xai import get_explainer, get_metric, list_explainers, list_metrics
 from tests.callbacks._tiny import Module, Squares
@@ -60,7 +60,14 @@ class Data(__import__("lightning").LightningDataModule):
     def train_dataloader(self): return Squares().loader()
     def val_dataloader(self): return Squares().loader()
 
-cli = LightningCLI(Module, Data, args=["fit", "--config", sys.argv[1]], save_config_callback=None)
+def fitted(config):
+    return LightningCLI(Module, Data, args=["fit", "--config", config], save_config_callback=None)
+
+refused = io.StringIO()
+with contextlib.redirect_stderr(refused), contextlib.suppress(SystemExit):
+    fitted("wrong.yaml")
+    raise AssertionError("nobody has this alias")
+cli = fitted("config.yaml")
 monitor = next(c for c in cli.trainer.callbacks if type(c).__name__ == "ExplanationMonitor")
 errors = []
 for alias in ("misnamed", "no_metric", "peak_heats"):
@@ -75,6 +82,7 @@ print(json.dumps({
     "settings": repr(get_explainer("red_channel", power=2.0)),
     "builtin": type(get_metric("sparseness")).__module__,
     "errors": errors,
+    "refused": refused.getvalue(),
 }))
 """
 CONFIG = """
@@ -98,8 +106,8 @@ trainer:
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run code in a process that has the package installed; return what it printed, parsed, or its errors."""
+def found(tmp_path):
+    """What a process that has the package installed printed, parsed."""
     (tmp_path / "their_package.py").write_text(CODE)
     information = tmp_path / "their_package-1.0.dist-info"
     information.mkdir()
@@ -107,19 +115,15 @@ def run(tmp_path):
     (information / "entry_points.txt").write_text(ENTRY_POINTS)
     (tmp_path / "train.py").write_text(TRAIN)
 
-    def call(second):
-        (tmp_path / "config.yaml").write_text(CONFIG.format(second=second))
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-        command = [sys.executable, "train.py", "config.yaml"]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    return call
-
-
-def test_by_alias_in_yaml_and_monitored(run):
-    done = run("sparseness")
+    for name, second in (("config", "sparseness"), ("wrong", "peak_heats")):
+        (tmp_path / f"{name}.yaml").write_text(CONFIG.format(second=second))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_by_alias_in_yaml_and_monitored_and_a_wrong_one_is_refused_when_the_file_is_read(found):
     assert found["row"] > 0.0
     assert found["listed"] == [True, True]
     assert found["families"] == [False, "custom"]
@@ -131,9 +135,4 @@ def test_by_alias_in_yaml_and_monitored(run):
     assert "TypeError: Expected the entry point 'no_metric'" in no_metric
     assert "to be a subclass of ExplanationMetric" in no_metric
     assert "Did you mean 'peak_heat'?" in unknown
-
-
-def test_a_wrong_alias_is_refused_when_the_file_is_read(run):
-    done = run("peak_heats")
-    assert done.returncode != 0
-    assert "peak_heats" in done.stderr
+    assert "peak_heats" in found["refused"]

@@ -150,23 +150,15 @@ def test_the_check_sees_an_upward_import(tmp_path):
     assert not upward_imports(tmp_path / "bad.py", "metrics")
 
 
-def loaded_after(statement):
-    code = f"import sys\n{statement}\nprint(*sorted(m for m in {HEAVY!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    assert loaded_after("import lightning_xai; dir(lightning_xai)") == []
-
-
-def test_explaining_imports_nothing_heavy():
-    statement = (
-        "import torch, lightning_xai as x\n"
+def test_importing_and_explaining_import_nothing_heavy():
+    loaded = f"print(sorted(m for m in {HEAVY!r} if m in sys.modules))"
+    code = (
+        f"import sys, torch, lightning_xai as x\ndir(x)\n{loaded}\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
-        "x.GradCAM()(net, torch.ones(1, 1, 8, 8), target=0)"
+        f"x.GradCAM()(net, torch.ones(1, 1, 8, 8), target=0)\n{loaded}"
     )
-    assert loaded_after(statement) == []
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n[]\n"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 import io
 import json
-import subprocess
+import runpy
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,16 +33,16 @@ from benchmarks.timing import Spread, compare
 from benchmarks.trained import Trained
 from lightning_xai import RISE, Classifier
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_a_quick_run_prints_a_table_and_writes_json(tmp_path):
-    out = tmp_path / "new" / "costs.json"
-    command = [sys.executable, "-m", "benchmarks", "--device", "cpu", "--quick", "--out", str(out)]
-    command += ["--only", "probe_cost", "preserved_cost"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "target: at most 0.2 ms" in done.stdout
+def test_a_quick_run_prints_a_table_and_writes_json(tmp_path, monkeypatch, capsys):
+    out, allocators = tmp_path / "new" / "costs.json", []
+    monkeypatch.setattr("lightning_xai.cli.allocator.keep_freed_memory", lambda: allocators.append("kept"))
+    command = ["benchmarks", "--device", "cpu", "--quick", "--out", str(out), "--only", "probe_cost", "preserved_cost"]
+    monkeypatch.setattr(sys, "argv", [*command, "--threads", str(torch.get_num_threads())])
+    monkeypatch.delitem(sys.modules, "benchmarks.__main__")
+    runpy.run_module("benchmarks", run_name="__main__")
+    assert "target: at most 0.2 ms" in capsys.readouterr().out
+    assert allocators == ["kept"]
     found = json.loads(out.read_text())
     assert found["environment"]["quick"] is True
     assert list(found["results"]) == ["probe_cost", "preserved_cost"]
@@ -73,10 +72,11 @@ def test_counts_and_memory_keep_their_promises():
 
 def test_memory_of_explainers_and_of_the_probe(monkeypatch):
     monkeypatch.setattr(memory, "list_explainers", lambda family=None: [] if family else ["grad_cam", "saliency"])
+    monkeypatch.setattr(memory, "PROBES", (8, 12, 16))
     rows = memory.run(Setting(torch.device("cpu"), quick=True)).rows
     assert [(row["what"], row["images"]) for row in rows[:2]] == [("grad_cam", 8), ("saliency", 8)]
     assert 1 < rows[0]["ratio"] < rows[1]["ratio"] < 4
-    assert [row["images"] for row in rows[2:]] == [8, 32, 128]
+    assert [row["images"] for row in rows[2:]] == [8, 12, 16]
     assert [row.get("met") for row in rows[2:]] == [None, True, True]
 
 
@@ -84,9 +84,8 @@ def test_errors_of_curves_stand_beside_the_sampling_error(monkeypatch):
     torch.manual_seed(0)
     setting = Setting(torch.device("cpu"), quick=True)
     small = Trained("small", setting.model("small CNN"), torch.rand(4, 3, 16, 16), torch.arange(4), 0.5)
-    monkeypatch.setattr(curve_error, "trained_networks", lambda _: [small])
-    monkeypatch.setattr(curve_error, "photographed", lambda _: None)
-    rows = {row["num_steps"]: row for row in curve_error.run(setting).rows[:-1]}
+    monkeypatch.setattr(curve_error, "networks", lambda *_: [small])
+    rows = {row["num_steps"]: row for row in curve_error.run(setting).rows}
     assert [rows[steps]["evaluations"] for steps in ("radau", 32, 16, 8)] == [40, 128, 64, 32]
     assert rows[32]["faithfulness_rms_share"] < rows[8]["faithfulness_rms_share"]
     for tolerance in (0.1, 0.01):
@@ -107,7 +106,7 @@ def small_network(images=4):
 
 def test_errors_of_sampled_maps_are_those_of_the_explainer(monkeypatch):
     setting, small = small_network(2)
-    monkeypatch.setattr(sampling_error, "trained_networks", lambda _: [small])
+    monkeypatch.setattr(sampling_error, "networks", lambda *_: [small])
     rows = {(row["sampling"], row["masks"]): row for row in sampling_error.run(setting).rows}
     assert {masks for _, masks in rows} == {128, 64, 32}
     assert {name for name, _ in rows} > {"independent", "orthogonal", "complements", "balanced cells", "Sobol"}
@@ -140,7 +139,7 @@ def test_errors_of_maps_by_hand():
 
 def test_errors_of_channels_stand_beside_all_of_them(monkeypatch):
     setting, small = small_network(3)
-    monkeypatch.setattr(channel_error, "trained_networks", lambda _: [small])
+    monkeypatch.setattr(channel_error, "networks", lambda *_: [small])
     rows = {row["channels"]: row for row in channel_error.run(setting).rows}
     assert rows["all"]["pearson"] == pytest.approx(1)
     assert rows["none: equal weights"]["evaluations"] == 1

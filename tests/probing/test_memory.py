@@ -41,11 +41,11 @@ def explaining(count, explainers="grad_cam", metrics=None, chunk_size=8):
 
 
 def peaks(counts, *args, **kwargs):
-    explaining(8, *args, **kwargs)()  # the layer is searched for once
+    explaining(1, *args, **kwargs)()  # the layer is searched for once
     return [peak_bytes(explaining(count, *args, **kwargs), CPU) for count in counts]
 
 
-@pytest.mark.parametrize(("counts", "chunk_size"), [((8, 32, 128), 8), ((8, 32), 1)])
+@pytest.mark.parametrize(("counts", "chunk_size"), [((8, 64), 8), ((8, 24), 1)])
 def test_the_default_suite_needs_as_much_for_any_probe(counts, chunk_size):
     few, *more = peaks(counts, chunk_size=chunk_size)
     assert few > 100 * MAP  # it is measured at all
@@ -63,8 +63,8 @@ def test_the_default_suite_needs_as_much_for_any_probe(counts, chunk_size):
     ],
 )
 def test_other_explainers_and_metrics(explainers, metrics, num_maps):
-    few, more = peaks((8, 24), explainers, metrics)
-    assert 0 <= more - few <= 16 * (num_maps * MAP + ROWS)
+    few, more = peaks((8, 16), explainers, metrics)
+    assert 0 <= more - few <= 8 * (num_maps * MAP + ROWS)
 
 
 def test_what_grows_is_seen():

@@ -46,6 +46,10 @@ def assert_as_written(errors, revealed):
 def test_mypy(folder):
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--no-pretty"]
     command += ["--cache-dir", str(ROOT / ".mypy_cache"), "--ignore-missing-imports", *FILES]
+    command += [
+        "--follow-imports",
+        "silent",
+    ]  # bodies of our functions are not checked again, as where we are installed
     environment = {"MYPYPATH": str(ROOT), "PATH": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     errors, revealed = {name: {} for name in FILES}, []

@@ -75,11 +75,11 @@ def test_a_comparison_by_words_on_the_command_line(tmp_path, capsys):
     given = ["--models", f"{MADE}.Counted", "--data", f"{MADE}.marked_images", "--device", "cpu"]
     given += ["--explainers", "saliency", "--metrics", "average_drop", "--output", str(tmp_path / "out")]
     assert with_lists(["--transforms", "none", "rotation:15"]) == ['--transforms=["none", "rotation:15"]']
-    words = ["--transforms", "none", "alpha_scaling:0.5", "fgsm:0.1", "--targets", "label", "top_2"]
+    words = ["--transforms", "alpha_scaling:0.5", "fgsm:0.1", "--targets", "label", "top_2"]
     status, seen = evaluations_of(lambda: main(["compare", *given, *words]))
     assert (status, seen > 0) == (0, True)
     text = (tmp_path / "out" / "table.md").read_text()
-    assert text.count("**Counted · marked_images") == 6
+    assert text.count("**Counted · marked_images") == 4
     assert "· fgsm_0.1 · target=top_2**" in text
     assert "| fgsm_0.1 | FGSM(epsilon=0.1, against='label', absolute=False) | epsilon=0.1 |" in text
     assert "| alpha_scaling_0.5 | AlphaScaling(alpha=0.5, baseline=0.0) | alpha=0.5 |" in text
@@ -108,7 +108,6 @@ def test_every_setting_of_post_processing_by_yaml_and_in_the_footer(tmp_path, ca
             "scaled": of("Normalized", explainer=of("Saliency", reduction="sum"), how="signed_minmax"),
         },
         "metrics": {"last": of("DeletionAUC", ties="last"), "first": of("DeletionAUC", ties="first")},
-        "targets": ["label", "top_3", 1],
         "transforms": {"none": None, "turned": of("Rotation", degrees=90, fill="mean")},
     }
     (tmp_path / "compare.yaml").write_text(yaml.safe_dump({**config, "readout": {"task": "multiclass"}, "seed": 3}))
