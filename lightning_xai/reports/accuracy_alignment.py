@@ -12,7 +12,7 @@ from lightning_xai._lightning import loaded
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.loggers.tensorboard import chart_together
 from lightning_xai.probing.decisions.accuracy import likely_accuracies
-from lightning_xai.probing.decisions.alignment import Alignment, Point
+from lightning_xai.probing.decisions.alignment import LEAST_EPOCHS, Alignment, Point
 from lightning_xai.probing.explained import GAIN, ExplainedEpoch, moment_of
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import has_control
@@ -37,7 +37,7 @@ class AccuracyAlignment(Report):
 
     Neighbouring epochs resemble each other, and both curves usually rise; how the interval respects that stands at
     `lightning_xai.probing.decisions.alignment.rank_correlation`. An interval around 0 is a sign of too few epochs, not
-    of misalignment. Below four there is no number.
+    of misalignment. Below four there is no number, and no table.
 
     Args:
         monitor: Key of the accuracy, a metric that the validation logs; None for the accuracy that it does log
@@ -103,7 +103,7 @@ class AccuracyAlignment(Report):
         if run.epochs[-1].stage != "fit" or sum(epoch.stage == "fit" for epoch in run.epochs) < 2:
             return
         found = self.alignments(run)
-        if self.table:
+        if self.table and any(one.num_explained >= LEAST_EPOCHS for one in found):
             self._print(found, run)
         for one in found:
             if one.points:

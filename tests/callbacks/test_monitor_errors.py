@@ -141,6 +141,16 @@ def test_watching_a_key_that_is_not_logged(watcher, tmp_path):
     refuses(MisconfigurationException, rf"{text}\. It will log: {WHOLE_KEYS}", monitor(), watcher, **settings)
 
 
+def test_of_several_explainers_the_key_of_one_is_meant():
+    text = r"but got 'xai/faithfulness'\. It will log: .*Did you mean 'xai/grad_cam/faithfulness'\?"
+    refuses(
+        MisconfigurationException,
+        text,
+        monitor(explainers=["grad_cam", "hires_cam"]),
+        EarlyStopping("xai/faithfulness"),
+    )
+
+
 def test_a_scheduler_that_follows_a_key_that_is_not_logged():
     text = "Expected ReduceLROnPlateau to monitor a key .* but got 'xai/faith'. It will log: xai/control/faithfulness"
     refuses(MisconfigurationException, text, monitor(), module=Watched("xai/faith"))

@@ -215,6 +215,7 @@ def test_several_values_are_a_list():
         "--seed",
         "3",
     ]
+    assert with_lists(["--image_size", "3", "64", "64"]) == ['--image_size=["3", "64", "64"]']
     assert with_lists(["--metrics=haas", "--dry-run"]) == ["--metrics=haas", "--dry-run"]
     assert with_lists(["--metrics"]) == ["--metrics"]
 
@@ -225,6 +226,15 @@ def test_it_runs_as_a_module(capsys, monkeypatch):
         runpy.run_module("lightning_xai", run_name="__main__")
     assert not stopped.value.code
     assert "Compare explainers by metrics" in capsys.readouterr().out
+
+
+def test_help_loads_no_command(capsys, monkeypatch):
+    monkeypatch.setattr("lightning_xai.cli.main._module", lambda command: pytest.fail(f"{command} was loaded"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert not stopped.value.code
+    said = capsys.readouterr().out
+    assert all(line in said for line in ("compare ", "explain ", "study ", "list "))
 
 
 def test_without_jsonargparse(monkeypatch, capsys):
