@@ -115,18 +115,16 @@ class AccuracyAlignment(Report):
         made = []
         for loader, key in self._keys_of_scores(run):
             accuracy = self._accuracy(run, loader)
-            points = [
-                Point(epoch.epoch, epoch.step, value, epoch.estimates[key])
-                for epoch in run.epochs
-                if key in epoch.estimates and math.isfinite(epoch.estimates[key].value)
-                for value in [_value(run, epoch, accuracy)]
-                if math.isfinite(value)
-            ]
             higher = known[key].higher_is_better
             sign = None if higher is None else 1.0 if higher else -1.0
             made.append(
                 Alignment(
-                    accuracy, key, points, -1.0 if self.mode == "min" else 1.0, sign, num_explained=len(run.epochs)
+                    accuracy,
+                    key,
+                    _points(run, accuracy, key),
+                    -1.0 if self.mode == "min" else 1.0,
+                    sign,
+                    num_explained=len(run.epochs),
                 )
             )
         return made
@@ -220,6 +218,16 @@ def _full(run: Run, name: str, loader: int) -> Iterator[str]:
     index = loader if run.several_loaders else None
     for explainer in (*run.keys.plan.explainers, None):
         yield run.keys.full(name, explainer=explainer, loader=index)
+
+
+def _points(run: Run, accuracy: str, key: str) -> list[Point]:
+    """Return the explained epochs of which both accuracy and score are known."""
+    points = [
+        Point(epoch.epoch, epoch.step, _value(run, epoch, accuracy), epoch.estimates[key])
+        for epoch in run.epochs
+        if key in epoch.estimates
+    ]
+    return [one for one in points if math.isfinite(one.accuracy) and math.isfinite(one.score.value)]
 
 
 def _value(run: Run, epoch: ExplainedEpoch, name: str) -> float:

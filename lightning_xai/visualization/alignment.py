@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ACCURACY, _SCORE, _FRONT = "#1f5fa8", "#c4521a", "#c4521a"
 _LETTERS = 24  # of a line
+_DPI = 120
 _MOST_NAMED = 6  # epochs of the front that are named in the scatter: more overlap
 
 
@@ -57,12 +58,12 @@ def plot_alignment(alignment: Alignment) -> Figure:
     return figure
 
 
-def as_picture(figure: Figure, dpi: int = 120) -> Tensor:
+def as_picture(figure: Figure) -> Tensor:
     """Return a figure as a picture, uint8 (H, W, 3)."""
     from PIL import Image
 
     encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=dpi)
+    figure.savefig(encoded, format="png", dpi=_DPI)
     return torch.from_numpy(np.array(Image.open(encoded).convert("RGB")))
 
 
