@@ -81,10 +81,11 @@ def with_lists(arguments: Sequence[str]) -> list[str]:
     """
     joined: list[str] = []
     left = list(arguments)
+    several = [option for option in _SEVERAL if (left[:1], option) != (["explain"], "--data")]  # which is one class
     while left:
         option = left.pop(0)
         values = []
-        while option in _SEVERAL and left and not left[0].startswith("--"):
+        while option in several and left and not left[0].startswith("--"):
             values.append(left.pop(0))
         is_list = bool(values) and not (len(values) == 1 and values[0].startswith(("[", "{")))
         if values:

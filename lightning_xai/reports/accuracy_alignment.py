@@ -11,6 +11,7 @@ from lightning_xai._checks import check_choice, nearest
 from lightning_xai._lightning import loaded
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.loggers.tensorboard import chart_together
+from lightning_xai.metrics.registry import METRICS
 from lightning_xai.probing.decisions.accuracy import likely_accuracies
 from lightning_xai.probing.decisions.alignment import LEAST_EPOCHS, Alignment, Point
 from lightning_xai.probing.explained import GAIN, ExplainedEpoch, moment_of
@@ -190,9 +191,16 @@ class AccuracyAlignment(Report):
 
 
 def may_be_accuracy(name: str) -> bool:
-    """Return whether the name of a logged metric is that of an accuracy, but for a monitor's own on its probe."""
+    """Return whether the name of a logged metric is that of an accuracy, but for the keys of a monitor.
+
+    Example:
+        >>> [name for name in ("val/acc", "xai/probe_accuracy", "xai/relevance_mass_accuracy") if may_be_accuracy(name)]
+        ['val/acc']
+    """
     base = _without_loader(name)
-    return bool(likely_accuracies([base], "")) and not base.endswith(f"/{_PROBE}")  # of whichever monitor
+    folder, _, last = base.rpartition("/")
+    is_ours = bool(folder) and last.removesuffix(GAIN) in {_PROBE, *METRICS.names()}  # of whichever monitor
+    return bool(likely_accuracies([base], "")) and not is_ours
 
 
 def _names(keys: Keys) -> list[str]:

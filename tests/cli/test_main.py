@@ -218,6 +218,7 @@ def test_several_values_are_a_list():
     assert with_lists(["--image_size", "3", "64", "64"]) == ['--image_size=["3", "64", "64"]']
     assert with_lists(["--metrics=haas", "--dry-run"]) == ["--metrics=haas", "--dry-run"]
     assert with_lists(["--metrics"]) == ["--metrics"]
+    assert with_lists(["explain", "--data", "a.Data"]) == ["explain", "--data", "a.Data"]
 
 
 def test_it_runs_as_a_module(capsys, monkeypatch):
