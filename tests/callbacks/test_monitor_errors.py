@@ -226,7 +226,11 @@ class Flat(Watched):
         (Watched, monitor(readout=Readout(forward="nett")), r"Expected `forward` to be one of .*Did you mean 'net'\?"),
         (Watched, monitor(readout=Readout(task="binary")), "Expected one logit per image for task='binary'"),
         (Watched, monitor(target=3), r"Expected `target` to be a class in \[0, 2\], the model's 3 classes, but got 3"),
-        (Watched, monitor(metrics=[PointingGame()]), "Expected `masks` to be given, because a metric reads it"),
+        (
+            Watched,
+            monitor(metrics=[PointingGame()]),
+            "Expected `masks` to be given, because a metric reads it.*hold them beside the labels",
+        ),
         (
             Watched,
             monitor(reports=[Scalars(), History(), Grid(mean=[0.1, 0.2], std=[1.0, 1.0])]),
