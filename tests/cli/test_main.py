@@ -109,6 +109,14 @@ def test_what_failed_is_in_the_exit_status(tmp_path, capsys):
     assert "gone" in capsys.readouterr().out
 
 
+def test_where_everything_failed_nothing_is_drawn(tmp_path, capsys):
+    given = ["--models", f"{MADE}.Mistyped", "--data", f"{MADE}.marked_images", "--explainers", "saliency"]
+    output = ["--metrics", "sparseness", "--output", str(tmp_path), "--device", "cpu"]
+    assert main(["compare", *given, *output]) == 1
+    assert "has no attribute 'Mistyped'" in " ".join(capsys.readouterr().out.split())
+    assert not list(tmp_path.glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
