@@ -197,7 +197,7 @@ def test_lists(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list_metrics()
     row = next(line for line in lines if line.startswith("| pointing_game |"))
-    assert row.endswith("| higher | masks |")
+    assert row.endswith("| higher | masks or boxes |")
 
 
 def test_the_layers_of_a_model(capsys):
