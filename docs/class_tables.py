@@ -19,6 +19,7 @@ from lightning_xai import (
     list_metrics,
     list_transforms,
 )
+from lightning_xai.cli.listing import NEEDS
 from lightning_xai.comparison.transforms.registry import TRANSFORMS
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,7 @@ def _metric_rows(metrics: list[ExplanationMetric], *, overview: bool) -> str:
     rows = [(*family, "alias", "question", "better", "range", "needs", *evidence, "evaluations per image")]
     for metric in metrics:
         first, last = ((metric.family,), ()) if overview else ((), (_evidence(metric),))
-        needs = ", ".join(_NEEDS.get(need, need) for need in sorted(metric.needs)) or "–"
+        needs = ", ".join(NEEDS.get(need, need) for need in sorted(metric.needs)) or "–"
         better = {True: "higher ↑", False: "lower ↓", None: "–"}[metric.higher_is_better]
         cost = str(metric.evaluations()) if metric.evaluations() else "–"
         question = _first_line(type(metric))
@@ -129,15 +130,6 @@ def _evidence(metric: ExplanationMetric) -> str:
 def _in_words(evidence: Evidence) -> str:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(evidence).__name__).lower()
     return f"{words} ({evidence.direction})" if isinstance(evidence, MaskingCurve) else words
-
-
-_NEEDS = {
-    "masks": "masks or boxes",
-    "regions": "named regions",
-    "explainer": "the explainer",
-    "previous_heatmaps": "earlier heatmaps",
-    "other_heatmaps": "other explainers",
-}
 
 
 def _range(metric: ExplanationMetric) -> str:

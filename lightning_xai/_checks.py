@@ -160,6 +160,20 @@ def nearest(value: object, choices: Sequence[object], cutoff: float = 0.5) -> st
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
+def what_came(value: object) -> str:
+    """Return what stands where an object was expected: its type, and of a class how to make one.
+
+    Example:
+        >>> what_came(3), what_came(dict)
+        ('int', 'the class dict: pass an object, dict()')
+    """
+    return (
+        f"the class {value.__name__}: pass an object, {value.__name__}()"
+        if isinstance(value, type)
+        else type(value).__name__
+    )
+
+
 def check_at_least(value: float, least: float, name: str, *, strict: bool = False) -> None:
     """Raise TypeError or ValueError unless ``value`` is a number ≥ ``least`` (> if ``strict``)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

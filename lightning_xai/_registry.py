@@ -25,13 +25,17 @@ class Registry(Generic[Kind]):
         package: Below which the built-in classes lie; also the group of the entry points.
         base: ``module:Class`` that every class of this kind is a subclass of.
         builtin: The table.
+        known_as: Names that are no alias but lead to one, such as the key of a logged value; for errors.
     """
 
-    def __init__(self, kind: str, package: str, base: str, builtin: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, package: str, base: str, builtin: Mapping[str, str], known_as: Mapping[str, str] | None = None
+    ) -> None:
         self._kind = kind
         self._package = package
         self._base = base
         self.builtin = builtin
+        self.known_as = known_as or {}
 
     @cached_property
     def _foreign(self) -> dict[str, EntryPoint]:
@@ -59,9 +63,14 @@ class Registry(Generic[Kind]):
         """Return the class of ``alias``.
 
         Raises:
-            ValueError: If the alias is unknown; lists the known ones and the nearest match.
+            ValueError: If the alias is unknown; names the one that was meant, or lists all and the nearest match.
             TypeError: If an entry point of another package is no class of this kind, or is not named by its alias.
         """
+        if alias in self.known_as and alias not in self._foreign:
+            raise ValueError(
+                f"Expected `{self._kind}` to be an alias, but got {alias!r}, the key of a value: pass "
+                f"{self.known_as[alias]!r}, which has it."
+            )
         check_choice(alias, self.names(), self._kind)
         if alias not in self.builtin:
             return self._checked(self._foreign[alias])

@@ -7,10 +7,22 @@ from functools import partial
 from importlib import import_module
 from inspect import Parameter, signature
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+class OfAnything(Protocol):
+    """A function of one value.
+
+    It stands before `Callable` in the hint of a setting that is a function or a text: of `Callable` alone, jsonargparse
+    since 4.52 writes such a text as "Unable to serialize" into the config that a LightningCLI saves; older versions do
+    not take the path of a function for this protocol.
+    """
+
+    def __call__(self, value: Any, /) -> Any:
+        """Return what is read from the value."""
 
 
 class Configured:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ from lightning_xai.probing.epoch_state import (
 )
 from lightning_xai.probing.explained import ERROR, ExplainedEpoch
 from lightning_xai.probing.plan import Plan
+
+Value = TypeVar("Value")
 
 _VERSION = 2
 _LONGEST = 200  # letters of a message
@@ -68,14 +70,10 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
         }
         logged = [_logged(one) for one in checked_list(state.get("logged", []))]
         alarms = {(str(key), str(cause)) for key, cause in checked_list(state.get("alarms", []))}
-        last_epoch, last_step = (
-            None if state.get(name) is None else checked_whole(state[name], 0) for name in ("last_epoch", "last_step")
-        )
-        grown, most_that_fit = (
-            None if state.get(name) is None else checked_whole(state[name], 1) for name in ("grown", "most_that_fit")
-        )
-        layout = None if state.get("channels_last") is None else checked_choice(state["channels_last"], (True, False))
-        choice = None if state.get("choice") is None else _choice(state["choice"])
+        last_epoch, last_step = (_if_there(state, name, checked_whole, 0) for name in ("last_epoch", "last_step"))
+        grown, most_that_fit = (_if_there(state, name, checked_whole, 1) for name in ("grown", "most_that_fit"))
+        layout = _if_there(state, "channels_last", checked_choice, (True, False))
+        choice = _if_there(state, "choice", _choice)
         time = state.get("time", {})
         elapsed, explaining = (checked_finite(time.get(name, 0.0)) for name in ("elapsed", "explaining"))
     except Exception as error:  # a file can hold anything, and whatever reading it raises says that it is no state
@@ -86,6 +84,12 @@ def restore(run: RunState, state: Mapping[str, Any], plan: Plan) -> None:
     run.time.restore(elapsed, explaining)
     run.logged.restore(logged)
     run.alarms = alarms
+
+
+def _if_there(state: Mapping[str, Any], name: str, checked: Callable[..., Value], *limits: Any) -> Value | None:
+    """Return what a state holds under a name, checked; None if nothing."""
+    value = state.get(name)
+    return None if value is None else checked(value, *limits)
 
 
 def _choice_state(choice: BudgetChoice) -> dict[str, Any]:

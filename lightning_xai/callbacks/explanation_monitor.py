@@ -280,17 +280,11 @@ class ExplanationMonitor(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain, score and log."""
         at = self._validation(trainer, pl_module)
-        run = at.run
-        if run.listening is not None:
-            run.listening.stop()
-        if run.due or not run.annotated_loaders:
-            agree_on_data(at)
-        if run.stage == "fit" and run.due and not run.tried:
-            keys = self.keys.all(annotated=run.annotated, grouped=run.grouped, loaders=run.loaders)
-            check_watchers(trainer, self.prefix, keys)
+        self._settle_data(at)
         if trainer.sanity_checking:
             self._engine.rehearsal.check_configuration(at)
             return
+        run = at.run
         if run.stage == "fit" and self.max_overhead is not None:
             run.time.note_validation(trainer.fit_loop.total_batch_idx, trainer.global_step)
         run.explained = None
@@ -300,6 +294,17 @@ class ExplanationMonitor(Callback):
         run.stop_listening()
         if run.stage == "fit":
             promise_keys(self.keys, trainer, pl_module, run)
+
+    def _settle_data(self, at: Validation) -> None:
+        """Let ranks agree on what the validation's data have; check the callbacks that watch keys of it."""
+        run = at.run
+        if run.listening is not None:
+            run.listening.stop()
+        if run.due or not run.annotated_loaders:
+            agree_on_data(at)
+        if run.stage == "fit" and run.due and not run.tried:
+            keys = self.keys.all(annotated=run.annotated, grouped=run.grouped, loaders=run.loaders)
+            check_watchers(at.trainer, self.prefix, keys)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Read the user's own accuracy, which may be logged last: compare with it, and let reports tell it."""

@@ -39,10 +39,17 @@ def check_watchers(trainer: Trainer, prefix: str, keys: dict[str, Key], *, loade
         if key is None:
             raise MisconfigurationException(
                 f"Expected {owner} to monitor a key that ExplanationMonitor logs, but got {monitor!r}. "
-                f"It will log: {_listed(keys)}.{nearest(monitor, sorted(keys))}"
+                f"It will log: {_listed(keys)}.{_meant(monitor, keys)}"
             )
         if loaders_known:
             _warn_of_mode(owner, monitor, mode, key)
+
+
+def _meant(monitor: str, keys: Iterable[str]) -> str:
+    """Return the question whether another key was meant; controls and counts only where the monitor names one."""
+    aside = ("/control/", "/undefined/")
+    likely = [key for key in sorted(keys) if not any(part in key and part not in monitor for part in aside)]
+    return nearest(monitor, likely)
 
 
 def warn_of_patience(trainer: Trainer, prefix: str, validations: int, unit: str) -> None:

@@ -172,7 +172,7 @@ def _records(table: ComparisonTable) -> dict[str, Records]:
 
 def _figures(table: ComparisonTable, num_curves: int) -> Iterator[tuple[str, Figure]]:
     """Yield the figures that apply, by the names of their files, large ones once for each setting."""
-    yield from ((kind, table.plot(kind)) for kind in _OF_ALL)
+    yield from ((kind, table.plot(kind)) for kind in _OF_ALL if table.values)
     if table.agreement("explainers"):
         yield "agreement_of_explainers", table.plot("agreement")
     if table.agreement("models"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning_xai._lightning import trainer_for
 from lightning_xai.callbacks.explanation_monitor import ExplanationMonitor
 from lightning_xai.comparison.checkpoints import in_order_of_training
-from lightning_xai.comparison.models import cli_config, imported, instantiated, loaded_model
+from lightning_xai.comparison.models import cli_config, instantiated, loaded_model
 from lightning_xai.reports.failures import Failures
 from lightning_xai.reports.grid import Grid
 from lightning_xai.reports.html.html_report import HtmlReport
@@ -30,7 +30,10 @@ def parser() -> ArgumentParser:
 
     made = ArgumentParser(description="Explain finished checkpoints and write their report. See docs/reports.md.")
     made.add_argument(
-        "--checkpoint", type=str | list[str], required=True, help="Checkpoints of one training, or its folder."
+        "--checkpoint",
+        type=str | list[str],
+        required=True,
+        help="Checkpoints of one training, or its folder; MyModule@a.ckpt.",
     )
     made.add_argument(
         "--config",
@@ -50,9 +53,10 @@ def parser() -> ArgumentParser:
 def prepared(arguments: Namespace) -> Callable[[], int]:
     """Return what explains the checkpoints; arguments are checked, and model and data made, before."""
     given = [arguments.checkpoint] if isinstance(arguments.checkpoint, str) else arguments.checkpoint
-    paths = _checkpoints([Path(one) for one in given])
+    class_path, places = _class_and_places(given)
+    paths = _checkpoints(places)
     config = _config(arguments.config, paths[0])
-    model = _model(config, paths[0])
+    model = _model(config, paths[0], class_path)
     data = _data(config, arguments.data)
     monitor = ExplanationMonitor(
         explainers=arguments.explainers,
@@ -64,6 +68,12 @@ def prepared(arguments: Namespace) -> Callable[[], int]:
     settings = {"accelerator": arguments.device, "default_root_dir": arguments.output}
     trainer = trainer_for(model)(**settings, devices=1, logger=False, callbacks=[monitor])
     return partial(_explain, getattr(trainer, arguments.stage), model, data, paths, arguments)
+
+
+def _class_and_places(given: Sequence[str]) -> tuple[str, list[Path]]:
+    """Return the class that ``my_package.MyModule@a.ckpt`` names, empty if none does, and the places."""
+    parts = [("", one) if Path(one).exists() else one.rpartition("@")[::2] for one in given]
+    return parts[0][0], [Path(place) for _, place in parts]
 
 
 def _checkpoints(places: Sequence[Path]) -> list[Path]:
@@ -102,18 +112,25 @@ def _config(given: str | None, checkpoint: Path) -> dict[str, Any]:
     return config
 
 
-def _model(config: Mapping[str, Any], checkpoint: Path) -> Any:
+def _model(config: Mapping[str, Any], checkpoint: Path, class_path: str) -> Any:
     """Return the module of a config with its arguments; weights come with each checkpoint."""
     model = config.get("model") or {}
-    if "class_path" not in model:
-        return loaded_model(checkpoint)  # which says what is missing
-    return instantiated(model)
+    named = class_path or model.get("class_path")
+    if not (model and named):
+        return loaded_model(f"{class_path}@{checkpoint}" if class_path else checkpoint)  # which says what is missing
+    return instantiated({"class_path": named, "init_args": _arguments(model)})
+
+
+def _arguments(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments in a part of a config: of a class that it names, or of the one that the LightningCLI has."""
+    return part.get("init_args", {}) if "class_path" in part else part
 
 
 def _data(config: Mapping[str, Any], given: str | None) -> Any:
-    if given is not None:
-        return imported(given)()
     data = config.get("data") or {}
+    if given is not None:
+        arguments = {} if "class_path" in data else data
+        return instantiated({"class_path": given, "init_args": arguments})
     if "class_path" not in data:
         raise ValueError(
             "Expected the class of the data: no config.yaml of a LightningCLI with `data.class_path` is near the "

@@ -20,6 +20,14 @@ from lightning_xai.studies.study import Study
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+NEEDS = {
+    "masks": "masks or boxes",
+    "regions": "named regions",
+    "explainer": "the explainer",
+    "previous_heatmaps": "earlier heatmaps",
+    "other_heatmaps": "other explainers",
+}
+"""What a metric reads beside images and heatmaps, in words."""
 _BETTER = {True: "higher", False: "lower", None: "–"}
 
 
@@ -76,7 +84,7 @@ def _metrics() -> Records:
     rows = []
     for alias in METRICS.names():
         metric = METRICS.load(alias)()
-        needs = ", ".join(sorted(metric.needs - {"explainer"})) or None
+        needs = ", ".join(NEEDS.get(need, need) for need in sorted(metric.needs)) or None
         better = _BETTER[metric.higher_is_better]
         rows.append((alias, metric.key, metric.family, _first_line(type(metric)), better, needs))
     return Records(("alias", "name in tables", "family", "what it asks", "better", "needs"), tuple(rows))

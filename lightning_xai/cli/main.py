@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lightning_xai.cli import compare, explain, listing, study
 from lightning_xai.cli.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -16,7 +16,23 @@ if TYPE_CHECKING:
 
 _STOPPED = 130  # what shells expect of Ctrl-C
 _KEPT = "What is finished is kept: the same command goes on from there."
-_SEVERAL = ("--models", "--checkpoint", "--data", "--explainers", "--metrics", "--targets", "--transforms", "--only")
+_COMMANDS = {  # name -> its module, and a line about it
+    "compare": ("compare", "Compare explainers by metrics, over models and images."),
+    "explain": ("explain", "Write the report of finished checkpoints."),
+    "study": ("study", "Run a paper's study: tables, figures, claims."),
+    "list": ("listing", "List explainers, metrics, transforms, studies, or the layers of a model."),
+}
+_SEVERAL = (
+    "--models",
+    "--checkpoint",
+    "--data",
+    "--explainers",
+    "--metrics",
+    "--targets",
+    "--transforms",
+    "--only",
+    "--image_size",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if find_spec("jsonargparse") is None:
         sys.stderr.write('Expected jsonargparse, but it is not installed: pip install "lightning-xai[cli]"\n')
         return 2
-    parser = _parser()
     given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser(given)
     parsed = parser.parse_args(with_lists(given))
     made = getattr(parser, "instantiate", parser.instantiate_classes)(parsed)
     keep_freed_memory()
@@ -49,13 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(made: Namespace) -> Callable[[], int] | None:
     """Return what a command does; None after telling what is wrong with its arguments."""
     try:
-        commands = {
-            "list": listing.prepared,
-            "compare": compare.prepared,
-            "explain": explain.prepared,
-            "study": study.prepared,
-        }
-        return commands[made.subcommand](made[made.subcommand])
+        prepare: Callable[[Namespace], Callable[[], int]] = _module(made.subcommand).prepared
+        return prepare(made[made.subcommand])
     except (ValueError, TypeError, ModuleNotFoundError, OSError) as error:
         sys.stderr.write(f"lightning-xai: error: {error}\n")
         return None
@@ -70,10 +81,11 @@ def with_lists(arguments: Sequence[str]) -> list[str]:
     """
     joined: list[str] = []
     left = list(arguments)
+    several = [option for option in _SEVERAL if (left[:1], option) != (["explain"], "--data")]  # which is one class
     while left:
         option = left.pop(0)
         values = []
-        while option in _SEVERAL and left and not left[0].startswith("--"):
+        while option in several and left and not left[0].startswith("--"):
             values.append(left.pop(0))
         is_list = bool(values) and not (len(values) == 1 and values[0].startswith(("[", "{")))
         if values:
@@ -83,17 +95,19 @@ def with_lists(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _parser() -> ArgumentParser:
+def _parser(given: Sequence[str]) -> ArgumentParser:
+    """Return the parser; of commands that the arguments do not name only the line about each, which loads nothing."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(
         prog="lightning-xai", description="Explanations of image classifiers, and what they are worth."
     )
     commands = parser.add_subcommands()
-    commands.add_subcommand("compare", compare.parser(), help="Compare explainers by metrics, over models and images.")
-    commands.add_subcommand("explain", explain.parser(), help="Write the report of finished checkpoints.")
-    commands.add_subcommand("study", study.parser(), help="Run a paper's study: tables, figures, claims.")
-    commands.add_subcommand(
-        "list", listing.parser(), help="List explainers, metrics, studies, or the layers of a model."
-    )
+    for name, (_, line) in _COMMANDS.items():
+        commands.add_subcommand(name, _module(name).parser() if name in given else ArgumentParser(), help=line)
     return parser
+
+
+def _module(command: str) -> Any:
+    """Return the module of a command, which takes seconds to load."""
+    return import_module(f"lightning_xai.cli.{_COMMANDS[command][0]}")

@@ -31,6 +31,11 @@ Value = TypeVar("Value")
 Regions: TypeAlias = Mapping[str, Tensor | Sequence[Tensor]]
 
 _LEAST_PART = 8  # images: where one goes through the model at a time, what is done beside it would cost most
+_WHERE_FROM = {
+    "explainer": " Pass `explainer=`, what made the heatmaps: it explains changed images, too.",
+    "masks": " The batches of a monitor hold them beside the labels, as masks or boxes; without them leave it out.",
+    "regions": " The batches of a monitor hold them by name, as `regions`.",
+}
 
 
 class Case:
@@ -335,5 +340,6 @@ class Case:
     @staticmethod
     def _require(value: Value | None, name: str) -> Value:
         if value is None:
-            raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.")
+            where = _WHERE_FROM.get(name, "")
+            raise ValueError(f"Expected `{name}` to be given, because a metric reads it, but got None.{where}")
         return value

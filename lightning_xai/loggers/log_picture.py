@@ -77,17 +77,9 @@ def log_picture(
     epoch, step = moment or (trainer.current_epoch, scalar_step(trainer))
     logged = LoggedPicture(name, picture, caption, step=step, epoch=epoch, pages=tuple(pages))
     failures: list[tuple[str, Exception]] = []
-    reached_a_logger = False
     written: list[str | Path] = []
-    for logger in trainer.loggers:
-        log = _function_for(logger)
-        if log is not None:
-            try:
-                log(logger, logged)
-                reached_a_logger = True
-            except Exception as error:
-                failures.append((type(logger).__name__, error))
-    if directory is not None and (files or not reached_a_logger):
+    reached = [_reach(logger, logged, failures) for logger in trainer.loggers]
+    if directory is not None and (files or not any(reached)):
         try:
             written = [save_png(directory, logged)]
         except Exception as error:  # remote filesystems have errors of their own
@@ -95,6 +87,19 @@ def log_picture(
     if failures:
         raise PictureLoggingError(_report(name, failures)) from failures[0][1]
     return written
+
+
+def _reach(logger: Logger, picture: LoggedPicture, failures: list[tuple[str, Exception]]) -> bool:
+    """Hand a picture to a logger that has a place for it, note what goes wrong, and return whether it arrived."""
+    log = _function_for(logger)
+    if log is None:
+        return False
+    try:
+        log(logger, picture)
+    except Exception as error:
+        failures.append((type(logger).__name__, error))
+        return False
+    return True
 
 
 @dataclass(frozen=True)

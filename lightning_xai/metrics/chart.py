@@ -94,6 +94,10 @@ def series_of(values: Values, name: str) -> list[Series]:
     steps = list(values)
     if not steps:
         raise ValueError("Expected `val` to hold at least one value, but it is empty.")
+    return _over_steps(steps, name)
+
+
+def _over_steps(steps: Sequence[Any], name: str) -> list[Series]:
     if not isinstance(steps[0], Mapping):
         return [Series(name, [number for step in steps for number in _numbers(step)], over_steps=True)]
     keys = list(steps[0])

@@ -81,6 +81,11 @@ METRICS: Registry[ExplanationMetric] = Registry(
         "top_k_intersection": "localization.top_k_intersection:TopKIntersection",
         "transform_consistency": "robustness.transform_consistency:TransformConsistency",
     },
+    known_as={
+        "faithfulness": "insertion_deletion",
+        "faithfulness_gain": "insertion_deletion",
+        "faithfulness_relative": "relative_faithfulness",
+    },
 )
 """The one list of metrics; names, functions, hints, stubs, documentation and the default suite are derived from it."""
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lightning_xai._checks import check_name
+from lightning_xai._checks import check_name, what_came
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.metrics.localization.heat_share import HeatShare
@@ -144,7 +144,7 @@ def _named(metrics: Sequence[str | Metric] | Mapping[str, str | Metric] | str | 
     if isinstance(metrics, Mapping):
         return {name: _resolved(metric) for name, metric in metrics.items()}
     named: dict[str, Metric] = {}
-    for metric in map(_resolved, [metrics] if isinstance(metrics, (str, Metric)) else metrics):
+    for metric in map(_resolved, [metrics] if isinstance(metrics, (str, Metric, type)) else metrics):
         name = metric.key if isinstance(metric, ExplanationMetric) else type(metric).__name__
         if name in named:
             raise ValueError(
@@ -158,7 +158,7 @@ def _resolved(metric: str | Metric) -> Metric:
     if isinstance(metric, str):
         return METRICS.make(metric)
     if not isinstance(metric, Metric):
-        raise TypeError(f"Expected `metrics` to hold metrics or aliases, but got {type(metric).__name__}.")
+        raise TypeError(f"Expected `metrics` to hold metrics or aliases, but got {what_came(metric)}.")
     return metric
 
 

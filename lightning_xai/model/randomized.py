@@ -94,13 +94,17 @@ def _steps(groups: list[list[_Layer]], originals: _Originals, seed: int) -> Iter
         put_back_random_states = random_states()
         try:
             _put_back(originals)
-            for place, layer in group:
-                torch.default_generator.manual_seed(zlib.crc32(f"{seed}, layer {place}".encode()))
-                with torch.no_grad():
-                    redraw(layer)
+            _redraw_all(group, seed)
         finally:
             put_back_random_states()
         yield step
+
+
+@torch.no_grad()
+def _redraw_all(group: list[_Layer], seed: int) -> None:
+    for place, layer in group:
+        torch.default_generator.manual_seed(zlib.crc32(f"{seed}, layer {place}".encode()))
+        redraw(layer)
 
 
 def _put_back(originals: _Originals) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, finfo, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_xai._checks import check_choice, check_count, shape
+from lightning_xai._settings import OfAnything
 
 Task = Literal["auto", "multiclass", "binary", "multilabel"]
 Output = Literal["auto", "logit", "probability"]
@@ -62,7 +63,7 @@ class Readout:
             check_count(self.chunk_size, "chunk_size")
 
 
-LogitsFromOutput = Callable[[Any], Tensor] | str | int
+LogitsFromOutput: TypeAlias = int | OfAnything | Callable[[Any], Any] | str
 
 
 def logits_from_output(

@@ -97,8 +97,8 @@ def _found(batch: Any) -> dict[str, Any]:
     possible_labels: list[Tensor] = []
     for part in parts:
         if isinstance(part, Mapping) or _are_targets(part):
-            part = part if isinstance(part, Mapping) else _of_targets(part)
-            found.update({k: v for k, v in _from_mapping(part).items() if k not in found})
+            named = _from_mapping(part if isinstance(part, Mapping) else _of_targets(part))
+            found = {**named, **found}
             continue
         role = _role(part, found, is_first_flat=not possible_labels)
         if role == "labels":

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from lightning_xai._settings import OfAnything
 from lightning_xai.probing.extra_in_batch import as_tensors
 from lightning_xai.probing.sample import checked_groups
 
-Groups: TypeAlias = Callable[[Any], Any] | str
+Groups: TypeAlias = OfAnything | Callable[[Any], Any] | str
 """A key of the batch, or a function of the batch that returns a whole number or a text per image, None without.
 
 The function stands first, so that a command line takes the path of one for that, and every other text for a key.

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_name
+from lightning_xai._checks import check_name, what_came
 from lightning_xai.evidence.case import Case
 from lightning_xai.evidence.evidence import Evidence
 from lightning_xai.evidence.heat import compact_with_peaks
@@ -233,7 +233,9 @@ def _explainers_by_name(explainers: Explainers) -> dict[str, Explainer]:
         named = {check_name(name, "explainers"): _explainer(explainer) for name, explainer in explainers.items()}
     else:
         named = {}
-        for explainer in map(_explainer, [explainers] if isinstance(explainers, (str, Explainer)) else explainers):
+        for explainer in map(
+            _explainer, [explainers] if isinstance(explainers, (str, Explainer, type)) else explainers
+        ):
             if explainer.alias in named:
                 raise ValueError(
                     f"Expected `explainers` with different names, but got two {explainer.alias!r}. Pass a dict."
@@ -248,7 +250,7 @@ def _explainer(explainer: str | Explainer) -> Explainer:
     if isinstance(explainer, str):
         return EXPLAINERS.make(explainer)
     if not isinstance(explainer, Explainer):
-        raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {type(explainer).__name__}.")
+        raise TypeError(f"Expected `explainers` to hold explainers or aliases, but got {what_came(explainer)}.")
     return explainer
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_xai._checks import check_choice, check_count
+from lightning_xai._checks import check_count, nearest
 from lightning_xai.evidence.case import Case
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.probing.probe import are_distributions
@@ -25,7 +25,12 @@ def check_target_rule(target: object) -> None:
     """Raise ValueError or TypeError if ``target`` is no rule; see `Plan`."""
     if isinstance(target, str):
         if not _TOP.fullmatch(target):
-            check_choice(target, ("label", "predicted", "least_probable", "top_2", "top_3"), "target")
+            named = ("label", "predicted", "least_probable", "top_2", "top_3")
+            if target not in named:
+                raise ValueError(
+                    "Expected `target` to be one of 'label', 'predicted', 'least_probable', 'top_2', 'top_3', … or the "
+                    f"index of a class, but got {target!r}.{nearest(target, named)}"
+                )
     else:
         check_count(target, "target", least=0)  # type: ignore[arg-type]
 

@@ -11,8 +11,9 @@ from lightning_xai._checks import check_choice, nearest
 from lightning_xai._lightning import loaded
 from lightning_xai.loggers.log_picture import log_picture
 from lightning_xai.loggers.tensorboard import chart_together
+from lightning_xai.metrics.registry import METRICS
 from lightning_xai.probing.decisions.accuracy import likely_accuracies
-from lightning_xai.probing.decisions.alignment import Alignment, Point
+from lightning_xai.probing.decisions.alignment import LEAST_EPOCHS, Alignment, Point
 from lightning_xai.probing.explained import GAIN, ExplainedEpoch, moment_of
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.plan import has_control
@@ -37,7 +38,7 @@ class AccuracyAlignment(Report):
 
     Neighbouring epochs resemble each other, and both curves usually rise; how the interval respects that stands at
     `lightning_xai.probing.decisions.alignment.rank_correlation`. An interval around 0 is a sign of too few epochs, not
-    of misalignment. Below four there is no number.
+    of misalignment. Below four there is no number, and no table.
 
     Args:
         monitor: Key of the accuracy, a metric that the validation logs; None for the accuracy that it does log
@@ -103,7 +104,7 @@ class AccuracyAlignment(Report):
         if run.epochs[-1].stage != "fit" or sum(epoch.stage == "fit" for epoch in run.epochs) < 2:
             return
         found = self.alignments(run)
-        if self.table:
+        if self.table and any(one.num_explained >= LEAST_EPOCHS for one in found):
             self._print(found, run)
         for one in found:
             if one.points:
@@ -115,18 +116,16 @@ class AccuracyAlignment(Report):
         made = []
         for loader, key in self._keys_of_scores(run):
             accuracy = self._accuracy(run, loader)
-            points = [
-                Point(epoch.epoch, epoch.step, value, epoch.estimates[key])
-                for epoch in run.epochs
-                if key in epoch.estimates and math.isfinite(epoch.estimates[key].value)
-                for value in [_value(run, epoch, accuracy)]
-                if math.isfinite(value)
-            ]
             higher = known[key].higher_is_better
             sign = None if higher is None else 1.0 if higher else -1.0
             made.append(
                 Alignment(
-                    accuracy, key, points, -1.0 if self.mode == "min" else 1.0, sign, num_explained=len(run.epochs)
+                    accuracy,
+                    key,
+                    _points(run, accuracy, key),
+                    -1.0 if self.mode == "min" else 1.0,
+                    sign,
+                    num_explained=len(run.epochs),
                 )
             )
         return made
@@ -192,9 +191,16 @@ class AccuracyAlignment(Report):
 
 
 def may_be_accuracy(name: str) -> bool:
-    """Return whether the name of a logged metric is that of an accuracy, but for a monitor's own on its probe."""
+    """Return whether the name of a logged metric is that of an accuracy, but for the keys of a monitor.
+
+    Example:
+        >>> [name for name in ("val/acc", "xai/probe_accuracy", "xai/relevance_mass_accuracy") if may_be_accuracy(name)]
+        ['val/acc']
+    """
     base = _without_loader(name)
-    return bool(likely_accuracies([base], "")) and not base.endswith(f"/{_PROBE}")  # of whichever monitor
+    folder, _, last = base.rpartition("/")
+    is_ours = bool(folder) and last.removesuffix(GAIN) in {_PROBE, *METRICS.names()}  # of whichever monitor
+    return bool(likely_accuracies([base], "")) and not is_ours
 
 
 def _names(keys: Keys) -> list[str]:
@@ -220,6 +226,16 @@ def _full(run: Run, name: str, loader: int) -> Iterator[str]:
     index = loader if run.several_loaders else None
     for explainer in (*run.keys.plan.explainers, None):
         yield run.keys.full(name, explainer=explainer, loader=index)
+
+
+def _points(run: Run, accuracy: str, key: str) -> list[Point]:
+    """Return the explained epochs of which both accuracy and score are known."""
+    points = [
+        Point(epoch.epoch, epoch.step, _value(run, epoch, accuracy), epoch.estimates[key])
+        for epoch in run.epochs
+        if key in epoch.estimates
+    ]
+    return [one for one in points if math.isfinite(one.accuracy) and math.isfinite(one.score.value)]
 
 
 def _value(run: Run, epoch: ExplainedEpoch, name: str) -> float:

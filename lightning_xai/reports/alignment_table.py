@@ -31,7 +31,11 @@ def table_of(alignments: Sequence[Alignment], others: Sequence[str] = ()) -> Tab
         caption += f" AccuracyAlignment(monitor=...) can name another accuracy: {', '.join(map(escape, others))}."
     table = Table(title="Accuracy and explanation quality over epochs", caption=caption, caption_justify="left")
     for column in ("score", "accuracy", "epochs", "Spearman", "95 % interval", "independent epochs", "front"):
-        table.add_column(column, justify="right" if column in {"epochs", "Spearman", "independent epochs"} else "left")
+        table.add_column(
+            column,
+            justify="right" if column in {"epochs", "Spearman", "independent epochs"} else "left",
+            overflow="fold",
+        )
     for one in alignments:
         table.add_row(*map(escape, _row(one)))
     return table

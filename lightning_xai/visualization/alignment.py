@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ACCURACY, _SCORE, _FRONT = "#1f5fa8", "#c4521a", "#c4521a"
 _LETTERS = 24  # of a line
+_BESIDE = 36  # letters of two titles that have room beside each other
+_DPI = 120
 _MOST_NAMED = 6  # epochs of the front that are named in the scatter: more overlap
 
 
@@ -57,12 +59,12 @@ def plot_alignment(alignment: Alignment) -> Figure:
     return figure
 
 
-def as_picture(figure: Figure, dpi: int = 120) -> Tensor:
+def as_picture(figure: Figure) -> Tensor:
     """Return a figure as a picture, uint8 (H, W, 3)."""
     from PIL import Image
 
     encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=dpi)
+    figure.savefig(encoded, format="png", dpi=_DPI)
     return torch.from_numpy(np.array(Image.open(encoded).convert("RGB")))
 
 
@@ -99,6 +101,8 @@ def _draw_curves(axes: Axes, alignment: Alignment) -> None:
     at = [one.epoch if by_epoch else one.step for one in alignment.points]
     right = axes.twinx()
     accuracy, score = _labels(alignment)
+    if len(accuracy.split("\n")[-1]) + len(score.split("\n")[-1]) > _BESIDE:
+        accuracy += "\n" * (score.count("\n") + 1)  # above the other
     axes.set_title(accuracy, loc="left", color=_ACCURACY, fontsize="medium")
     right.set_title(score, loc="right", color=_SCORE, fontsize="medium")
     for side, values, color, marker in ((axes, accuracies, _ACCURACY, "o"), (right, scores, _SCORE, "s")):

@@ -210,14 +210,18 @@ def _check(
     named = {f'heatmaps["{name}"]': maps for name, maps in heatmaps.items()}
     named |= {f'regions["{name}"]': maps for name, maps in regions.items()}
     for name, maps in (named if masks is None else {**named, "masks": masks}).items():
-        if isinstance(images, Tensor) and isinstance(maps, Tensor):
-            check_shape_of_maps(images, maps, name)
-            continue
-        shapes, expected = ([tuple(one.shape[-2:]) for one in many] for many in (maps, images))
-        if shapes != expected or any(one.ndim != 2 for one in maps) or any(one.ndim != 3 for one in images):
-            raise ValueError(
-                f"Expected `{name}` to hold a map (H, W) for each of `images` (C, H, W), {expected}, but got {shapes}."
-            )
+        _check_maps(images, maps, name)
+
+
+def _check_maps(images: Tensor | Sequence[Tensor], maps: Tensor | Sequence[Tensor], name: str) -> None:
+    if isinstance(images, Tensor) and isinstance(maps, Tensor):
+        check_shape_of_maps(images, maps, name)
+        return
+    shapes, expected = ([tuple(one.shape[-2:]) for one in many] for many in (maps, images))
+    if shapes != expected or any(one.ndim != 2 for one in maps) or any(one.ndim != 3 for one in images):
+        raise ValueError(
+            f"Expected `{name}` to hold a map (H, W) for each of `images` (C, H, W), {expected}, but got {shapes}."
+        )
 
 
 def _check_lengths(num_images: int, **of_each_image: Sequence[str] | Sequence[bool | None] | None) -> None:

@@ -114,10 +114,7 @@ class Page:
         pen = Draw(image)
         self._write_title(pen)
         for index, column in enumerate(self.columns):
-            for first_row in range(0, self.layout.num_rows, self.layout.rows_of_block):
-                self._write_name(pen, self.layout.column_center(index, first_row), column.name)
-                if column.legend is not None:
-                    self._draw_legend(image, pen, self.layout.column_center(index, first_row), column.legend)
+            self._write_header(image, pen, index, column)
             self._write_labels(pen, index, column)
         for row in range(self.layout.num_rows):
             if self.correct:
@@ -127,6 +124,14 @@ class Page:
         self._draw_legends(image, pen)
         self._write_notes(pen)
         return torch.from_numpy(np.array(image))
+
+    def _write_header(self, image: Image, pen: ImageDraw, index: int, column: PageColumn) -> None:
+        """Write name and legend of a column above each block."""
+        for first_row in range(0, self.layout.num_rows, self.layout.rows_of_block):
+            center = self.layout.column_center(index, first_row)
+            self._write_name(pen, center, column.name)
+            if column.legend is not None:
+                self._draw_legend(image, pen, center, column.legend)
 
     @property
     def _indent(self) -> int:

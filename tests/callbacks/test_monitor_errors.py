@@ -141,6 +141,16 @@ def test_watching_a_key_that_is_not_logged(watcher, tmp_path):
     refuses(MisconfigurationException, rf"{text}\. It will log: {WHOLE_KEYS}", monitor(), watcher, **settings)
 
 
+def test_of_several_explainers_the_key_of_one_is_meant():
+    text = r"but got 'xai/faithfulness'\. It will log: .*Did you mean 'xai/grad_cam/faithfulness'\?"
+    refuses(
+        MisconfigurationException,
+        text,
+        monitor(explainers=["grad_cam", "hires_cam"]),
+        EarlyStopping("xai/faithfulness"),
+    )
+
+
 def test_a_scheduler_that_follows_a_key_that_is_not_logged():
     text = "Expected ReduceLROnPlateau to monitor a key .* but got 'xai/faith'. It will log: xai/control/faithfulness"
     refuses(MisconfigurationException, text, monitor(), module=Watched("xai/faith"))
@@ -216,7 +226,11 @@ class Flat(Watched):
         (Watched, monitor(readout=Readout(forward="nett")), r"Expected `forward` to be one of .*Did you mean 'net'\?"),
         (Watched, monitor(readout=Readout(task="binary")), "Expected one logit per image for task='binary'"),
         (Watched, monitor(target=3), r"Expected `target` to be a class in \[0, 2\], the model's 3 classes, but got 3"),
-        (Watched, monitor(metrics=[PointingGame()]), "Expected `masks` to be given, because a metric reads it"),
+        (
+            Watched,
+            monitor(metrics=[PointingGame()]),
+            "Expected `masks` to be given, because a metric reads it.*hold them beside the labels",
+        ),
         (
             Watched,
             monitor(reports=[Scalars(), History(), Grid(mean=[0.1, 0.2], std=[1.0, 1.0])]),

@@ -21,7 +21,7 @@ from lightning_xai import (
 )
 from lightning_xai.explainers import GradCAM, HiResCAM
 from lightning_xai.metrics import InsertionDeletion, Sparseness
-from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, halves_of_batch, read_batch
+from tests.callbacks._tiny import NO_PICTURES, Data, Module, cheap, fit, halves_of_batch, read_batch, second_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:[\\s\\S]*([Dd]eprecat|No seed found)")
 
@@ -276,6 +276,21 @@ def test_groups_by_a_key_from_the_command_line(own, tmp_path):
     cli = parsed(*configs(own, preset), *given)
     (watched,) = monitors(cli)
     assert (watched.groups, watched.breakdown) == ("site", ("faithfulness_gain",))
+
+
+@pytest.mark.parametrize("logits", ["logits", 1, "tests.callbacks._tiny.second_of"])
+def test_what_is_a_text_or_a_function_comes_back_from_the_saved_config(own, tmp_path, logits):
+    path = tmp_path / "texts.yaml"
+    init = {"groups": "site", "readout": {"logits_from_output": logits}}
+    callback = {"class_path": "lightning_xai.ExplanationMonitor", "init_args": init}
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
+    cli = parsed(*configs(own, path))
+    saved = tmp_path / "config.yaml"
+    saved.write_text(cli.parser.dump(cli.config))
+    (first,), (again,) = monitors(cli), monitors(parsed("--config", saved))
+    assert first.groups == again.groups == "site"
+    expected = second_of if logits == "tests.callbacks._tiny.second_of" else logits
+    assert first.readout.logits_from_output == again.readout.logits_from_output == expected
 
 
 def _steps():

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
@@ -60,6 +61,20 @@ def test_one_checkpoint_with_the_config_named(folder, tmp_path):
     moved = tmp_path / "moved.ckpt"
     moved.write_bytes(checkpoint.read_bytes())
     given = ["--checkpoint", str(moved), "--config", str(folder / "config.yaml")]
+    assert main(["explain", *given, *METRICS, "--output", str(tmp_path / "out")]) == 0
+    (epoch,) = load_run(tmp_path / "out", stage="validate").epochs
+    assert (epoch.epoch, epoch.checkpoint) == (1, str(moved))
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_config_of_a_cli_that_has_its_classes_itself(folder, tmp_path):
+    (checkpoint,) = folder.rglob("epoch=1.ckpt")
+    moved = tmp_path / "moved.ckpt"
+    moved.write_bytes(checkpoint.read_bytes())
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    arguments = {name: config[name].get("init_args", {}) for name in ("model", "data")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(arguments))
+    given = ["--checkpoint", f"{__name__}.Validated@{moved}", "--data", f"{Data.__module__}.Data"]
     assert main(["explain", *given, *METRICS, "--output", str(tmp_path / "out")]) == 0
     (epoch,) = load_run(tmp_path / "out", stage="validate").epochs
     assert (epoch.epoch, epoch.checkpoint) == (1, str(moved))

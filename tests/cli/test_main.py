@@ -124,6 +124,14 @@ def test_an_explainer_that_fails_is_in_the_exit_status_and_the_others_in_the_tab
     assert compare(*given) == 0  # what failed is tried again
 
 
+def test_where_everything_failed_nothing_is_drawn(tmp_path, capsys):
+    given = ["--models", f"{MADE}.Mistyped", "--data", f"{MADE}.marked_images", "--explainers", "saliency"]
+    output = ["--metrics", "sparseness", "--output", str(tmp_path), "--device", "cpu"]
+    assert main(["compare", *given, *output]) == 1
+    assert "has no attribute 'Mistyped'" in " ".join(capsys.readouterr().out.split())
+    assert not list(tmp_path.glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -204,7 +212,7 @@ def test_lists(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list_metrics()
     row = next(line for line in lines if line.startswith("| pointing_game |"))
-    assert row.endswith("| higher | masks |")
+    assert row.endswith("| higher | masks or boxes |")
 
 
 def test_the_layers_of_a_model(capsys):
@@ -230,8 +238,10 @@ def test_several_values_are_a_list():
         "--seed",
         "3",
     ]
+    assert with_lists(["--image_size", "3", "64", "64"]) == ['--image_size=["3", "64", "64"]']
     assert with_lists(["--metrics=haas", "--dry-run"]) == ["--metrics=haas", "--dry-run"]
     assert with_lists(["--metrics"]) == ["--metrics"]
+    assert with_lists(["explain", "--data", "a.Data"]) == ["explain", "--data", "a.Data"]
 
 
 def test_it_runs_as_a_module(capsys, monkeypatch):
@@ -240,6 +250,15 @@ def test_it_runs_as_a_module(capsys, monkeypatch):
         runpy.run_module("lightning_xai", run_name="__main__")
     assert not stopped.value.code
     assert "Compare explainers by metrics" in capsys.readouterr().out
+
+
+def test_help_loads_no_command(capsys, monkeypatch):
+    monkeypatch.setattr("lightning_xai.cli.main._module", lambda command: pytest.fail(f"{command} was loaded"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert not stopped.value.code
+    said = capsys.readouterr().out
+    assert all(line in said for line in ("compare ", "explain ", "study ", "list "))
 
 
 def test_without_jsonargparse(monkeypatch, capsys):

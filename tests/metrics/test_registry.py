@@ -11,6 +11,7 @@ import lightning_xai
 from lightning_xai import functional, metrics
 from lightning_xai.aliases import MetricAlias
 from lightning_xai.metrics import ExplanationMetric, get_metric, list_metrics
+from lightning_xai.metrics.registry import METRICS
 
 
 def test_every_metric_file_is_registered_exported_and_has_a_function():
@@ -59,3 +60,11 @@ def test_an_unknown_alias():
         get_metric("deletion")
     with pytest.raises(ValueError, match=r"Expected `family` to be one of .*'localization'"):
         list_metrics("beauty")
+
+
+def test_the_key_of_a_value_leads_to_the_metric_that_has_it():
+    with pytest.raises(ValueError, match=r"got 'faithfulness_gain', the key of a value: pass 'insertion_deletion'"):
+        get_metric("faithfulness_gain")
+    keys = {get_metric(alias).key: alias for alias in list_metrics()}
+    others = {key: alias for key, alias in keys.items() if key != alias and "/" not in key and key != "heat_in"}
+    assert METRICS.known_as == others | {"faithfulness_gain": "insertion_deletion"}

@@ -203,15 +203,19 @@ def replace_inference_tensors(modules: list[nn.Module]) -> None:
         _replace_in(module._buffers)  # in a ScriptModule, no attribute
         attributes = module.__dict__
         for name, value in _stateful_attributes(attributes):
-            if isinstance(value, Tensor):
-                attributes[name] = _normal(value)
-            elif isinstance(value, (list, deque)) and not _are_fixed(value):
-                for place, one in enumerate(value):
-                    value[place] = _normal(one)
-            elif isinstance(value, dict):
-                _replace_in(value)
-            elif type(value) is tuple and any(_normal(one) is not one for one in value):
-                attributes[name] = tuple(map(_normal, value))
+            attributes[name] = _without_inference_tensors(value)
+
+
+def _without_inference_tensors(value: Any) -> Any:
+    """Return an attribute with normal tensors: itself, changed in place, but for a tensor and a tuple of some."""
+    if isinstance(value, (list, deque)) and not _are_fixed(value):
+        for place, one in enumerate(value):
+            value[place] = _normal(one)
+    elif isinstance(value, dict):
+        _replace_in(value)
+    elif type(value) is tuple and any(_normal(one) is not one for one in value):
+        return tuple(map(_normal, value))
+    return _normal(value)
 
 
 def _replace_in(table: dict[Any, Any]) -> None:

@@ -57,11 +57,9 @@ def has_fallen(
     return StopDecision(len(fallen) >= patience, reason, len(fallen), found)
 
 
-def falls_in_a_row(
-    explanations: Sequence[Explanation], *, num_previous: int | None = None, sign: float = 1.0
-) -> list[int]:
+def falls_in_a_row(explanations: Sequence[Explanation], *, num_previous: int | None = None) -> list[int]:
     """Return after each explanation of one probe how many in a row have fallen by then; see `has_fallen`."""
-    return [len(fallen) for _, _, fallen in _compared_with_the_past(explanations, num_previous, sign)]
+    return [len(fallen) for _, _, fallen in _compared_with_the_past(explanations, num_previous, sign=1.0)]
 
 
 def _compared_with_the_past(

@@ -41,19 +41,19 @@ class Curve:
     marks: Sequence[Mark]
 
 
-def line_chart(curves: Sequence[Curve], title: str, x_label: str = "epoch") -> str:
+def line_chart(curves: Sequence[Curve], title: str) -> str:
     """Return an SVG of curves with bands of one standard error; its text alternative names first and last values."""
     curves = [curve for curve in curves if curve.marks]
     xs = [mark.x for curve in curves for mark in curve.marks]
     ends = [mark.y + sign * _known(mark.error) for curve in curves for mark in curve.marks for sign in (-1, 1)]
-    plane = _Plane(_span(xs, whole=x_label == "epoch"), _span(ends))
-    parts = [plane.axes(x_label)]
+    plane = _Plane(_span(xs, whole=True), _span(ends))
+    parts = [plane.axes("epoch")]
     for index, curve in enumerate(curves):
         colour = f"c{index % _MOST_COLOURS}"
         parts.append(_band(plane, curve, colour))
         parts.append(_line(plane, curve, colour))
         parts.extend(_dot(plane, mark, colour) for mark in curve.marks)
-    return _svg(parts, title, _in_words(curves, x_label))
+    return _svg(parts, title, _in_words(curves, "epoch"))
 
 
 def scatter(curve: Curve, title: str, x_label: str, epochs: Sequence[int]) -> str:

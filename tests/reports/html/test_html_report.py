@@ -227,6 +227,13 @@ def test_the_probes_accuracy_stands_in(tmp_path):
     assert numbers["first"][2].startswith("xai/probe_accuracy went from 0.500 to 0.700")
 
 
+def test_localization_is_no_accuracy(tmp_path):
+    ours = monitor(metrics=["relevance_mass_accuracy"], reports=[Maps(), HtmlReport()])
+    train([ours], val_loader=loader(10, seed=1, masks=True), default_root_dir=tmp_path)
+    told = json.loads((tmp_path / "xai_report.json").read_text())
+    assert {one["accuracy"] for one in told["accuracy"]} == {"xai/probe_accuracy"}
+
+
 def test_without_an_epoch_or_room_there_is_no_report(tmp_path):
     with pytest.raises(ValueError, match="at least one explained epoch"):
         write_report(replace(saved(tmp_path), epochs=[]))
