@@ -12,7 +12,6 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_xai._checks import check_at_least, check_choice, check_count, nearest
 from lightning_xai._lightning import EarlyStopping, check_installed, loaded
-from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.readings import (
     check_logged,
     decides_at_epoch_end,
@@ -20,6 +19,7 @@ from lightning_xai.callbacks.readings import (
     monitor_of,
     rows_behind,
 )
+from lightning_xai.callbacks.run.logged_beside import LoggedBeside
 from lightning_xai.probing.decisions.paired import Explanation, Mode, Monitored
 from lightning_xai.probing.decisions.stopping import LEAST_PREVIOUS, StopDecision, has_fallen, has_no_gain
 from lightning_xai.probing.explained import Moment, moment_of

@@ -10,19 +10,25 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from lightning_xai._checks import check_choice, renamed_arguments
 from lightning_xai._lightning import Callback, check_installed
 from lightning_xai.aliases import ExplainerAlias, MetricAlias
-from lightning_xai.callbacks import checkpoint_state
-from lightning_xai.callbacks.alarming import check_judges, checked_alarm
-from lightning_xai.callbacks.assumptions import warn_of_accuracy
-from lightning_xai.callbacks.budget import check_restored
-from lightning_xai.callbacks.engine import Engine
-from lightning_xai.callbacks.gathering import Gathering, agree_on_data
-from lightning_xai.callbacks.rehearsal import compare_calls
-from lightning_xai.callbacks.runs import Runs
-from lightning_xai.callbacks.schedule import Schedule, check_effort
-from lightning_xai.callbacks.telling import Telling, checked_reports
-from lightning_xai.callbacks.validation import Validation
-from lightning_xai.callbacks.watched_step import WatchedStep
-from lightning_xai.callbacks.watchers import check_prefix, check_trainer, check_validation, check_watchers, promise_keys
+from lightning_xai.callbacks.run import checkpoint_state
+from lightning_xai.callbacks.run.runs import Runs
+from lightning_xai.callbacks.run.schedule import Schedule, check_effort
+from lightning_xai.callbacks.run.validation import Validation
+from lightning_xai.callbacks.run.watchers import (
+    check_prefix,
+    check_trainer,
+    check_validation,
+    check_watchers,
+    promise_keys,
+)
+from lightning_xai.callbacks.steps.alarming import check_judges, checked_alarm
+from lightning_xai.callbacks.steps.assumptions import warn_of_accuracy
+from lightning_xai.callbacks.steps.budget import check_restored
+from lightning_xai.callbacks.steps.engine import Engine
+from lightning_xai.callbacks.steps.gathering import Gathering, agree_on_data
+from lightning_xai.callbacks.steps.rehearsal import compare_calls
+from lightning_xai.callbacks.steps.telling import Telling, checked_reports
+from lightning_xai.callbacks.steps.watched_step import WatchedStep
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.readout import Readout

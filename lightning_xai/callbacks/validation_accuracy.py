@@ -13,8 +13,8 @@ from torch.utils.data import DistributedSampler
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._lightning import MisconfigurationException, each_loader
-from lightning_xai.callbacks.logged_beside import LoggedBeside
 from lightning_xai.callbacks.readings import check_logged, explained_epochs, num_images
+from lightning_xai.callbacks.run.logged_beside import LoggedBeside
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.accuracy import accuracies, error_of_share, is_accuracy
 from lightning_xai.probing.explained import ExplainedEpoch, moment_of

@@ -8,13 +8,13 @@ import lightning_xai
 from benchmarks.modules import executed, explain, fit, lightning_module, network
 
 ASKED_FOR = {
-    "alarm": ("callbacks/alarming.py", "probing/shortcut_alarm.py", "probing/decisions/shortcut.py"),
-    "validation": ("callbacks/hearing.py", "callbacks/watched_validation.py"),
-    "failures": ("callbacks/failures.py", "probing/failures.py"),
-    "budget": ("callbacks/budget.py",),
+    "alarm": ("callbacks/steps/alarming.py", "probing/shortcut_alarm.py", "probing/decisions/shortcut.py"),
+    "validation": ("callbacks/steps/hearing.py", "callbacks/run/watched_validation.py"),
+    "failures": ("callbacks/steps/failures.py", "probing/failures.py"),
+    "budget": ("callbacks/steps/budget.py",),
     "breakdown": ("probing/breakdown.py",),
     "groups": ("probing/groups_in_batch.py",),
-    "reports": ("callbacks/logged_beside.py", "reports/html/html_report.py", "reports/grid.py", "reports/maps.py"),
+    "reports": ("callbacks/run/logged_beside.py", "reports/html/html_report.py", "reports/grid.py", "reports/maps.py"),
 }
 ALONE = {"reports": lightning_xai.Scalars(), "shortcut_alarm": False}
 

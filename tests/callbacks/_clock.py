@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import lightning as L
 
-from lightning_xai.callbacks import engine, run_time
+from lightning_xai.callbacks.run import run_time
+from lightning_xai.callbacks.steps import engine
 from tests.callbacks._runs import Constant
 
 

@@ -21,8 +21,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_xai import ExplanationCheckpoint, ExplanationEarlyStopping, ExplanationMonitor
-from lightning_xai.callbacks import budget, engine, run_time
-from lightning_xai.callbacks.engine import Engine
+from lightning_xai.callbacks.run import run_time
+from lightning_xai.callbacks.steps import budget, engine
+from lightning_xai.callbacks.steps.engine import Engine
 from lightning_xai.explainers.controls.center_heatmap import CenterHeatmap
 from lightning_xai.probing.decisions import effort
 from tests.callbacks._clock import Clock

@@ -26,7 +26,8 @@ from lightning_xai import (
     JointEarlyStopping,
     Readout,
 )
-from lightning_xai.callbacks import room, run_state
+from lightning_xai.callbacks.run import run_state
+from lightning_xai.callbacks.steps import room
 from lightning_xai.explainers import GradCAM
 from lightning_xai.metrics import InsertionDeletion, NuisanceMass, PointingGame, RelevanceMassAccuracy, Reliance, suite
 from lightning_xai.probing import sample_from_batch

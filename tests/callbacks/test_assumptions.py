@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks.assumptions import is_top_1_accuracy, plausible_accuracies, warn_of_accuracy
+from lightning_xai.callbacks.steps.assumptions import is_top_1_accuracy, plausible_accuracies, warn_of_accuracy
 from tests.callbacks._tiny import Module, Squares, fit, trainer_of
 
 

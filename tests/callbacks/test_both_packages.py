@@ -20,7 +20,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException as O
 from torch import nn
 
 from lightning_xai import Classifier, ExplanationMonitor, GradCAM, preserved
-from lightning_xai.callbacks import watchers
+from lightning_xai.callbacks.run import watchers
 from lightning_xai.model import progress
 from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks import _runs, _two_processes

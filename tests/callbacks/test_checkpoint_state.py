@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai import difference
-from lightning_xai.callbacks.checkpoint_state import restore, state_of
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run.checkpoint_state import restore, state_of
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.metrics import HAAS, InsertionDeletion, Sparseness
 from lightning_xai.probing import Sample
 from lightning_xai.probing.decisions.effort import Effort

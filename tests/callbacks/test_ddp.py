@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import runs
+from lightning_xai.callbacks.run import runs
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.processes import OneProcess, share_of
 from lightning_xai.probing.validation import Accuracy

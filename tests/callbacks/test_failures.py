@@ -10,8 +10,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lightning_xai import GradCAM
-from lightning_xai.callbacks import failures
-from lightning_xai.callbacks.failures import worth_of_failures
+from lightning_xai.callbacks.steps import failures
+from lightning_xai.callbacks.steps.failures import worth_of_failures
 from lightning_xai.probing.plan import Plan
 from lightning_xai.reports import Failures, History, HtmlReport, Maps, Report, Scalars
 from tests.callbacks._clock import Clock

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai import ExplanationMonitor, Readout
-from lightning_xai.callbacks import rehearsal
+from lightning_xai.callbacks.steps import rehearsal
 from lightning_xai.metrics import FaithfulnessSkill, InsertionDeletion, MaxSensitivity
 from lightning_xai.reports import History, Scalars
 from tests.callbacks._runs import Net, differing, loader, train

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lightning_xai.callbacks.progress import evaluations_shown
+from lightning_xai.callbacks.steps.progress import evaluations_shown
 from lightning_xai.model import progress
 
 

@@ -5,7 +5,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_xai import Readout
-from lightning_xai.callbacks import room, run_state
+from lightning_xai.callbacks.run import run_state
+from lightning_xai.callbacks.steps import room
 from lightning_xai.metrics import InsertionDeletion
 from tests.callbacks._runs import Net, differing, loader, monitor, train
 

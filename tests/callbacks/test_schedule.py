@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks.schedule import is_due
+from lightning_xai.callbacks.run.schedule import is_due
 from lightning_xai.reports import Grid, History, Scalars
 from tests.callbacks._runs import Attendance, differing, in_epochs, loader, monitor, train
 

@@ -16,11 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai._randomness import content_keys
-from lightning_xai.callbacks import hearing, watched_validation
-from lightning_xai.callbacks.hearing import Hearing
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.validation import Validation
-from lightning_xai.callbacks.watched_validation import WatchedValidation
+from lightning_xai.callbacks.run import watched_validation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.validation import Validation
+from lightning_xai.callbacks.run.watched_validation import WatchedValidation
+from lightning_xai.callbacks.steps import hearing
+from lightning_xai.callbacks.steps.hearing import Hearing
 from lightning_xai.probing import Sample, ValidationLogits
 from lightning_xai.probing.batches import sample_from_batch
 from lightning_xai.probing.decisions.effort import Effort

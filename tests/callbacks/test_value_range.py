@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_xai import ExplanationMonitor
-from lightning_xai.callbacks.checkpoint_state import restore, state_of
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run.checkpoint_state import restore, state_of
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.metrics import MaxSensitivity
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.plan import Plan

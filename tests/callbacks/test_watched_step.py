@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from lightning_xai import Classifier, ExplanationMonitor, Readout
-from lightning_xai.callbacks.watched_step import WatchedStep
+from lightning_xai.callbacks.steps.watched_step import WatchedStep
 from lightning_xai.metrics import InsertionDeletion, Sparseness
 from lightning_xai.probing import Sample
 from tests.callbacks._runs import differing

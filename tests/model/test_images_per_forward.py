@@ -6,8 +6,8 @@ import torch.distributed as dist
 from torch import nn
 
 from lightning_xai import Case, Classifier, InsertionDeletion, MaskingCurve, Readout
-from lightning_xai.callbacks import run_state
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run import run_state
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.probing.decisions.effort import Effort
 from tests._nets import ConvNet, differences, state_of
 

@@ -70,7 +70,7 @@ def watching(*reports, metrics=None, **settings):
 
 def points_of(ours, report=None):
     """Accuracy and score by epoch, from what the monitor holds."""
-    from lightning_xai.callbacks.telling import Telling
+    from lightning_xai.callbacks.steps.telling import Telling
 
     told = Telling((), ours.keys).run_for_reports(None, ours._runs["fit"])
     return {one.score: one for one in (report or AccuracyAlignment()).alignments(told)}

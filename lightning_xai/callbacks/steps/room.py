@@ -6,7 +6,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch.cuda import OutOfMemoryError
 
-from lightning_xai.callbacks.validation import Step, Validation
+from lightning_xai.callbacks.run.validation import Step, Validation
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.growth import cheapest_size
 from lightning_xai.model.images_per_forward import proven_room, shortage

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_xai.callbacks.failures import ShownFailures
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.validation import Validation
-from lightning_xai.callbacks.watched_validation import MOST_IMAGES, MOST_VALUES, WatchedValidation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.validation import Validation
+from lightning_xai.callbacks.run.watched_validation import MOST_IMAGES, MOST_VALUES, WatchedValidation
+from lightning_xai.callbacks.steps.failures import ShownFailures
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.probing.batches import SampleFromBatch, sample_from_batch, unchecked_sample

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_xai._lightning import is_misconfiguration
-from lightning_xai.callbacks.assumptions import warn_of_annotations
-from lightning_xai.callbacks.telling import Telling
-from lightning_xai.callbacks.validation import Errors, Validation, raise_on_all
+from lightning_xai.callbacks.run.validation import Errors, Validation, raise_on_all
+from lightning_xai.callbacks.steps.assumptions import warn_of_annotations
+from lightning_xai.callbacks.steps.telling import Telling
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layout import reads_channels_last
 from lightning_xai.model.preserve import preserved
@@ -21,7 +21,7 @@ from lightning_xai.probing.processes import all_succeeded
 from lightning_xai.probing.sample import Sample
 
 if TYPE_CHECKING:
-    from lightning_xai.callbacks.watched_step import WatchedStep
+    from lightning_xai.callbacks.steps.watched_step import WatchedStep
 
 
 @dataclass(frozen=True)

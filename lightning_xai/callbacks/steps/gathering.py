@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_xai.callbacks.assumptions import check_labels
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.validation import Validation
+from lightning_xai.callbacks.steps.assumptions import check_labels
 from lightning_xai.model.call import ForwardArguments
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout, called_module

@@ -10,8 +10,8 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.validation import Validation
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.preserve import preserved
 from lightning_xai.probing.failures import Failure, FailureImages, Verdicts, agreed_failures
@@ -22,7 +22,7 @@ from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.validation import ValidationLogits
 
 if TYPE_CHECKING:
-    from lightning_xai.callbacks.watched_validation import WatchImages
+    from lightning_xai.callbacks.run.watched_validation import WatchImages
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.run.validation import Validation
 from lightning_xai.loggers.log_alarm import LoggedAlarm, log_alarm
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.shortcut import ShortcutDecision, shortcut_decisions

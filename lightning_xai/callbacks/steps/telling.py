@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.validation import Validation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.validation import Validation
 from lightning_xai.probing.explained import ExplainedEpoch, moment_of
 from lightning_xai.probing.keys import Keys
 from lightning_xai.probing.sample import Sample

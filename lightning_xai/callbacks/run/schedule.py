@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_xai._checks import check_count
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.watchers import warn_of_patience
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.watchers import warn_of_patience
 from lightning_xai.probing.decisions.effort import Effort
 
 if TYPE_CHECKING:

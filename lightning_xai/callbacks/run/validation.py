@@ -10,8 +10,8 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_xai._lightning import MisconfigurationException, is_misconfiguration
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.watchers import would_stop
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.watchers import would_stop
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.readout import Readout
 from lightning_xai.probing.decisions.shortcut import ShortcutDecision

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.evidence.heat import LARGEST_KEPT
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.effort import BudgetChoice, Effort

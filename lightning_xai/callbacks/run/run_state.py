@@ -11,8 +11,8 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_xai.callbacks.logged_beside import LoggedBeside
-from lightning_xai.callbacks.run_time import RunTime
+from lightning_xai.callbacks.run.logged_beside import LoggedBeside
+from lightning_xai.callbacks.run.run_time import RunTime
 from lightning_xai.model.images_per_forward import proven_room
 from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.explained import ExplainedEpoch
@@ -22,7 +22,7 @@ from lightning_xai.probing.sample import Sample
 from lightning_xai.probing.selection import ProbeSelection
 
 if TYPE_CHECKING:
-    from lightning_xai.callbacks.watched_validation import WatchedValidation
+    from lightning_xai.callbacks.run.watched_validation import WatchedValidation
 
 _LEAST_ON_CPU, _MOST_ON_CPU = 8, 32  # one image at a time costs 2.9 times as much, 256 up to 1.5 times
 _SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lightning_utilities.core.rank_zero import rank_zero_info
 
 if TYPE_CHECKING:
-    from lightning_xai.callbacks.validation import Validation
+    from lightning_xai.callbacks.run.validation import Validation
 
 
 @dataclass(frozen=True)

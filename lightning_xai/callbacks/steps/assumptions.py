@@ -20,7 +20,7 @@ from lightning_xai.probing.target import known_labels
 
 if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
-    from lightning_xai.callbacks.run_state import RunState
+    from lightning_xai.callbacks.run.run_state import RunState
 
 _ENOUGH_IMAGES = 4  # whose logits are not in [0, 1] by chance
 _WIDE = 0.25

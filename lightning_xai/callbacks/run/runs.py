@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._lightning import loaded
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.probing.decisions.effort import Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 

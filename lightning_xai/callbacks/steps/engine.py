@@ -12,18 +12,18 @@ from typing import Literal
 
 import torch
 
-from lightning_xai.callbacks.alarming import Alarm
-from lightning_xai.callbacks.assumptions import check_logits
-from lightning_xai.callbacks.budget import Budget
-from lightning_xai.callbacks.failures import ShownFailures
-from lightning_xai.callbacks.gathering import Gathering
-from lightning_xai.callbacks.hearing import Hearing
-from lightning_xai.callbacks.progress import evaluations_shown
-from lightning_xai.callbacks.rehearsal import Rehearsal
-from lightning_xai.callbacks.room import choose_size, with_room
-from lightning_xai.callbacks.run_time import tell_share
-from lightning_xai.callbacks.telling import Telling
-from lightning_xai.callbacks.validation import Errors, Skipped, Step, Validation
+from lightning_xai.callbacks.run.run_time import tell_share
+from lightning_xai.callbacks.run.validation import Errors, Skipped, Step, Validation
+from lightning_xai.callbacks.steps.alarming import Alarm
+from lightning_xai.callbacks.steps.assumptions import check_logits
+from lightning_xai.callbacks.steps.budget import Budget
+from lightning_xai.callbacks.steps.failures import ShownFailures
+from lightning_xai.callbacks.steps.gathering import Gathering
+from lightning_xai.callbacks.steps.hearing import Hearing
+from lightning_xai.callbacks.steps.progress import evaluations_shown
+from lightning_xai.callbacks.steps.rehearsal import Rehearsal
+from lightning_xai.callbacks.steps.room import choose_size, with_room
+from lightning_xai.callbacks.steps.telling import Telling
 from lightning_xai.loggers.log_picture import scalar_step
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.model.layer.search import look_at

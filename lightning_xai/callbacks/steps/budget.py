@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_xai._checks import check_at_least
-from lightning_xai.callbacks.failures import ShownFailures
-from lightning_xai.callbacks.run_state import RunState
-from lightning_xai.callbacks.schedule import has_known_epochs
-from lightning_xai.callbacks.validation import Step, Validation
+from lightning_xai.callbacks.run.run_state import RunState
+from lightning_xai.callbacks.run.schedule import has_known_epochs
+from lightning_xai.callbacks.run.validation import Step, Validation
+from lightning_xai.callbacks.steps.failures import ShownFailures
 from lightning_xai.probing.decisions.effort import LEAST_IMAGES, BudgetChoice, Effort, afforded
 from lightning_xai.probing.explained import GAIN, ExplainedEpoch
 from lightning_xai.probing.keys import OVERHEAD

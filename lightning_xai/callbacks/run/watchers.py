@@ -13,7 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_xai._checks import nearest
 from lightning_xai._lightning import MisconfigurationException, loaded
-from lightning_xai.callbacks.run_state import RunState
+from lightning_xai.callbacks.run.run_state import RunState
 from lightning_xai.probing.keys import Key, Keys
 
 if TYPE_CHECKING:

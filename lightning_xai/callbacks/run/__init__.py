@@ -1,0 +1,1 @@
+"""What is known and remembered of a run, and who watches it."""
