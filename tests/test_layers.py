@@ -124,7 +124,9 @@ def test_no_modules_import_each_other_in_a_circle():
     assert not circles(graph)
 
 
-@pytest.mark.parametrize("layer", ["callbacks", "comparison", "datasets", "evidence", "explainers", "metrics", "reports", "studies"])
+@pytest.mark.parametrize(
+    "layer", ["callbacks", "comparison", "datasets", "evidence", "explainers", "metrics", "reports", "studies"]
+)
 def test_no_folders_import_each_other_in_a_circle(layer):
     """Inside a layer too: of its folders, and of its files beside them, none imports one that imports it."""
     place = PACKAGE / layer

@@ -6,12 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
-
-from lightning_utilities.core.rank_zero import rank_zero_info
-
-if TYPE_CHECKING:
-    from lightning_xai.callbacks.run.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -97,16 +91,6 @@ class RunTime:
     def restore(self, elapsed: float, explaining: float) -> None:
         """Go on from what a checkpoint holds."""
         self._earlier, self.explaining = elapsed, explaining
-
-
-def tell_share(at: Validation) -> None:
-    """Say once which share of an epoch explaining takes."""
-    of_epoch = at.run.time.of_epoch
-    if len(at.run.epochs) == 1 and of_epoch is not None:
-        rank_zero_info(
-            f"ExplanationMonitor took {at.epoch.seconds:.1f} s, {at.epoch.seconds / max(of_epoch, 1e-9):.0%} of this "
-            "epoch so far. To spend less: every_n_epochs, num_images, fewer metrics, or a bound, max_overhead."
-        )
 
 
 def _since(moment: float | None) -> float:

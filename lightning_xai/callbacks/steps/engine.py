@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import Literal
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_info
 
-from lightning_xai.callbacks.run.run_time import tell_share
 from lightning_xai.callbacks.run.validation import Errors, Skipped, Step, Validation
 from lightning_xai.callbacks.steps.alarming import Alarm
 from lightning_xai.callbacks.steps.assumptions import check_logits
@@ -89,7 +89,7 @@ class Engine:
             _remember,
             None if alarm is None else alarm.tell,
             self.publish,
-            tell_share if budget is None else budget.tell,
+            _tell_share if budget is None else budget.tell,
         ]
         return [step for step in steps if step is not None]
 
@@ -217,3 +217,13 @@ class Engine:
 
 def _remember(at: Validation) -> None:
     at.run.remember(at.epoch)
+
+
+def _tell_share(at: Validation) -> None:
+    """Say once which share of an epoch explaining takes."""
+    of_epoch = at.run.time.of_epoch
+    if len(at.run.epochs) == 1 and of_epoch is not None:
+        rank_zero_info(
+            f"ExplanationMonitor took {at.epoch.seconds:.1f} s, {at.epoch.seconds / max(of_epoch, 1e-9):.0%} of this "
+            "epoch so far. To spend less: every_n_epochs, num_images, fewer metrics, or a bound, max_overhead."
+        )
