@@ -301,7 +301,7 @@ def histograms(callbacks, folder, monkeypatch):
 
 
 def test_wandb_watch_logs_what_it_logs_without(tmp_path, monkeypatch):
-    for name, value in {"MODE": "offline", "CONSOLE": "off", "DISABLE_GIT": "true", "SILENT": "true"}.items():
+    for name, value in {"MODE": "offline", "CONSOLE": "off", "DISABLE_GIT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     expected = histograms([], tmp_path / "without", monkeypatch)
     assert {name.partition("/")[0] for name in expected} == {"parameters", "gradients"}

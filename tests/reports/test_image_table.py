@@ -21,7 +21,7 @@ SCORES = ["deletion_auc", "faithfulness", "heatmap_drift", "insertion_auc"]
 def _offline(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    for name, value in {"MODE": "offline", "CONSOLE": "off", "DISABLE_GIT": "true", "SILENT": "true"}.items():
+    for name, value in {"MODE": "offline", "CONSOLE": "off", "DISABLE_GIT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
 
 

@@ -22,6 +22,8 @@ from lightning_xai.model.layer.forward_graph import ForwardGraph
 from lightning_xai.model.layer.points import CapturePoint, LayerInput, LayerOutput
 from lightning_xai.model.preserve import preserved, random_states
 from lightning_xai.model.readout import named_layers
+from lightning_xai.model.restore.attributes import attributes
+from lightning_xai.model.restore.tensors import together
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +175,8 @@ def _search(classifier: Classifier, images: Tensor) -> Candidate:
     classifier = classifier.rows(torch.zeros(2, dtype=torch.int64))  # both come with what the first comes with
     with preserved(classifier.model), torch.no_grad():
         graph, explicit = ForwardGraph(watched := pair.clone()), ExplicitAttention()
-        restart = random_states()  # a model that draws shall draw the same again
+        # a model that draws shall draw the same again, also from generators of its own
+        restart = together([random_states(), attributes(list(classifier.model.modules()))])
         with graph.watching(named_layers(classifier.model)), explicit, graph:  # the graph sees what the model calls
             logits = classifier.forward_uncounted(watched)
         of_images_only = len(graph.attentions) == len(explicit.weights)

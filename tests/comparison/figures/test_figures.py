@@ -169,7 +169,7 @@ class TestExtremes:
     def test_images_as_an_attack_left_them(self):
         found = Comparison(Counted(), marked_images(), AsIs(), TopLeft(), transforms={"fgsm": FGSM(0.1)}).run()
         (setting,) = found.settings
-        changed = torch.stack([item.image for item in found.behind.changed_images(setting).probe.items])
+        changed = torch.stack([item.image for item in found.behind.images(setting).probe.items])
         assert not torch.allclose(changed, IMAGES)
         explained = torch.stack(found.behind.heatmaps_by_image(Cell(setting, "as_is"), range(4)))
         assert torch.equal(explained, changed[:, 0])  # its heatmap is the image
