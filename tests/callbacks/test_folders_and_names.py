@@ -173,7 +173,8 @@ def test_names_that_are_taken_by_an_explainer():
 
 @pytest.mark.parametrize("name", ["grad-cam", "Grad-CAM (3)", "stage/early", "größe", "x=1"])
 def test_names_that_are_fine(name):
-    ExplanationMonitor({name + ".5": "grad_cam"}, {name: Sparseness()}, prefix=name + ".5")
+    watched = ExplanationMonitor({name + ".5": "grad_cam"}, {name: Sparseness()}, prefix=name + ".5")
+    assert f"{name}.5/{name}" in watched.keys.all(annotated=False)
 
 
 class Plateau(Module):

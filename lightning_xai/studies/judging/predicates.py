@@ -44,9 +44,7 @@ def exceeds(
     found = [
         (name, one) for name in _several(metric) for one in contrasts(findings, part, name, explainer, than, **equal)
     ]
-    judged = [one for _, one in found]
-    head = f"{explainer} against {than}: {better_and_worse(judged)}"
-    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found], judged)})")
+    return _mostly_better(f"{explainer} against {than}", found, share)
 
 
 def better_on(
@@ -66,9 +64,14 @@ def better_on(
         for first, second in product(_several(model), _several(than))
         for one in contrast_of_networks(findings, part, name, explainer, first, second, **equal)
     ]
+    return _mostly_better(explainer, found, share)
+
+
+def _mostly_better(who: str, found: Sequence[tuple[str, Contrast]], share: float) -> Verdict:
+    """Return the verdict that at least a share of some contrasts, each with its metric, is above 0."""
     judged = [one for _, one in found]
-    head = f"{explainer}: {better_and_worse(judged)}"
-    return Verdict(outcome_of(judged, share), f"{head} ({listed([f'{name}, {one}' for name, one in found], judged)})")
+    words = [f"{name}, {one}" for name, one in found]
+    return Verdict(outcome_of(judged, share), f"{who}: {better_and_worse(judged)} ({listed(words, judged)})")
 
 
 def among_best(
