@@ -19,6 +19,7 @@ NAMES = (
     "cam_samples_cost",
     "gradient_cost",
     "curve_cost",
+    "forward_sizes",
     "cheaper_forwards",
     "curve_memory",
     "memory",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.curve_error import PROBE, of_a_mean
 from benchmarks.map_error import errors, scores_of_maps
 from benchmarks.photographs import networks
+from benchmarks.probe_error import PROBE, of_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
@@ -80,7 +80,7 @@ def run(setting: Setting) -> Result:
 
 def _rows(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
     count = setting.size(cpu=24, gpu=128, quick=3)
-    few = Trained(network.name, network.model, network.images[:count], network.target[:count], network.accuracy)
+    few = network.first(count)
     counts = (8,) if setting.quick else (16, 32, 64, 128)
     ways: list[tuple[str, int | None, ScoreCAM]] = [("all", None, ScoreCAM(num_channels=None))]
     ways += [("none: equal weights", 0, EqualWeights())]
@@ -104,7 +104,7 @@ def _rows(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
 def _faithfulness(network: Trained, maps: Tensor, limit: Tensor) -> dict[str, object]:
     exact = scores_of_maps(network, limit)
     off = scores_of_maps(network, maps) - exact
-    share = of_a_mean(off) / float(exact.std()) * PROBE**0.5
+    share = float(of_a_mean(off, network.group) / exact.std()) * PROBE**0.5
     return {"faithfulness_rms_share": share}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.photographs import networks
+from benchmarks.probe_error import PROBE, of_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
@@ -16,7 +17,6 @@ from lightning_xai import Case, Classifier, GradCAM, MaskingCurve, RandomHeatmap
 from lightning_xai.evidence.masking.masking_curve import Steps, area
 from lightning_xai.evidence.masking.refinement import FINEST
 
-PROBE = 32
 LIMIT = 1 / 5
 _RULES: tuple[tuple[Steps, float | None], ...] = (
     ("radau", None),
@@ -67,7 +67,7 @@ def _errors(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
     for steps, tolerance in _RULES:
         found = _areas(case, control, steps, tolerance, exact)
         shares = {
-            f"{name}_rms_share": of_a_mean(getattr(found, name) - getattr(exact, name)) / error
+            f"{name}_rms_share": float(of_a_mean(getattr(found, name) - getattr(exact, name), network.group)) / error
             for name, error in sampling.items()
         }
         error = found.faithfulness - exact.faithfulness
@@ -83,11 +83,6 @@ def _errors(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
             "beyond_bound": found.beyond,
             **({"met": setting.quick or max(shares.values()) <= LIMIT} if steps == "radau" else {}),
         }
-
-
-def of_a_mean(error: Tensor) -> float:
-    """Return the root mean square error of a mean over `PROBE` images from the errors of some images."""
-    return float((error.mean() ** 2 + error.var() / PROBE).sqrt())
 
 
 def _areas(case: Case, control: Case, steps: Steps, tolerance: float | None, exact: _Areas | None = None) -> _Areas:

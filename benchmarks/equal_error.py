@@ -15,7 +15,7 @@ from benchmarks.combinations import CHUNK, RADIUS, SAMPLES, Combination, combina
 from benchmarks.evaluations import evaluations, forwards
 from benchmarks.explained import Explained
 from benchmarks.larger_networks import larger_network
-from benchmarks.mean_error import expected_error, of_a_mean
+from benchmarks.mean_error import expected_error, points_for_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.timing import Run, Spread, in_turns
@@ -48,7 +48,7 @@ def of_network(setting: Setting, name: str) -> Result:
     if not _case(explained, Readout()).heatmaps.any():
         result.add(what="not measured: knows too little, its heatmaps are zero")
         return result
-    for row in of_a_mean(_curves(explained, parts // 2), explained.images[0, 0].numel()):
+    for row in points_for_a_mean(_curves(explained, parts // 2), explained.images[0, 0].numel()):
         result.add(**row)
     few = explained.rows(slice(setting.size(cpu=_EACH, gpu=32, quick=2)))
     with warnings.catch_warnings():

@@ -10,16 +10,16 @@ from scipy.special import roots_jacobi
 from torch import Tensor
 
 from benchmarks.combinations import midpoints, trapezoid
+from benchmarks.probe_error import PROBE, of_a_mean
 from lightning_xai.evidence.masking.masking_curve import area
 from lightning_xai.evidence.masking.quadrature import NUM_NODES, _interpolating
 
-PROBE = 32
 ERRORS = (0.01, 0.003)
 _MOST = 56
 Rule = Callable[[int], tuple[Tensor, Tensor]]
 
 
-def of_a_mean(curves: Mapping[str, Tensor], num_pixels: int) -> Iterator[dict[str, object]]:
+def points_for_a_mean(curves: Mapping[str, Tensor], num_pixels: int) -> Iterator[dict[str, object]]:
     """Yield a row for each error and rule: the fewest points from which on the means of both areas keep it.
 
     Fewer than these may keep it by luck, where the steps of curves happen to lie well.
@@ -75,11 +75,10 @@ def radau(nodes: int) -> tuple[Tensor, Tensor]:
 def mean_error(curves: Mapping[str, Tensor], shares: Tensor, weights: Tensor) -> float:
     """Return the root mean square error of the mean over a probe, of the area for which it is greater.
 
-    Like `benchmarks.curve_error`: that of the mean over all images and what the choice of 32 adds.
+    Like `benchmarks.curve_error`, by `of_a_mean`.
     """
     wrong = [_wrong(curve, shares, weights) for curve in _from_intact(curves)]
-    found = [(one.mean() ** 2 + one.var() / PROBE).sqrt() for one in wrong]
-    return float(torch.stack(found).max())
+    return float(torch.stack([of_a_mean(one) for one in wrong]).max())
 
 
 def expected_error(curves: Mapping[str, Tensor], shares: Tensor, weights: Tensor) -> float:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.curve_error import PROBE, of_a_mean
 from benchmarks.map_error import errors, scores_of_maps
 from benchmarks.photographs import networks
+from benchmarks.probe_error import PROBE, of_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained
@@ -42,7 +42,7 @@ def run(setting: Setting) -> Result:
 def _rows(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
     count, seeds = setting.size(cpu=12, gpu=64, quick=2), setting.size(cpu=3, gpu=8, quick=2)
     most = setting.size(cpu=512, gpu=2048, quick=128)
-    few = Trained(network.name, network.model, network.images[:count], network.target[:count], network.accuracy)
+    few = network.first(count)
     limit = _limit(few, setting.size(cpu=4096, gpu=1 << 15, quick=256))
     exact = scores_of_maps(few, limit)
     independent = 0.0
@@ -54,20 +54,26 @@ def _rows(setting: Setting, network: Trained) -> Iterator[dict[str, object]]:
                 found = errors(maps, limit)
                 if not independent:
                     independent = found.mean_square * number
-                off = torch.cat([scores_of_maps(few, one) - exact for one in maps]) if number == most else None
                 equal = independent / found.mean_square
                 yield {
                     "sampling": name,
                     "masks": number,
                     **found.columns(),
                     "as_many_independent": equal,
-                    "faithfulness_rms_share": None if off is None else of_a_mean(off) / float(exact.std()) * PROBE**0.5,
+                    "faithfulness_rms_share": _faithfulness_off(few, maps, exact) if number == most else None,
                     **(
                         {"met": setting.quick or equal >= _GAIN * most}
                         if name == "orthogonal" and number == most
                         else {}
                     ),
                 }
+
+
+def _faithfulness_off(network: Trained, maps: Tensor, exact: Tensor) -> float:
+    """Return how far a mean is off by maps (draws, n, H, W), as a share of its standard error."""
+    off = torch.cat([scores_of_maps(network, one) - exact for one in maps])
+    image = torch.arange(len(exact), device=off.device) if network.group is None else network.group
+    return float(of_a_mean(off, image.repeat(len(maps))) / exact.std()) * PROBE**0.5
 
 
 def _limit(network: Trained, masks: int) -> Tensor:

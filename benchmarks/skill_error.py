@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.special import roots_jacobi
 from torch import Tensor
 
+from benchmarks.probe_error import PROBE, of_a_mean
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from benchmarks.trained import Trained, trained_networks
@@ -19,7 +20,6 @@ from lightning_xai.evidence.masking.quadrature import _interpolating
 from lightning_xai.evidence.masking.reference_area import OcclusionReference, RandomControl
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
 
-PROBE = 32
 LIMIT = 1 / 5
 _GRIDS = (7, 5, 4)
 _USUAL = 10
@@ -36,7 +36,7 @@ def run(setting: Setting) -> Result:
     )
     for network in trained_networks(setting):
         count = setting.size(cpu=64, gpu=256, quick=8)
-        few = replace(network, images=network.images[:count], target=network.target[:count])
+        few = network.first(count)
         for row in _rows(few, parts):
             result.add(network=network.name, accuracy=network.accuracy, images=len(few.images), **row)
     return result
@@ -86,8 +86,8 @@ def _error_row(exact: Tensor, found: Tensor, nodes: tuple[int, int]) -> dict[str
     wrong, exact_gain = found - exact, exact[:, 0, 0] - exact[:, 0, 1]
     gap = (exact[..., 2] - exact[..., 1]).mean(0)
     of_skill = (wrong[..., 0] - wrong[..., 1] - skills * (wrong[..., 2] - wrong[..., 1])) / gap
-    shares = _of_a_mean(of_skill) / errors
-    of_gain = _of_a_mean(wrong[:, 0, :1] - wrong[:, 0, 1:2]) / (exact_gain.std() / PROBE**0.5)
+    shares = of_a_mean(of_skill) / errors
+    of_gain = of_a_mean(wrong[:, 0, :1] - wrong[:, 0, 1:2]) / (exact_gain.std() / PROBE**0.5)
     return {
         "what": f"nodes of the control {nodes[0]}, of the reference {nodes[1]}",
         "evaluations": _GRIDS[0] ** 2 + 2 * nodes[1] - 2 * (_USUAL - nodes[0]),
@@ -128,11 +128,6 @@ def _error_by_half(scores: Tensor) -> Tensor:
     together = ((own - own.mean(0)) * (gap - gap.mean(0))).sum(0) / (len(scores) - 1)
     variance = own.var(0) / PROBE + skill**2 * gap.var(0) / (PROBE / 2) - 2 * skill * together / PROBE
     return variance.sqrt() / gap.mean(0)
-
-
-def _of_a_mean(wrong: Tensor) -> Tensor:
-    """Return the root mean square of the mean over a probe of errors (N, D), (D,)."""
-    return (wrong.mean(0) ** 2 + wrong.var(0) / PROBE).sqrt()
 
 
 def _by_quadrature(curve: Tensor, nodes: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ class Trained:
         images: (N, 3, side, side), of 64 pixels for the small CNN.
         target: Their labels, (N,).
         accuracy: On them.
+        group: Number of the photograph that each was cut from, int64 (N,); None if no two resemble each other.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Trained:
     images: Tensor
     target: Tensor
     accuracy: float
+    group: Tensor | None = None
+
+    def first(self, count: int) -> Trained:
+        """Return the same network with the first images only."""
+        group = None if self.group is None else self.group[:count]
+        return replace(self, images=self.images[:count], target=self.target[:count], group=group)
 
 
 def trained_networks(setting: Setting) -> Iterator[Trained]:

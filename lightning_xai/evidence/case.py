@@ -96,8 +96,7 @@ class Case:
             self._others = check_other_heatmaps(other_heatmaps, self._anchor)
         self._value_range = None if value_range is None else check_value_range(value_range)
         self.control_seed = control_seed
-        chunk_size = 1 if self._anchor is None else len(self._anchor)
-        self._classifier = None if model is None else Classifier.of(model, chunk_size=chunk_size)
+        self._classifier = None if model is None else Classifier.of(model, self._images)
         if self._classifier is not None and self._images is not None:
             self._classifier.check_rows(len(self._images))
         self._keys: Tensor | None = None

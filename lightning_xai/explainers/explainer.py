@@ -92,7 +92,7 @@ class Explainer(Configured, ABC):
         """
         images = check_images(images)
         target = check_target(target, images)
-        classifier = Classifier.of(model, chunk_size=len(images))
+        classifier = Classifier.of(model, images)
         classifier.check_rows(len(images))
         alone = classifier.has_extra and self.shares_passes
         total = None if self.evaluations is None else self.evaluations * len(images)

@@ -206,8 +206,9 @@ class ModelCall:
     def _lowered(self, device: torch.device, *, in_bf16: bool) -> AbstractContextManager[Any]:
         """Return bfloat16 autocast for a float32 model; what has another precision keeps it, an autocast as well."""
         kind = device.type
-        dtypes = {p.dtype for p in self._model.parameters() if p.is_floating_point()}
-        if not in_bf16 or not dtypes <= {torch.float32} or torch.is_autocast_enabled(kind):
+        if not in_bf16 or torch.is_autocast_enabled(kind):
+            return nullcontext()
+        if any(p.dtype != torch.float32 for p in self._model.parameters() if p.is_floating_point()):
             return nullcontext()
         if not torch.amp.is_autocast_available(kind):
             raise ValueError(f"Expected `precision` to be 'model', because {kind!r} has no autocast, but got 'bf16'.")
@@ -253,5 +254,10 @@ class ModelCall:
 
     def _in_the_dtype_of_a_parameter(self, tensor: Tensor) -> Tensor:
         """Return a tensor in the first parameter's precision if no parameter has its: a step must convert it too."""
-        dtypes = [p.dtype for p in self._model.parameters() if p.is_floating_point()]
-        return tensor.to(dtypes[0]) if dtypes and tensor.dtype not in dtypes else tensor
+        first = None
+        for parameter in self._model.parameters():
+            if parameter.dtype == tensor.dtype:
+                return tensor
+            if first is None and parameter.is_floating_point():
+                first = parameter.dtype
+        return tensor if first is None else tensor.to(first)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lightning_xai._checks import shape
 from lightning_xai.model.call import ModelCall, Precision
 from lightning_xai.model.extra import Extra, RowsOfExtra
-from lightning_xai.model.images_per_forward import ImagesPerForward
+from lightning_xai.model.images_per_forward import ImagesPerForward, images_at_once
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import (
     LastOperation,
@@ -91,9 +91,11 @@ class Classifier:
         self._in_bf16 = False
 
     @classmethod
-    def of(cls, model: Model, *, chunk_size: int) -> Classifier:
-        """Return ``model`` if it is a classifier already, else one for it."""
-        return model if isinstance(model, Classifier) else cls(model, chunk_size=chunk_size)
+    def of(cls, model: Model, images: Tensor | None) -> Classifier:
+        """Return ``model`` if it is a classifier already, else one for it and images (N, C, H, W)."""
+        if isinstance(model, Classifier):
+            return model
+        return cls(model, chunk_size=1 if images is None else images_at_once(images))
 
     @property
     def chunk_size(self) -> int:

@@ -32,10 +32,10 @@ class Readout:
         output: Whether the model returns logits, or probabilities (it ends in a softmax or sigmoid), which are turned
             into logits exactly: their logarithm, or log-odds. ``"auto"`` takes logits, and the monitor raises where it
             sees probabilities.
-        chunk_size: Images per forward. By default the validation batch's size in a Trainer (on a CPU at least 8 and at
-            most 32, where a forward costs least per image; on a GPU, without gradients, as many more as make an image
-            cheaper, within memory that training has used), else that of the batch that was passed, so that memory does
-            not exceed what the user already runs. Halved where there is no room.
+        chunk_size: Images per forward. By default, on a CPU, as many as cost least each by their size: 32 of up to
+            128 x 128 pixels, 8 of 224 x 224, 2 of 512 x 512. Elsewhere the validation batch's size in a Trainer
+            (without gradients as many more as make an image cheaper, within memory that training has used), and the
+            batch that was passed without one. Halved where there is no room.
         precision: In what masking curves are evaluated, the unchanged image they begin with included. ``"model"``: as
             everything else. ``"bf16"``: a float32 model runs in bfloat16 autocast there, which takes about two thirds
             of the time on a processor with bfloat16 units and moves faithfulness by .01 standard errors

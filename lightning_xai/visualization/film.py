@@ -119,15 +119,19 @@ class Film:
         return max(_SMALLEST_TEXT, round(_TEXT_FRACTION * self.cell_size))
 
     def _column(self, epoch: int) -> PageColumn:
-        heats = [heat[epoch] for heat in self._heats]
-        drawn = [
-            with_heat(picture[None], heat[None], signed=self._signed)[0]
-            for picture, heat in zip(self._drawn_pictures, heats, strict=True)
-        ]
+        drawn = self._with_heat([heat[epoch] for heat in self._heats])
         legend = legend_of_heat(self._text_size, drawn[0].shape[1], signed=self._signed)
         return PageColumn(
             self.names[epoch], drawn, legend, self._blank(epoch), self.labels[epoch] if self.labels else ()
         )
+
+    def _with_heat(self, heats: Sequence[Tensor]) -> list[Tensor]:
+        """Return the pictures with a heatmap over each; those of one size in one go."""
+        pictures = self._drawn_pictures
+        if len({picture.shape for picture in pictures}) == 1:
+            return list(with_heat(torch.stack(pictures), torch.stack(list(heats)), signed=self._signed))
+        pairs = zip(pictures, heats, strict=True)
+        return [with_heat(picture[None], heat[None], signed=self._signed)[0] for picture, heat in pairs]
 
     def _blank(self, epoch: int) -> list[str]:
         """Return why a map is blank, an empty text where it is not, or where there is none."""
@@ -153,13 +157,20 @@ class Film:
             for image, size in enumerate(self._sizes)
         ]
 
-    @cached_property
+    @property
     def _signed(self) -> bool:
-        return any(bool((intensity(maps, "shared") < 0).any()) for maps in self._resized)
+        return self._signed_and_heats[0]
+
+    @property
+    def _heats(self) -> list[Tensor]:
+        return self._signed_and_heats[1]
 
     @cached_property
-    def _heats(self) -> list[Tensor]:
-        return [intensity(maps, "shared", signed=self._signed) for maps in self._resized]
+    def _signed_and_heats(self) -> tuple[bool, list[Tensor]]:
+        """Whether some map has negative values, and what is drawn of each image's maps."""
+        heats = [intensity(maps, "shared") for maps in self._resized]
+        signed = any(bool((heat < 0).any()) for heat in heats)
+        return signed, [intensity(maps, "shared", signed=True) for maps in self._resized] if signed else heats
 
 
 def animated(frames: Sequence[Tensor], *, milliseconds: int = 600) -> bytes:

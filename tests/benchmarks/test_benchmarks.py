@@ -92,8 +92,6 @@ def test_errors_of_curves_stand_beside_the_sampling_error(monkeypatch):
         row = rows[f"auto, {tolerance}"]
         assert 32 <= row["evaluations"] <= 4 * 224
         assert 0 <= row["beyond_bound"] <= 1
-    error = torch.tensor([0.1, -0.1, 0.3])  # of a mean: its own, and what is left of the spread
-    assert curve_error.of_a_mean(error) == pytest.approx((0.1**2 + 0.04 / 32) ** 0.5)
 
 
 def small_network(images=4):

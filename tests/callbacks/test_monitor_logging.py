@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_xai import ExplanationMonitor
+from lightning_xai import ExplanationMonitor, Readout
 from lightning_xai.explainers import Explainer
 from lightning_xai.metrics import AvgSensitivity
 from lightning_xai.model import progress
@@ -219,7 +219,8 @@ class Asking(Explainer):
 
 
 def slow(seconds=0.0):
-    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], reports=NO_PICTURES)
+    readout = Readout(chunk_size=8)
+    return monitor(Asking(seconds), [AvgSensitivity(num_samples=3)], reports=NO_PICTURES, readout=readout)
 
 
 @pytest.fixture

@@ -385,11 +385,12 @@ class LargestForward(Module):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "chunk_size", "largest"), [(1, None, 8), (12, None, 12), (1, 2, 2), (40, None, 32)]
+    ("batch_size", "times", "chunk_size", "largest"), [(1, 1, None, 32), (40, 10, None, 16), (1, 1, 2, 2)]
 )
-def test_as_many_images_together_as_suits_a_cpu(batch_size, chunk_size, largest):
+def test_as_many_images_together_as_suits_a_cpu(batch_size, times, chunk_size, largest):
     LargestForward.largest = 0
     data = Squares(40)
+    data.images = data.images.repeat(1, 1, times, times)  # of 16 or 160 pixels
     watched = monitor(metrics=[InsertionDeletion(num_steps=8)], readout=Readout(chunk_size=chunk_size), num_images=12)
     fit(watched, module=LargestForward(), val=data.loader(batch_size=batch_size))
     assert LargestForward.largest == largest

@@ -182,8 +182,9 @@ def test_heatmaps_are_made_once_by_the_explainer():
     assert count.images == 3
 
 
-def test_the_chunk_is_the_batch_unless_the_classifier_says_otherwise():
-    assert Case(tiny_net(), torch.rand(5, 3, 9, 11)).classifier.chunk_size == 5
+def test_the_chunk_suits_the_images_unless_the_classifier_says_otherwise():
+    assert Case(tiny_net(), torch.rand(5, 3, 9, 11)).classifier.chunk_size == 32
+    assert Case(tiny_net(), torch.rand(5, 3, 200, 220)).classifier.chunk_size == 8
     classifier = Classifier(tiny_net())
     assert Case(classifier, torch.rand(5, 3, 9, 11)).classifier is classifier
 

@@ -97,8 +97,10 @@ class TestLogits:
         assert Classifier(net, Readout(chunk_size=5), chunk_size=3).chunk_size == 5
         assert Classifier(net, chunk_size=3).chunk_size == 3
         classifier = Classifier(net)
-        assert Classifier.of(classifier, chunk_size=9) is classifier
-        assert Classifier.of(net, chunk_size=9).chunk_size == 9
+        assert Classifier.of(classifier, torch.zeros(9, 3, 8, 8)) is classifier
+        assert Classifier.of(net, torch.zeros(9, 3, 8, 8)).chunk_size == 32
+        assert Classifier.of(net, torch.zeros(9, 3, 224, 224)).chunk_size == 8
+        assert Classifier.of(net, torch.zeros(9, 3, 8, 8, device="meta")).chunk_size == 9
 
     def test_models_that_change_their_input_do_not_change_the_users(self):
         net = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(192, 3))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_xai.callbacks.run.logged_beside import LoggedBeside
 from lightning_xai.callbacks.run.run_time import RunTime
-from lightning_xai.model.images_per_forward import proven_room
+from lightning_xai.model.images_per_forward import cheapest_on_cpu, proven_room
 from lightning_xai.probing.decisions.effort import BudgetChoice, Effort
 from lightning_xai.probing.explained import ExplainedEpoch
 from lightning_xai.probing.failures import FailureImages, Verdicts
@@ -24,7 +24,6 @@ from lightning_xai.probing.selection import ProbeSelection
 if TYPE_CHECKING:
     from lightning_xai.callbacks.run.watched_validation import WatchedValidation
 
-_LEAST_ON_CPU, _MOST_ON_CPU = 8, 32  # one image at a time costs 2.9 times as much, 256 up to 1.5 times
 _SHARED_RANGE = 0.5  # of the values of two probes, that the second one goes on with the range of the first
 
 
@@ -54,6 +53,7 @@ class RunState:
         annotated_loaders: Loader's index -> whether some rank's images have masks or boxes, agreed once.
         grouped_loaders: Loader's index -> whether some rank's images have groups, agreed once.
         chunk_size: Greatest first batch seen.
+        num_pixels: Of the greatest image of these batches.
         tried: Whether one image went through everything, so that later errors are none of configuration.
         failures: Validations in a row that could not be explained.
         error: What went wrong in the running validation before it was explained.
@@ -96,6 +96,7 @@ class RunState:
     annotated_loaders: dict[int, bool] = field(default_factory=dict)
     grouped_loaders: dict[int, bool] = field(default_factory=dict)
     chunk_size: int = 1
+    num_pixels: int = 1
     tried: bool = False
     failures: int = 0
     error: Exception | None = None
@@ -136,11 +137,12 @@ class RunState:
         """Keep one image of the first batch of a loader, and the batch's size."""
         self.samples[loader] = sample.first()
         self.chunk_size = max(self.chunk_size, len(sample.images))
+        self.num_pixels = max(self.num_pixels, sample.images.shape[2] * sample.images.shape[3])
 
     def images_per_forward(self, device: torch.device, asked: int | None = None) -> int:
         """Return the validation batch's size, or what was left of it when memory was short.
 
-        On a CPU it is a size near it at which a forward costs least per image.
+        On a CPU it is how many cost least, by the size of an image.
 
         Args:
             device: Of the model.
@@ -148,7 +150,7 @@ class RunState:
         """
         size = asked or self.chunk_size
         if asked is None and device.type == "cpu":
-            size = min(max(size, _LEAST_ON_CPU), _MOST_ON_CPU)
+            size = cheapest_on_cpu(self.num_pixels)
         return min(size, self.most_that_fit or size)
 
     def images_without_gradients(self, device: torch.device, asked: int | None = None) -> int:

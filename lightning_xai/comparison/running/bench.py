@@ -17,6 +17,7 @@ from lightning_xai.evidence.case import Case
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.metrics.metric import ExplanationMetric
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.images_per_forward import cheapest_on_cpu
 from lightning_xai.model.preserve import preserved
 from lightning_xai.model.readout import Readout
 from lightning_xai.model.shifted_twin import shifted_twin
@@ -71,7 +72,7 @@ class Bench:
         if readout.task == "auto" and images.is_multilabel:
             readout = replace(readout, task="multilabel")
         self.images = images
-        self._classifier = Classifier(model, readout, chunk_size=IMAGES_AT_ONCE)
+        self._classifier = Classifier(model, readout, chunk_size=_images_per_forward(images, device))
         self._target: TargetRule = target
         self._seed = seed
         self._device = device
@@ -210,3 +211,9 @@ class Bench:
         ]
         height, width = case.images.shape[2:]
         return explainer.with_references(references_of_size(images[:_NUM_REFERENCES], (height, width)).to(self._device))
+
+
+def _images_per_forward(images: ComparedImages, device: torch.device) -> int:
+    """Return a batch's size, on a CPU how many of the largest image cost least."""
+    pixels = [item.image.shape[1] * item.image.shape[2] for item in images.probe.items]
+    return cheapest_on_cpu(max(pixels)) if pixels and device.type == "cpu" else IMAGES_AT_ONCE

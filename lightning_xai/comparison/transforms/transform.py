@@ -69,7 +69,7 @@ class Transform(Configured, ABC):
         """
         if model is None:
             return self.change(sample, Surroundings.of_batch(sample, seed=seed))
-        classifier = Classifier.of(model, chunk_size=len(sample.images))
+        classifier = Classifier.of(model, sample.images)
         with preserved(classifier.model):
             return self.change(sample, Surroundings.of_batch(sample, classifier, seed))
 

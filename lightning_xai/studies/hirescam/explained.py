@@ -13,10 +13,9 @@ from lightning_xai.comparison.models import loaded_model
 from lightning_xai.evidence.case import Case
 from lightning_xai.explainers.explainer import Explainer
 from lightning_xai.model.classifier import Classifier
+from lightning_xai.model.images_per_forward import images_at_once
 from lightning_xai.model.preserve import preserved
 from lightning_xai.studies.analysis import AnalysisContext
-
-_IMAGES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def explained_images(
         ids = tuple(images.probe.items[place].id or str(place) for place in places)
         for name, source in comparison.models.items():
             module = loaded_model(source).to(device).eval()
-            classifier = Classifier(module, comparison.readout, chunk_size=_IMAGES_AT_ONCE)
+            classifier = Classifier(module, comparison.readout, chunk_size=images_at_once(sample.images))
             with preserved(module):
                 target = Case(classifier, sample.images).logits.argmax(1)
                 cases = {
