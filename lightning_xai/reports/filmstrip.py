@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ _MOST_FRAMES = 200
 class Filmstrip(Report):
     """Show how the heatmaps of a few images change: a row per image, a column per explained epoch, one scale per row.
 
-    From the second explained epoch on, in every logger that can show pictures, else as PNG files; when a fit ends,
+    In every logger that can show pictures, else as PNG files: at each explained epoch from the second on, once there
+    are twice as many as columns at every second one, then at every third, and when a fit ends. Then
     ``<prefix>_filmstrip.webp`` in the run's folder has a frame for every epoch. Both are drawn from the files of
     `Maps`, which has to be among the reports; where files are missing, because a run was resumed in another folder,
     the film starts anew, which is said. Nothing is shown of a private run.
@@ -64,41 +65,47 @@ class Filmstrip(Report):
         check_count(self.cell_size, "cell_size", least=32)
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
-        """Draw the strip of every loader and explainer and log it."""
-        if run.private or epoch.stage != "fit" or len(run.epochs) < 2:
-            return
-        past = self._past(run, self.num_epochs - 1)
-        for loader, found in epoch.loaders.items():
-            for explainer in found.heatmaps:
-                film = self._film([*past, epoch], run, loader, explainer)
-                if film is None:
-                    continue
-                key = run.keys.full(_NAME, explainer=explainer, loader=loader if run.several_loaders else None)
-                title = f"{explainer} · epoch {epoch.epoch}"
-                log_picture(
-                    run.trainer,
-                    key,
-                    film.strip(title=title),
-                    caption=title,
-                    directory=run.folder,
-                    moment=moment_of(epoch),
-                )
+        """Draw the strip of every loader and explainer and log it, if it is time for one."""
+        if self._shows(run) and self._is_due(run):
+            self._log([*self._past(run, self.num_epochs - 1), epoch], run)
 
     def end_fit(self, run: Run) -> None:
-        """Write the animated file."""
-        if run.private or not self.file or run.epochs[-1].stage != "fit" or len(run.epochs) < 2:
+        """Log the last strip, unless it was, and write the animated file."""
+        if not self._shows(run):
+            return
+        if not self._is_due(run):
+            self._log(self._past(run, self.num_epochs, last=True), run)
+        if not self.file:
             return
         from lightning_xai.visualization.film import animated
 
-        epochs = self._past(run, _MOST_FRAMES, last=True)
-        for loader in sorted(run.probes) if len(epochs) > 1 else ():
-            for explainer in epochs[-1].loaders[loader].heatmaps:
+        for key, film in self._films(self._past(run, _MOST_FRAMES, last=True), run):
+            write_file(joined(run.folder, f"{key[1].replace('/', '_')}.webp"), animated(film.frames()))
+
+    def _shows(self, run: Run) -> bool:
+        """Return whether a run has anything to show: the last epoch is one of a fit, and not its first."""
+        return not run.private and run.epochs[-1].stage == "fit" and len(run.epochs) > 1
+
+    def _is_due(self, run: Run) -> bool:
+        """Return whether the last epoch gets a strip: in a long run, one for each column that would be new in it."""
+        count = sum(one.stage == "fit" for one in run.epochs)
+        return count % max(count // self.num_epochs, 1) == 0
+
+    def _log(self, epochs: Sequence[ExplainedEpoch], run: Run) -> None:
+        """Log the strips of some epochs, each beside the values of the last one."""
+        for (explainer, key), film in self._films(epochs, run):
+            title = f"{explainer} · epoch {epochs[-1].epoch}"
+            strip, moment = film.strip(title=title), moment_of(epochs[-1])
+            log_picture(run.trainer, key, strip, caption=title, directory=run.folder, moment=moment)
+
+    def _films(self, epochs: Sequence[ExplainedEpoch], run: Run) -> Iterator[tuple[tuple[str, str], Film]]:
+        """Yield explainer, key and film of every loader and explainer of the last of some epochs."""
+        for loader, found in epochs[-1].loaders.items() if epochs else ():
+            for explainer in found.heatmaps:
                 film = self._film(epochs, run, loader, explainer)
-                if film is None:
-                    continue
-                index = loader if run.several_loaders else None
-                key = run.keys.full(_NAME, explainer=explainer, loader=index).replace("/", "_")
-                write_file(joined(run.folder, f"{key}.webp"), animated(film.frames()))
+                if film is not None:
+                    index = loader if run.several_loaders else None
+                    yield (explainer, run.keys.full(_NAME, explainer=explainer, loader=index)), film
 
     def _past(self, run: Run, most: int, *, last: bool = False) -> list[ExplainedEpoch]:
         """Return earlier epochs with their heatmaps, in order, at even distances; say where the film starts anew."""

@@ -220,6 +220,11 @@ class TestFilmstrip:
         with Image.open(folder / "xai_grad_cam_filmstrip.webp") as film:
             assert film.n_frames == 3
 
+    def test_a_long_run_has_fewer_strips_and_the_last_one(self, tmp_path):
+        fit(tmp_path, Maps(), Filmstrip(num_images=1, num_epochs=2, cell_size=32), explainers="grad_cam", max_epochs=7)
+        names = sorted(path.name for path in tmp_path.rglob("*.png"))
+        assert [name.split("-")[0] for name in names] == [f"epoch=000{epoch}" for epoch in (1, 2, 3, 5, 6)]
+
     def test_a_resumed_run_goes_on_and_a_moved_one_starts_anew(self, tmp_path, caplog):
         folder, reports = tmp_path / "run", [Maps(), Filmstrip(num_images=2, cell_size=32)]
         saving = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
