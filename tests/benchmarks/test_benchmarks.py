@@ -17,6 +17,7 @@ from benchmarks import (
     cheaper_forwards,
     curve_error,
     curve_memory,
+    forward_sizes,
     gradient_cost,
     memory,
     metric_throughput,
@@ -57,6 +58,13 @@ def test_unknown_names_are_refused_with_a_list(monkeypatch, capsys):
         main()
     said = capsys.readouterr().err
     assert all(name in said for name in NAMES)
+
+
+def test_the_cheapest_number_of_images_at_once_is_1():
+    (row,) = forward_sizes.run(Setting(torch.device("cpu"), quick=True)).rows
+    sizes = [row[str(size)] for size in (1, 2, 4, 8, 16, 32)]
+    assert min(sizes) == 1
+    assert (row["chosen"], row["cost"]) == (32, sizes[-1])
 
 
 def test_counts_and_memory_keep_their_promises():
