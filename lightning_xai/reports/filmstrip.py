@@ -79,8 +79,8 @@ class Filmstrip(Report):
             return
         from lightning_xai.visualization.film import animated
 
-        for key, film in self._films(self._past(run, _MOST_FRAMES, last=True), run):
-            write_file(joined(run.folder, f"{key[1].replace('/', '_')}.webp"), animated(film.frames()))
+        for _, key, film in self._films(self._past(run, _MOST_FRAMES, last=True), run):
+            write_file(joined(run.folder, f"{key.replace('/', '_')}.webp"), animated(film.frames()))
 
     def _shows(self, run: Run) -> bool:
         """Return whether a run has anything to show: the last epoch is one of a fit, and not its first."""
@@ -93,19 +93,19 @@ class Filmstrip(Report):
 
     def _log(self, epochs: Sequence[ExplainedEpoch], run: Run) -> None:
         """Log the strips of some epochs, each beside the values of the last one."""
-        for (explainer, key), film in self._films(epochs, run):
+        for explainer, key, film in self._films(epochs, run):
             title = f"{explainer} · epoch {epochs[-1].epoch}"
             strip, moment = film.strip(title=title), moment_of(epochs[-1])
             log_picture(run.trainer, key, strip, caption=title, directory=run.folder, moment=moment)
 
-    def _films(self, epochs: Sequence[ExplainedEpoch], run: Run) -> Iterator[tuple[tuple[str, str], Film]]:
+    def _films(self, epochs: Sequence[ExplainedEpoch], run: Run) -> Iterator[tuple[str, str, Film]]:
         """Yield explainer, key and film of every loader and explainer of the last of some epochs."""
         for loader, found in epochs[-1].loaders.items() if epochs else ():
             for explainer in found.heatmaps:
                 film = self._film(epochs, run, loader, explainer)
                 if film is not None:
                     index = loader if run.several_loaders else None
-                    yield (explainer, run.keys.full(_NAME, explainer=explainer, loader=index)), film
+                    yield explainer, run.keys.full(_NAME, explainer=explainer, loader=index), film
 
     def _past(self, run: Run, most: int, *, last: bool = False) -> list[ExplainedEpoch]:
         """Return earlier epochs with their heatmaps, in order, at even distances; say where the film starts anew."""

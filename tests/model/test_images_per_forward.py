@@ -110,7 +110,7 @@ def test_a_metric_and_what_the_readout_says():
 @pytest.mark.parametrize(("kind", "before"), [("cuda", 64), ("cpu", 32)])
 def test_a_run_begins_with_what_was_left(kind, before, monkeypatch):
     monkeypatch.setattr(run_state, "proven_room", lambda device: None if device.type == "cpu" else 1000)
-    run, device = RunState(Effort(8), chunk_size=64, num_pixels=40 * 40), torch.device(kind)
+    run, device = RunState(Effort(8), chunk_size=64), torch.device(kind)
     assert run.images_per_forward(device) == run.images_without_gradients(device) == before
     run.note_room(before, device)
     run.chunk_size = 128  # no shortage was met, so that greater batches still count
@@ -121,9 +121,9 @@ def test_a_run_begins_with_what_was_left(kind, before, monkeypatch):
 
 def test_what_was_chosen_is_for_a_gpu_and_for_forwards_without_gradients(monkeypatch):
     monkeypatch.setattr(run_state, "proven_room", lambda device: None if device.type == "cpu" else 1000)
-    run, device = RunState(Effort(8), chunk_size=16, num_pixels=160 * 160, grown=64), torch.device("cuda")
+    run, device = RunState(Effort(8), chunk_size=16, grown=64), torch.device("cuda")
     assert (run.images_per_forward(device), run.images_without_gradients(device)) == (16, 64)
-    assert run.images_without_gradients(torch.device("cpu")) == 16
+    assert run.images_without_gradients(torch.device("cpu")) == 32
     assert run.images_per_forward(device, 24) == run.images_without_gradients(device, 24) == 24
     run.note_room(32, device)
     assert (run.images_per_forward(device), run.images_without_gradients(device)) == (16, 32)

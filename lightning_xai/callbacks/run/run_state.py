@@ -53,7 +53,6 @@ class RunState:
         annotated_loaders: Loader's index -> whether some rank's images have masks or boxes, agreed once.
         grouped_loaders: Loader's index -> whether some rank's images have groups, agreed once.
         chunk_size: Greatest first batch seen.
-        num_pixels: Of the greatest image of these batches.
         tried: Whether one image went through everything, so that later errors are none of configuration.
         failures: Validations in a row that could not be explained.
         error: What went wrong in the running validation before it was explained.
@@ -96,7 +95,6 @@ class RunState:
     annotated_loaders: dict[int, bool] = field(default_factory=dict)
     grouped_loaders: dict[int, bool] = field(default_factory=dict)
     chunk_size: int = 1
-    num_pixels: int = 1
     tried: bool = False
     failures: int = 0
     error: Exception | None = None
@@ -137,12 +135,11 @@ class RunState:
         """Keep one image of the first batch of a loader, and the batch's size."""
         self.samples[loader] = sample.first()
         self.chunk_size = max(self.chunk_size, len(sample.images))
-        self.num_pixels = max(self.num_pixels, sample.images.shape[2] * sample.images.shape[3])
 
     def images_per_forward(self, device: torch.device, asked: int | None = None) -> int:
         """Return the validation batch's size, or what was left of it when memory was short.
 
-        On a CPU it is how many cost least, by the size of an image.
+        On a CPU it is how many cost least, by the size of the probes' largest image.
 
         Args:
             device: Of the model.
@@ -150,7 +147,8 @@ class RunState:
         """
         size = asked or self.chunk_size
         if asked is None and device.type == "cpu":
-            size = cheapest_on_cpu(self.num_pixels)
+            images = (item.image for probe in self.probes.values() for item in probe.items)
+            size = cheapest_on_cpu(max((image.shape[1] * image.shape[2] for image in images), default=1))
         return min(size, self.most_that_fit or size)
 
     def images_without_gradients(self, device: torch.device, asked: int | None = None) -> int:

@@ -114,11 +114,10 @@ def agree_on_data(at: Validation) -> None:
     """
     run = at.run
     seen = {loader: (sample.annotated, sample.groups is not None) for loader, sample in run.samples.items()}
-    of_ranks = of_all(at.processes, (seen, run.labels_are_distributions, run.chunk_size, run.num_pixels))
-    known = [labels for _, labels, *_ in of_ranks if labels is not None]
+    of_ranks = of_all(at.processes, (seen, run.labels_are_distributions, run.chunk_size))
+    known = [labels for _, labels, _ in of_ranks if labels is not None]
     run.labels_are_distributions = all(known) if known else None
-    run.chunk_size = max(chunk_size for *_, chunk_size, _ in of_ranks)
-    run.num_pixels = max(num_pixels for *_, num_pixels in of_ranks)
+    run.chunk_size = max(chunk_size for *_, chunk_size in of_ranks)
     loaders = sorted({loader for seen, *_ in of_ranks for loader in seen})
     of_loaders = {loader: [seen[loader] for seen, *_ in of_ranks if loader in seen] for loader in loaders}
     if not run.annotated_loaders:
