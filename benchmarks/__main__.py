@@ -39,6 +39,7 @@ NAMES = (
     "equal_error_vit",
     "false_stops",
     "shortcut_alarm",
+    "false_alarms",
     "report_cost",
 )
 _WIDTH = 160  # a table that is cut where output goes to a file is of no use

@@ -27,8 +27,8 @@ class ShortcutAlarm:
 
     - *apart*: has a score of the explanation (localization, gain or skill) fallen, by more than two paired standard
       errors, while accuracy rose?
-    - *object*: is the model right and its heat faithful, but no more on the annotated object than chance: neither the
-      object's share of the image, nor what a heatmap of the centre has there?
+    - *object*: is the model right and its heat faithful, but no more on the annotated object than chance, neither the
+      object's share of the image nor what a heatmap of the centre has there, and surely less than twice that share?
     - *border*, and each nuisance: is the model right and its heat faithful, and more on what must not matter than its
       share of the image?
 

@@ -134,9 +134,11 @@ def _is_misplaced(found: Explained, area: str, explainer: str) -> bool:
     if not is_right or not _is_above(found.scores(_gain(found), explainer).estimate()):
         return False
     beyond_area, beyond_center = (_mean(heat - found.chance_shares[kind][area]) for kind in (AREA, CENTER))
-    if area == OBJECT:
-        return not _is_above(beyond_area) and not _is_above(beyond_center)
-    return _is_above(beyond_area)
+    if area != OBJECT:
+        return _is_above(beyond_area)
+    # few images show nothing to be beyond chance: they have to show that it is not far beyond it
+    below_twice_the_area = _mean(2.0 * found.chance_shares[AREA][area] - heat)
+    return _is_above(below_twice_the_area) and not _is_above(beyond_area) and not _is_above(beyond_center)
 
 
 def _described(found: Explained, area: str, name: str, explainer: str) -> str:

@@ -194,6 +194,16 @@ class TestObject:
     def test_chance_is_left_by_two_errors_only(self):
         assert raised(run_of(3, areas={"object": (0.12, 0.11, 0.12)})) == ["object"]
 
+    def test_few_images_that_show_nothing_raise_none(self):
+        def wide(one, spread):
+            rows = {"cam": {"object": around(0.12, spread, one.epoch)}}
+            return replace(one, loaders={0: replace(one.loaders[0], heat_shares=rows)})
+
+        error = float(around(0.0, 1.0).std()) / IMAGES**0.5
+        for share_of_the_way, causes in ((0.9, ["object"]), (1.1, [])):  # to where two errors reach twice the area
+            spread = share_of_the_way * (2 * 0.11 - 0.12) / 2 / error
+            assert raised([wide(one, spread) for one in run_of(3, areas=BESIDE)]) == causes
+
     def test_patience(self):
         epochs = run_of(4, areas=BESIDE)
         assert raised(epochs[:2]) == []
