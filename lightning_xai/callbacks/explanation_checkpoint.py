@@ -106,6 +106,7 @@ class ExplanationCheckpoint(LateModelCheckpoint):
         self.accuracy, self.rule, self.margin, self.max_kept = accuracy, rule, margin, max_kept
         self.accuracy_mode, self._given_mode = accuracy_mode, mode
         self._monitored: tuple[Monitored, ...] = ()
+        self._is_fit = True
         self._forget()
 
     def _forget(self) -> None:
@@ -143,7 +144,9 @@ class ExplanationCheckpoint(LateModelCheckpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; `validate` and `test` with one leave alone what a fit has chosen."""
+        if not self._is_fit:
+            return
         try:
             self._kept = KeptCheckpoints.of_state(state_dict)
             self._accuracy.restore(state_dict["accuracy"])
@@ -160,7 +163,8 @@ class ExplanationCheckpoint(LateModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the monitor and what stands behind its keys, before training."""
         super().setup(trainer, pl_module, stage)
-        if stage != "fit":
+        self._is_fit = stage == "fit"
+        if not self._is_fit:
             return
         self._monitored = tuple(rows_behind(trainer, key, self._given_mode, self) for key in self.monitors)
         if len({monitor_of(trainer, key, self).prefix for key in self.monitors}) > 1:
@@ -173,7 +177,7 @@ class ExplanationCheckpoint(LateModelCheckpoint):
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a run in which several metrics could be the accuracy."""
-        self._accuracy.check_unique(trainer, monitor_of(trainer, self.monitors[0], self))
+        self._accuracy.check_unique(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, remove what an interruption left behind, and drop what is no longer there."""
@@ -218,7 +222,7 @@ class ExplanationCheckpoint(LateModelCheckpoint):
         """Judge the last explanation, now that all metrics of the epoch are final."""
         if self._rests(trainer) or not decides_at_epoch_end(trainer):
             return
-        self._accuracy.note(trainer, monitor_of(trainer, self.monitors[0], self))
+        self._accuracy.note(trainer)
         self._judge_newest(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -120,7 +120,7 @@ class ExplanationEarlyStopping(EarlyStopping):
         self._monitored: Monitored | None = None
         self._logged = LoggedBeside()
         self._told: Moment | None = None
-        self._resumed = False
+        self._resumed, self._is_fit = False, True
 
     @property
     def state_key(self) -> str:
@@ -137,7 +137,12 @@ class ExplanationEarlyStopping(EarlyStopping):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; the decision itself follows from the history that the monitor restores."""
+        """Go on from a checkpoint; the decision itself follows from the history that the monitor restores.
+
+        `validate` and `test` with a checkpoint leave alone what a fit has decided.
+        """
+        if not self._is_fit:
+            return
         try:
             self._logged.restore(state_dict["logged"])
             self.stopped_epoch = int(state_dict["stopped_epoch"])
@@ -150,7 +155,8 @@ class ExplanationEarlyStopping(EarlyStopping):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Find the monitor and what stands behind its key, before training."""
-        if stage != "fit":
+        self._is_fit = stage == "fit"
+        if not self._is_fit:
             return
         self._monitored = rows_behind(trainer, self.monitor, self._given_mode, self)
         self.mode = "max" if self._monitored.sign > 0 else "min"

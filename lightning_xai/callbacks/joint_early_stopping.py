@@ -75,6 +75,7 @@ class JointEarlyStopping(Callback):
         self.check_finite, self.verbose = check_finite, verbose
         self._deltas = {name: float(deltas.get(name, 0.0)) for name in self.monitors}
         self.stopping_reason_message: str | None = None
+        self._is_fit = True
         self._begin()
 
     @property
@@ -92,7 +93,9 @@ class JointEarlyStopping(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; `validate` and `test` with one leave alone what a fit has decided."""
+        if not self._is_fit:
+            return
         try:
             best = {name: float(state_dict["best"][name]) for name in self.monitors}
             waited, stopped = int(state_dict["wait_count"]), int(state_dict["stopped_epoch"])
@@ -107,7 +110,8 @@ class JointEarlyStopping(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Begin anew in a new fit; a checkpoint is loaded after this."""
-        if stage == "fit" and trainer.global_step == 0:
+        self._is_fit = stage == "fit"
+        if self._is_fit and trainer.global_step == 0:
             self._begin()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

@@ -17,21 +17,25 @@ if TYPE_CHECKING:
     from lightning_xai._lightning import Trainer
 
 
+def monitors_of(trainer: Trainer) -> list[ExplanationMonitor]:
+    """Return the monitors among the Trainer's callbacks."""
+    return [one for one in trainer.callbacks if isinstance(one, ExplanationMonitor)]  # type: ignore[union-attr]
+
+
 def monitor_of(trainer: Trainer, key: str, owner: object) -> ExplanationMonitor:
     """Return the monitor that logs a key.
 
     Raises:
         MisconfigurationException: If there is none among the Trainer's callbacks.
     """
-    callbacks = trainer.callbacks  # type: ignore[union-attr]
-    monitors = [one for one in callbacks if isinstance(one, ExplanationMonitor)]
+    monitors = monitors_of(trainer)
     for one in monitors:
         if key.startswith(f"{one.prefix}/"):
             return one
     prefixes = ", ".join(repr(f"{one.prefix}/…") for one in monitors)
     raise MisconfigurationException(
         f"Expected an ExplanationMonitor among the Trainer's callbacks, because {type(owner).__name__} compares the "
-        f"images that stand behind {key!r}, but "
+        f"images that stand behind monitor={key!r}, but "
         + (f"those that are there log {prefixes}." if monitors else "there is none: add ExplanationMonitor().")
     )
 

@@ -13,7 +13,7 @@ from torch.utils.data import DistributedSampler
 
 from lightning_xai._checks import check_at_least, check_choice
 from lightning_xai._lightning import MisconfigurationException, each_loader
-from lightning_xai.callbacks.readings import check_logged, explained_epochs, num_images
+from lightning_xai.callbacks.readings import check_logged, explained_epochs, monitors_of, num_images
 from lightning_xai.callbacks.run.logged_beside import LoggedBeside
 from lightning_xai.metrics.estimate import Estimate
 from lightning_xai.probing.decisions.accuracy import accuracies, error_of_share, is_accuracy
@@ -72,21 +72,21 @@ class ValidationAccuracy:
     def end_validation(self, trainer: Trainer, monitor: ExplanationMonitor) -> None:
         """Learn whether the validation was explained, and what was logged; every rank must call it."""
         self._logged.begin(explained_epochs(monitor))
-        self.note(trainer, monitor)
+        self.note(trainer)
 
-    def note(self, trainer: Trainer, monitor: ExplanationMonitor) -> None:
+    def note(self, trainer: Trainer) -> None:
         """Note what is logged by now beside the last explanation; every rank must call it."""
-        named = {self.key} if self.key else set(accuracies(trainer.callback_metrics, monitor.prefix))
+        named = {self.key} if self.key else set(_users_accuracies(trainer))
         images = without_repeats(self._images, list(each_loader(trainer.val_dataloaders)))
         counts = images if self._name is None else _of_loader(self._name, images)
         count = torch.tensor(float(sum(counts.values())), device=trainer.strategy.root_device)
         total = float(trainer.strategy.reduce(count, reduce_op="sum"))
         self._logged.note(trainer, named.__contains__, {_COUNT: total})
 
-    def check_unique(self, trainer: Trainer, monitor: ExplanationMonitor) -> None:
+    def check_unique(self, trainer: Trainer) -> None:
         """Raise MisconfigurationException if the accuracy was not named, and several are logged."""
         if self.key is None:
-            _the_only(accuracies(trainer.callback_metrics, monitor.prefix))
+            _the_only(_users_accuracies(trainer))
 
     def at(self, trainer: Trainer, monitor: ExplanationMonitor, epoch: ExplainedEpoch) -> Estimate | None:
         """Return the accuracy at an explanation, and its standard error (NaN where a margin stands for it).
@@ -149,6 +149,11 @@ def without_repeats(images: Mapping[int, int], loaders: Sequence[Any]) -> dict[i
             own = range(sampler.rank, len(sampler.dataset), sampler.num_replicas)  # type: ignore[arg-type]
             counts[index] = min(counts[index], len(own))
     return counts
+
+
+def _users_accuracies(trainer: Trainer) -> list[str]:
+    """Return the accuracies that are logged, but for those of monitors, of which there may be several."""
+    return accuracies(trainer.callback_metrics, *(one.prefix for one in monitors_of(trainer)))
 
 
 def _the_only(names: list[str]) -> str | None:

@@ -121,21 +121,29 @@ def _labels(given: Any, images: Tensor) -> Tensor:
             f"Expected `labels` of the batch to have shape ({len(images)},) or (N, K), but got {shape(labels)}."
         )
     values = labels.double()
-    are_shares = bool(((values >= 0) & (values <= 1)).all())
+    is_share = (values >= 0) & (values <= 1)
     if labels.ndim == 2:
-        if not are_shares:
-            raise ValueError(
-                "Expected `labels` of several columns to hold a number in [0, 1] for each class, but got "
-                f"{float(values.max()):g}: columns of several tasks, or other data? {HINT}"
-            )
+        if not bool(is_share.all()):
+            raise _no_share(float(values[~is_share][0]))
         return values.float()
     if bool((values == values.round()).all()):
         return labels.long()
-    if are_shares:
+    if bool(is_share.all()):
         return (values > 0.5).long()  # of two classes, smoothed
     raise ValueError(
         "Expected `labels` of the batch to be class indices, or fractions in [0, 1] of two classes, but got "
         f"{float(values[values != values.round()][0]):g}. {HINT}"
+    )
+
+
+def _no_share(value: float) -> ValueError:
+    """Return the error about a number in labels of several columns that says neither yes nor no."""
+    question = "columns of several tasks, or other data?"
+    if not value >= 0:
+        question = "a label that is not known? It may be 0, because an image is explained for a class that it has;"
+    return ValueError(
+        "Expected `labels` of several columns to hold a number in [0, 1] for each class, but got "
+        f"{value:g}: {question} {HINT}"
     )
 
 

@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightning_xai import ExplanationCheckpoint, ExplanationMonitor
+from lightning_xai import ExplanationCheckpoint, ExplanationMonitor, JointEarlyStopping
 from lightning_xai._lightning import each_loader
 from lightning_xai.callbacks.validation_accuracy import without_repeats
 from tests.callbacks._killed import ACCURACIES, RUNS, SCORES, callbacks, killed
 from tests.callbacks._runs import Constant, Moody, Net, differing, loader, monitor, train
-from tests.callbacks._scripted import Falling, Told, files, graded, keeping, run, watch
+from tests.callbacks._scripted import Falling, Told, files, graded, keeping, run, stopping, watch
 
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`", "ignore:Checkpoint directory")
 
@@ -183,6 +183,14 @@ class TestAccuracy:
         with pytest.raises(MisconfigurationException, match="to name one of the logged metrics val_acc, val_top2"):
             train([watch([0.1]), keeping()], Two)
 
+    @pytest.mark.parametrize(
+        ("accuracies", "taken"), [((0.5,), "val_acc 0.5: the first"), ((), "xai/probe_accuracy 0.5: the first")]
+    )
+    def test_that_of_another_monitors_probe_is_not_meant(self, accuracies, taken, tmp_path):
+        keep = keeping(tmp_path / "kept", margin=1.0)
+        run([watch([0.1]), watch([0.1], prefix="other"), keep], accuracies)
+        assert taken in keep.reason
+
     @pytest.mark.parametrize("sanity", [0, 2])
     def test_one_that_is_never_logged(self, sanity):
         with pytest.raises(
@@ -221,6 +229,10 @@ class TestErrors:
     def test_no_monitor(self):
         with pytest.raises(MisconfigurationException, match="there is none: add ExplanationMonitor"):
             run([keeping()])
+
+    def test_a_folder_where_the_key_belongs(self):
+        with pytest.raises(MisconfigurationException, match=r"stand behind monitor='kept', but .* log 'xai/…'"):
+            run([watch([0.1]), ExplanationCheckpoint("kept")])
 
     @pytest.mark.parametrize("first", [True, False])
     def test_an_unknown_key(self, first):
@@ -390,6 +402,19 @@ class TestResume:
         found.trainer.fit_loop.max_epochs = 8
         found.trainer.fit(found.module, loader(), loader(10, seed=1))
         assert files(tmp_path / "kept") == ["epoch=3.ckpt", "epoch=4.ckpt", "epoch=5.ckpt"]
+
+    def test_validate_and_test_with_an_earlier_checkpoint_leave_the_choice_alone(self, tmp_path):
+        ours, keep = watch(SCORES), keeping(tmp_path / "kept", margin=0.05)
+        stop, joint = stopping(patience=2), JointEarlyStopping({"val_acc": "max"}, patience=9)
+        all_files = ModelCheckpoint(tmp_path / "all", save_top_k=-1, filename="{epoch}")
+        found = run([ours, keep, stop, joint, all_files], ACCURACIES)
+        before = copy.deepcopy([stop.state_dict(), joint.state_dict()])
+        chosen = (keep.best_model_path, keep.best_model_score, keep.kept, keep.reason)
+        assert stop.stopped_epoch > 0
+        for verb in (found.trainer.validate, found.trainer.test):
+            verb(found.module, loader(6), ckpt_path=tmp_path / "all" / "epoch=0.ckpt", verbose=False)
+            assert (keep.best_model_path, keep.best_model_score, keep.kept, keep.reason) == chosen
+            assert [stop.state_dict(), joint.state_dict()] == before
 
     def test_a_malformed_state_starts_afresh(self):
         keep = keeping()

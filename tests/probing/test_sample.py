@@ -169,6 +169,13 @@ def test_a_gradient_is_let_go():
         ({"image": IMAGES[0]}, ValueError, r"Expected images \(N, C, H, W\), .* the batch holds \(2, 6, 8\)"),
         ((IMAGES.to(torch.int32), LABELS), TypeError, "floating point, as the model sees them, but got torch.int32"),
         ((IMAGES, LABELS[:2]), ValueError, r"`labels` of the batch to have shape \(3,\) or \(N, K\), but got \(2,\)"),
+        (
+            (IMAGES, torch.tensor([[0.0, 1], [1, torch.nan], [1, 1]])),
+            ValueError,
+            r"but got nan: a label that is not known\? It may be 0, because .* Pass `sample_from_batch=",
+        ),
+        ((IMAGES, torch.tensor([[0.0, 1], [1, -1], [1, 1]])), ValueError, "but got -1: a label that is not known"),
+        ((IMAGES, torch.tensor([[0.0, 1], [1, 7], [9, 1]])), ValueError, "but got 7: columns of several tasks"),
         ({"image": IMAGES, "label": ["cat", "dog", "cat"]}, TypeError, "`labels` of the batch .* got list of str"),
         (
             {"image": IMAGES, "mask": list(MASKS)},

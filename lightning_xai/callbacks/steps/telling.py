@@ -114,7 +114,8 @@ class Telling:
     @property
     def _later(self) -> list[Report]:
         """The reports that read what the user's validation logs, which is known when it ends."""
-        return [report for report in self.reports if report.reads_logged]
+        # a page is made of what `Maps` writes in the same step, wherever users name it
+        return sorted((one for one in self.reports if one.reads_logged), key=lambda one: isinstance(one, HtmlReport))
 
     @staticmethod
     def _tell(trainer: Trainer, reports: Iterable[Report], what: str, verb: Callable[[Report], object]) -> None:

@@ -24,19 +24,22 @@ def is_accuracy(name: str) -> bool:
     return _says_accuracy(name) and not any(one in _snake_case(name) for one in _NO_SHARE_OF_IMAGES)
 
 
-def accuracies(names: Iterable[str], prefix: str) -> list[str]:
-    """Return those of the logged names that are accuracies on validation images, but for the monitor's own keys."""
-    return sorted(name for name in likely_accuracies(names, prefix) if is_accuracy(name))
+def accuracies(names: Iterable[str], *prefixes: str) -> list[str]:
+    """Return those of the logged names that are accuracies on validation images, but for keys of these monitors."""
+    return sorted(name for name in likely_accuracies(names, *prefixes) if is_accuracy(name))
 
 
-def likely_accuracies(names: Iterable[str], prefix: str) -> list[str]:
+def likely_accuracies(names: Iterable[str], *prefixes: str) -> list[str]:
     """Return the logged names that speak of accuracy on validation images, shares of images first, the shortest first.
+
+    Keys of monitors with these prefixes are none of them.
 
     Example:
         >>> likely_accuracies(["balanced_accuracy", "val_acc", "train_acc", "val_loss", "val_acc_top5"], "xai")
         ['val_acc', 'val_acc_top5', 'balanced_accuracy']
     """
-    found = (name for name in names if _says_accuracy(name) and not name.startswith(f"{prefix}/"))
+    ours = tuple(f"{prefix}/" for prefix in prefixes)
+    found = (name for name in names if _says_accuracy(name) and not name.startswith(ours))
     of_validation = (name for name in found if "train" not in name.lower() and not name.endswith("_step"))
     return sorted(of_validation, key=lambda name: (not is_accuracy(name), len(name), name))
 

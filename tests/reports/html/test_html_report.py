@@ -243,8 +243,9 @@ def test_without_an_epoch_or_room_there_is_no_report(tmp_path):
         HtmlReport(largest=0)
 
 
-def test_a_fit_and_a_test_leave_their_reports(tmp_path):
-    ours = monitor(reports=[Maps(), HtmlReport()])
+@pytest.mark.parametrize("reports", [[Maps(), HtmlReport()], [HtmlReport(), Maps()]])
+def test_a_fit_and_a_test_leave_their_reports(tmp_path, reports):
+    ours = monitor(reports=reports)
     run = train([ours], val_loader=loader(10, seed=1), default_root_dir=tmp_path)
     run.trainer.test(run.module, loader(10, seed=2), verbose=False)
     names = sorted(path.name for path in tmp_path.glob("xai_report*"))
