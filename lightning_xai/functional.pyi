@@ -2092,7 +2092,7 @@ def sufficiency(
     Heatmaps are pooled to 14×14 cells and divided by their largest magnitude; the distance of two is the root of the
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
-    higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
+    higher is better. Undefined, and counted, for zero heatmaps and without neighbours. Needs all heatmaps: it keeps 197
     numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all
     images neighbours and scores the share of common classes.
 

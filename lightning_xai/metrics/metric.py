@@ -179,8 +179,11 @@ class ExplanationMetric(Configured, Metric):
         """Return value, standard error and undefined images of some rows, as `score` returns them."""
         if not len(rows):
             return Estimate(math.nan)
-        undefined = int(undefined_rows(rows).sum())
-        return Estimate(float(self.aggregate(rows)), float(self.error(rows)), undefined)
+        return Estimate(float(self.aggregate(rows)), float(self.error(rows)), self.num_undefined(rows))
+
+    def num_undefined(self, rows: Tensor) -> int:
+        """Return how many images of some rows the value leaves out."""
+        return int(undefined_rows(rows).sum())
 
     def difference(self, rows: Tensor, others: Tensor) -> Estimate:
         """Return how much some rows exceed those of the same images in another case, paired image by image.
@@ -275,7 +278,7 @@ class ExplanationMetric(Configured, Metric):
     @property
     def undefined(self) -> int:
         """Number of images so far for which the metric is undefined."""
-        return int(undefined_rows(self.rows).sum())
+        return self.num_undefined(self.rows)
 
     def standard_error(self) -> Tensor:
         """Return the standard error of `compute` over images, float32; NaN for fewer than two defined images."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from lightning_xai._baseline import AnyBaseline
 from lightning_xai.evidence.masking.reference_area import OcclusionReference
 from lightning_xai.evidence.removal.occlusion_map import OcclusionMap
-from lightning_xai.metrics.estimate import Estimate, standard_error
+from lightning_xai.metrics.estimate import standard_error
 from lightning_xai.metrics.metric import ExplanationMetric
 
 _GRID = (7, 7)
@@ -48,10 +46,9 @@ class Skill(ExplanationMetric):
         gained, gap = rows[:, 0] - rows[:, 1], rows[:, 2] - rows[:, 1]
         return torch.where(_is_clear(gap), (gained.sum() - gained) / (gap.sum() - gap), torch.nan)
 
-    def estimate(self, rows: Tensor) -> Estimate:
-        """Return value, standard error and undefined images: all of them where the value is undefined."""
-        found = super().estimate(rows)
-        return found if found.value == found.value else replace(found, undefined=len(rows))
+    def num_undefined(self, rows: Tensor) -> int:
+        """Return how many images the value leaves out: all of them where it is undefined."""
+        return len(rows) if len(rows) and bool(self.aggregate(rows).isnan()) else super().num_undefined(rows)
 
 
 def _is_clear(gap: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Sufficiency(ExplanationMetric):
     Heatmaps are pooled to 14×14 cells and divided by their largest magnitude; the distance of two is the root of the
     mean over cells of ``(Δ/σ)²``, σ being the cell's standard deviation over all images (cells with σ = 0 left out).
     The value of an image is the share of the others within ``threshold`` that have its predicted class; in [0, 1],
-    higher is better. Undefined for zero heatmaps (counted) and without neighbours. Needs all heatmaps: it keeps 197
+    higher is better. Undefined, and counted, for zero heatmaps and without neighbours. Needs all heatmaps: it keeps 197
     numbers per image until `compute`. The standard error is the jackknife's with σ held fixed. Fake-CAM makes all
     images neighbours and scores the share of common classes.
 
@@ -81,6 +81,10 @@ class Sufficiency(ExplanationMetric):
     def aggregate(self, rows: Tensor) -> Tensor:
         """Return the mean over images with neighbours."""
         return self.per_image(rows).nanmean()
+
+    def num_undefined(self, rows: Tensor) -> int:
+        """Return how many images have no heat or no neighbour."""
+        return int(self.per_image(rows).isnan().sum())
 
     def left_out(self, rows: Tensor) -> Tensor:
         """Return the value without each image, with σ of all: anew, it moves every distance, and errors double."""

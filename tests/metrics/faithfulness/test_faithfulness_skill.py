@@ -182,7 +182,8 @@ def test_a_dead_model_has_no_skill():
     images = torch.rand(4, 3, 4, 4)
     metric.update(model=net, images=images, heatmaps=torch.rand(4, 4, 4), target=1)
     assert metric.compute().isnan()
-    assert metric.estimate(metric.rows).undefined == 4
+    assert metric.estimate(metric.rows).undefined == metric.undefined == 4
+    assert FaithfulnessSkill().undefined == 0
     assert faithfulness_skill(net, images, torch.rand(4, 4, 4), 1).tolist() == [0.0] * 4
 
 

@@ -118,3 +118,14 @@ def test_without_neighbours_it_is_undefined():
     heatmaps = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
     metric.update(model=net, images=torch.rand(2, 1, 2, 2), heatmaps=heatmaps)
     assert metric.compute().isnan()
+    assert (metric.undefined, metric.estimate(metric.rows).undefined) == (2, 2)
+
+
+def test_images_without_neighbours_are_counted_with_those_without_heat():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    metric = Sufficiency()
+    heatmaps = torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 3 + [[0.0, 0.0, 0.0, 1.0], [0.0] * 4]).view(5, 2, 2)
+    metric.update(model=net, images=torch.rand(1, 1, 2, 2).expand(5, -1, -1, -1), heatmaps=heatmaps)
+    assert (metric.compute().item(), metric.undefined) == (1.0, 2)  # the three that are alike have a value
+    assert metric.estimate(metric.rows).undefined == 2
+    assert metric.estimate(metric.rows[:0]).undefined == 0
