@@ -36,8 +36,9 @@ class Maps(Report):
     plain tensors (``torch.load(path, weights_only=True)``): about 6 kB per image and explainer. ``index.json`` names
     the epochs of this run in order, the metrics with their settings and the names of the classes; another file holds
     the explained images as small pictures. After `trainer.validate` and `trainer.test` the folder ends in
-    ``_validate`` and ``_test``. A run that is resumed goes on in these files. With ``private=True`` numbers alone are
-    kept: no heatmaps, pictures or ids.
+    ``_validate`` and ``_test``. A run that is resumed goes on in these files, or elsewhere, as in a logger's
+    next version, with the numbers of the epochs before. With ``private=True`` numbers alone are kept: no heatmaps,
+    pictures or ids.
 
     Args:
         size: Longer side of a kept picture in pixels; 0 keeps none.
@@ -62,11 +63,8 @@ class Maps(Report):
 
     def publish(self, epoch: ExplainedEpoch, run: Run) -> None:
         """Write the epoch, and the pictures of its probes unless they are there."""
-        kept = epoch if not run.private else epoch.numbers_only()
-        content = io.BytesIO()
-        torch.save(epoch_state(kept), content)
         folder = maps_folder(run.folder, run.keys.prefix, epoch.stage)
-        write_file(joined(folder, file_of(epoch)), content.getvalue())
+        _write(folder, epoch if not run.private else epoch.numbers_only())
         for loader, probe in run.probes.items() if self.size and not run.private else ():
             path = joined(folder, _name_of_pictures(loader, epoch))
             if not exists(path):
@@ -75,6 +73,10 @@ class Maps(Report):
     def end_validation(self, epoch: ExplainedEpoch, run: Run) -> None:
         """Write which epochs belong to the run, now that the metrics logged beside the last one are known."""
         stage_epochs = [one for one in run.epochs if one.stage == epoch.stage]
+        folder = maps_folder(run.folder, run.keys.prefix, epoch.stage)
+        before = stage_epochs[:-1]
+        if before and not exists(joined(folder, file_of(before[-1]))):
+            _write_missing(folder, before)
         index = {
             "version": VERSION,
             "prefix": run.keys.prefix,
@@ -93,8 +95,7 @@ class Maps(Report):
             "pictures": {} if run.private or not self.size else _pictures_of(epoch),
             "class_names": _class_names(epoch, run),
         }
-        path = joined(maps_folder(run.folder, run.keys.prefix, epoch.stage), INDEX)
-        write_file(path, json.dumps(index, indent=1).encode())
+        write_file(joined(folder, INDEX), json.dumps(index, indent=1).encode())
 
     def _pictures(self, probe: Probe, keys: Tensor) -> bytes:
         """Return the images of a probe as small pictures, by the keys of their content."""
@@ -120,12 +121,26 @@ def epoch_with_maps(epoch: ExplainedEpoch, run: Run) -> ExplainedEpoch | None:
     path = joined(maps_folder(run.folder, run.keys.prefix, epoch.stage), file_of(epoch))
     if not exists(path):
         return None
-    return epoch_of(loaded_tensors(path), run.keys.plan.metrics(annotated=True))
+    kept = epoch_of(loaded_tensors(path), run.keys.plan.metrics(annotated=True))
+    return kept if any(found.heatmaps for found in kept.loaders.values()) else None
 
 
 def loaded_tensors(path: str | Path) -> Any:
     """Return what a file of tensors holds; nothing in it is executed."""
     return torch.load(io.BytesIO(read_file(path)), weights_only=True)
+
+
+def _write(folder: str | Path, epoch: ExplainedEpoch) -> None:
+    content = io.BytesIO()
+    torch.save(epoch_state(epoch), content)
+    write_file(joined(folder, file_of(epoch)), content.getvalue())
+
+
+def _write_missing(folder: str | Path, epochs: Sequence[ExplainedEpoch]) -> None:
+    """Write epochs whose files are elsewhere, of which a checkpoint keeps the numbers."""
+    for one in epochs:
+        if not exists(joined(folder, file_of(one))):
+            _write(folder, one.numbers_only())
 
 
 def _name_of_pictures(loader: int, epoch: ExplainedEpoch) -> str:

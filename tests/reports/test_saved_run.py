@@ -16,7 +16,7 @@ from PIL import Image
 from lightning_xai import compare_runs, load_run
 from lightning_xai.metrics import PointingGame
 from lightning_xai.probing.explained import moment_of
-from lightning_xai.reports import Filmstrip, History, Maps, Report
+from lightning_xai.reports import Filmstrip, History, HtmlReport, Maps, Report
 from lightning_xai.reports.maps import file_of
 from tests.callbacks._runs import Images, Net, loader, monitor, small_metrics, train
 
@@ -209,6 +209,24 @@ def test_a_private_run_keeps_numbers_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == sorted(
         ["index.json", *(file_of(one) for one in ours.history)]
     )
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["another folder", "maps were not kept before"])
+def test_a_run_that_goes_on_without_its_files_is_read_back_and_told(tmp_path, elsewhere):
+    saving = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    before, _ = fit(tmp_path / "run", History(), *([Maps()] if elsewhere else []), callbacks=[saving], max_epochs=2)
+    folder = tmp_path / ("elsewhere" if elsewhere else "run")
+    after, _ = fit(folder, Maps(), HtmlReport(), ckpt_path=tmp_path / "epoch=1.ckpt", max_epochs=4)
+    run = load_run(folder)
+    assert [one.epoch for one in run.epochs] == [0, 1, 2, 3]
+    assert [bool(one.loaders[0].heatmaps) for one in run.epochs] == [False, False, True, True]
+    for one, told in zip(run.epochs, [*before.told, *after.told], strict=True):
+        assert dict(one) == dict(told)
+        torch.testing.assert_close(
+            one.scores("faithfulness", "saliency").rows, told.scores("faithfulness", "saliency").rows
+        )
+    (score, *_) = json.loads((folder / "xai_report.json").read_text())["scores"]
+    assert [epoch["epoch"] for epoch in score["epochs"]] == [0, 1, 2, 3]
 
 
 class TestFilmstrip:
