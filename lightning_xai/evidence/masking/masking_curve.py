@@ -138,7 +138,7 @@ class MaskingCurve(Masking):
         """Return the curve of ``num_steps="auto"`` with its evaluated points and the error bound of its area.
 
         The bound is about the area of the 224-part curve and is at most ``tolerance``: three standard deviations if
-        every change between two evaluated points happens anywhere between them. 0.3 to 5 % of the curves of trained
+        every change between two evaluated points happens anywhere between them. 0.1 to 5 % of the curves of trained
         networks lie beyond it; see `refinement.error_bound`.
         """
         images = MaskedImages(self, case)

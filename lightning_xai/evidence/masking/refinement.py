@@ -78,7 +78,7 @@ def error_bound(areas: Tensor) -> Tensor:
 
     It is an estimate, no guarantee: what a curve does between two points of equal score is not seen. Of the areas of
     three trained networks (``python -m benchmarks --only curve_error``, 1,024 curves each, tolerances from 0.01 to
-    0.1), 0.3 to 5 % lay beyond their bound: most where a network is so sure that its curves are steps.
+    0.1), 0.1 to 5 % lay beyond their bound: most where a network is so sure that its curves are steps.
 
     Args:
         areas: ``w·d`` of each part, (..., P).
