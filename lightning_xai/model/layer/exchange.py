@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_xai.model.classifier import Classifier
 from lightning_xai.model.layer.candidates import Candidate
 from lightning_xai.model.layer.capture import hook_registered, hooked_forward
+from lightning_xai.model.layer.points import LayerInput, LayerOutput
 
 _TOLERANCE = 0.05  # of the difference between the two images; an exchange leaves that of rounding
 _VISIBLE = 1e-4  # of the logits: a smaller difference could be that of rounding
@@ -45,8 +46,22 @@ class Exchange:
         self._difference = float((logits[0] - logits[1]).abs().max())
         self.informative = self._difference > _VISIBLE * float(logits.abs().max())
 
-    def carries_all(self, candidate: Candidate) -> bool:
-        """Return whether exchanging what is at the candidate, and the class tokens around it, exchanges the logits."""
+    def carrier(self, candidate: Candidate) -> Candidate | None:
+        """Return the candidate if exchanging what is there, and the class tokens around it, exchanges the logits.
+
+        Of a layer that is called several times, such as the only activation of a network, it is the last call; if that
+        one does not see the image, every call.
+        """
+        exchanged, calls = self._exchanged(candidate)
+        point = candidate.point
+        if calls > 1 and isinstance(point, (LayerOutput, LayerInput)):
+            last = replace(candidate, point=replace(point, call=calls))
+            if self._exchanged(last)[0]:
+                return last
+        return candidate if exchanged else None
+
+    def _exchanged(self, candidate: Candidate) -> tuple[bool, int]:
+        """Return whether exchanging what is at the candidate exchanges the logits, and how often it was there."""
         model, places = self._classifier.model, candidate.grid[0] * candidate.grid[1]
         with ExitStack() as stack:
             hook = _ExchangingHook()
@@ -57,8 +72,8 @@ class Exchange:
             try:
                 logits = hooked_forward(self._classifier, self._pair, candidate.point, hook, counted=False)
             except (RuntimeError, ValueError):  # not a place where a tensor can be replaced
-                return False
-        return self._is_exchanged(logits)
+                return False, 0
+        return self._is_exchanged(logits), hook.calls
 
     def of_images_exchanges_logits(self) -> bool:
         """Return whether exchanging the images themselves does so, which a model that draws at random does not show."""

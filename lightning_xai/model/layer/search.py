@@ -202,7 +202,8 @@ def _first_that_carries_all(
         return next(iter(candidates), None)
     for candidate in candidates:
         restart()
-        if exchange.carries_all(candidate):
-            return candidate
+        carrier = exchange.carrier(candidate)
+        if carrier is not None:
+            return carrier
     restart()
     return None if exchange.of_images_exchanges_logits() else next(iter(candidates), None)

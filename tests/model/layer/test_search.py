@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_xai import Classifier, GradCAM, Readout
+from lightning_xai import Classifier, GradCAM, Readout, ScoreCAM
 from lightning_xai.model.layer.capture import capture
 from lightning_xai.model.layer.points import LayerInput, LayerOutput, OperationInput, OperationOutput
 from lightning_xai.model.layer.search import attends_globally, capture_points, forget, look_at
@@ -185,6 +185,39 @@ def test_flattened_feature_maps():
     assert there.activations.shape == (2, 5, 8, 8)
     lenet = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
     assert found(lenet, torch.randn(2, 3, 8, 8))[0] == LayerOutput("2")
+
+
+class OneActivation(nn.Module):
+    """Convolutions whose only activation is one module, as small networks are often written."""
+
+    def __init__(self, depth):
+        super().__init__()
+        torch.manual_seed(depth)
+        self.convs = nn.ModuleList(nn.Conv2d(3 if i == 0 else 6, 6, 3, padding=1) for i in range(depth))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(6) for _ in range(depth))
+        self.relu, self.fc = nn.ReLU(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = self.relu(norm(conv(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_an_activation_that_is_called_again_and_again(depth):
+    net = OneActivation(depth).eval()
+    point, captured = found(net, torch.rand(2, 3, 8, 8))
+    assert point == LayerOutput("relu", call=0 if depth == 1 else depth)
+    assert captured.activations.min() == 0  # after the last activation: before it there are negative values
+    images, target = torch.rand(2, 3, 8, 8), torch.tensor([0, 2])
+    separate = nn.Sequential(
+        *(part for pair in zip(net.convs, net.norms, strict=True) for part in (*pair, nn.ReLU())),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.fc,
+    ).eval()  # fmt: skip
+    for explainer in (GradCAM(), ScoreCAM()):
+        heatmaps = explainer(net, images, target)
+        assert heatmaps.any()
+        torch.testing.assert_close(heatmaps, explainer(separate, images, target))
 
 
 class TestTokens:
