@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.false_stops import _persistent
+from benchmarks.false_stops import persistent
 from benchmarks.result import Result
 from benchmarks.setting import Setting
 from lightning_xai import ShortcutAlarm
@@ -24,10 +24,15 @@ PERSISTENCE = 0.8
 OBJECT_AREA, OBJECT_CENTER, BORDER_AREA = 0.11, 0.25, 0.23
 HEAT_SPREAD, GAIN, GAIN_SPREAD, GAIN_NOISE = 0.12, 0.3, 0.2, 0.1
 ACCURACY = 0.7, 0.93  # at the beginning and at the end, of 256 images
-_CASES = ((32, 0.27), (32, 0.2), (16, 0.27), (16, 0.2), (8, 0.27), (8, 0.2), (32, 0.1), (16, 0.1), (8, 0.1))
+_ON_BORDER = 0.1
+_CASES = (
+    *((32, 0.27, _ON_BORDER), (32, 0.2, _ON_BORDER), (16, 0.27, _ON_BORDER), (16, 0.2, _ON_BORDER)),
+    *((8, 0.27, _ON_BORDER), (8, 0.2, _ON_BORDER), (32, 0.27, BORDER_AREA)),
+    *((32, 0.1, _ON_BORDER), (16, 0.1, _ON_BORDER), (8, 0.1, _ON_BORDER)),
+)  # images, heat on the object, heat on the border
 
 
-def simulated(seed: int, images: int, on_object: float, on_border: float = 0.1) -> list[ExplainedEpoch]:
+def simulated(seed: int, images: int, on_object: float, on_border: float = _ON_BORDER) -> list[ExplainedEpoch]:
     """Return the explained epochs of a fit.
 
     Args:
@@ -40,11 +45,11 @@ def simulated(seed: int, images: int, on_object: float, on_border: float = 0.1) 
 
     def shares(mean: float) -> Tensor:
         drawn = torch.randn(EXPLANATIONS, images, generator=generator)
-        return (mean + HEAT_SPREAD * _persistent(drawn, PERSISTENCE)).clamp(0, 1)
+        return (mean + HEAT_SPREAD * persistent(drawn, PERSISTENCE)).clamp(0, 1)
 
     level = GAIN + GAIN_SPREAD * torch.randn(images, generator=generator)
     noise = torch.randn(EXPLANATIONS, images, generator=generator)
-    gains = level + GAIN_NOISE * _persistent(noise, PERSISTENCE)
+    gains = level + GAIN_NOISE * persistent(noise, PERSISTENCE)
     objects, borders = shares(on_object), shares(on_border)
     return [_epoch(i, gains[i], {OBJECT: objects[i], BORDER: borders[i]}) for i in range(EXPLANATIONS)]
 
@@ -83,11 +88,11 @@ def run(setting: Setting) -> Result:
     count = setting.size(cpu=200, gpu=200, quick=2)
     result = Result(
         f"Simulated fits of {EXPLANATIONS} explanations in which a cause raises the shortcut alarm, by images and by "
-        f"the heat on an object of area {OBJECT_AREA}"
+        f"the heat on an object of area {OBJECT_AREA} and on a border of area {BORDER_AREA}"
     )
-    for images, on_object in _CASES:
-        found = [raised(simulated(seed, images, on_object)) for seed in range(count)]
+    for images, on_object, on_border in _CASES:
+        found = [raised(simulated(seed, images, on_object, on_border)) for seed in range(count)]
         shares = {cause: f"{sum(cause in one for one in found) / count:.1%}" for cause in (OBJECT, BORDER)}
         apart = sum(any(cause.startswith("apart") for cause in one) for one in found) / count
-        result.add(images=images, on_object=on_object, fits=count, **shares, apart=f"{apart:.1%}")
+        result.add(images=images, on_object=on_object, on_border=on_border, fits=count, **shares, apart=f"{apart:.1%}")
     return result

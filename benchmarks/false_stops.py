@@ -43,8 +43,8 @@ def simulated(
     """
     generator = torch.Generator().manual_seed(seed)
     level = LEVEL * torch.randn(images, generator=generator)
-    noise = NOISE * _persistent(torch.randn(explanations, images, generator=generator), persistence)
-    common = _persistent(torch.randn(explanations, 1, generator=generator), persistence)
+    noise = NOISE * persistent(torch.randn(explanations, images, generator=generator), persistence)
+    common = persistent(torch.randn(explanations, 1, generator=generator), persistence)
     rows = level + noise + fluctuation * NOISE / math.sqrt(images) * common
     if fall is not None:
         rows[fall[0] :] -= fall[1]
@@ -90,7 +90,7 @@ def _add(
     )
 
 
-def _persistent(independent: torch.Tensor, persistence: float) -> torch.Tensor:
+def persistent(independent: torch.Tensor, persistence: float) -> torch.Tensor:
     rows = [independent[0]]
     for one in independent[1:]:
         rows.append(persistence * rows[-1] + math.sqrt(1.0 - persistence**2) * one)

@@ -22,7 +22,8 @@ def test_simulated_fits_are_what_they_are_said_to_be():
 
 
 def test_heat_beside_the_object_is_told_from_heat_on_it():
-    rows = {(row["images"], row["on_object"]): row for row in false_alarms.run(Setting(torch.device("cpu"), True)).rows}
+    found = false_alarms.run(Setting(torch.device("cpu"), quick=True)).rows
+    rows = {(row["images"], row["on_object"]): row for row in found if row["on_border"] == 0.1}
     assert rows[32, 0.27]["object"] == "0.0%"
     assert rows[32, 0.1]["object"] == "100.0%"
     assert "border" in false_alarms.raised(false_alarms.simulated(1, 32, 0.27, on_border=0.5))

@@ -19,6 +19,11 @@ from tests.callbacks._runs import Images, differing, loader, monitor, train
 from tests.callbacks._two_processes import Drifting
 
 
+@pytest.fixture(autouse=True)
+def _files_go_to_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 class Told(Report):
     """Keeps what it is told of failures, and asks for them."""
 
@@ -143,10 +148,11 @@ def test_the_picture_and_its_place_in_the_report_of_the_run(tmp_path):
     assert said.split(";")[0] in text
 
 
-def test_a_private_run_shows_none_and_copies_nothing():
+def test_a_private_run_shows_none_and_copies_nothing(tmp_path):
     told = Told()
     fit(told, Failures(), ours={"private": True}, max_epochs=1)
     assert told.told == [{}]
+    assert list(tmp_path.rglob("*.png")) == []
 
 
 def test_an_error_costs_the_picture_and_not_the_scores():
